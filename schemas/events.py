@@ -1,0 +1,250 @@
+"""The events: CloudEvents 1.0 in JSON, tagged by their versioned type.
+
+An event is identified by (`source`, `id`). Events of a proxy have the source
+`/proxy/<producer id>` and a contiguous decimal number as their id: the producer sequence, by which
+the ledger recognises repeats and gaps for ever. All other events have a random id.
+
+Fields are only ever added, with defaults. tests/contracts/frozen_events holds the bytes of every
+version that was ever written; they must decode for ever.
+
+A message on the USAGE stream is a micro-batch: a JSON array of such events in producer order (the
+JSON batch format of CloudEvents). Messages on the other streams hold one event each.
+"""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Literal
+
+import msgspec
+
+from schemas.registry import KeyRecord
+from schemas.usage import Usage
+
+__all__ = [
+    "EVENT_BYTES_MAX",
+    "Billing",
+    "BudgetCleared",
+    "BudgetExceeded",
+    "BudgetState",
+    "Endpoint",
+    "Event",
+    "KeyBlocked",
+    "KeyCreated",
+    "KeyDeleted",
+    "KeyEvent",
+    "KeyRotated",
+    "KeyUnblocked",
+    "KeyUpdated",
+    "Rejection",
+    "RequestFacts",
+    "RequestRejected",
+    "RequestStarted",
+    "RequestStatus",
+    "UsageEvent",
+    "UsageRecord",
+    "UsageRecorded",
+    "decode_budget_event",
+    "decode_key_event",
+    "decode_usage_event",
+    "encode_event",
+    "time_from_us",
+    "us_from_time",
+]
+
+EVENT_BYTES_MAX = 64 * 1024
+"""No event is larger than this; texts from outside are cut to keep to it."""
+
+Billing = Literal["api", "subscription"]
+RequestStatus = Literal["success", "failure", "refused", "client_closed"]
+Endpoint = Literal["messages", "count_tokens"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Text = Annotated[str, msgspec.Meta(max_length=1024)]
+Micros = Annotated[int, msgspec.Meta(ge=0, le=253402300799999999)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+def time_from_us(time_us: int) -> datetime:
+    """Return microseconds since the epoch as an aware UTC datetime (exact, no floats)."""
+    seconds, micros = divmod(time_us, 1_000_000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=micros)
+
+
+def us_from_time(time: datetime) -> int:
+    """Return an aware datetime as microseconds since the epoch (exact, no floats)."""
+    delta = time - _EPOCH
+    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
+    """The CloudEvents envelope. `time` is when the event was written; `subject` what it is about."""
+
+    specversion: Literal["1.0"] = "1.0"
+    source: str
+    id: str
+    time: datetime
+    subject: str | None = None
+
+
+class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is known of a request when it starts.
+
+    `request_id` is the gateway's own (`tg_` and 32 hex digits, ordered by time). `model_name` is
+    what the client asked for, `model` what the deployment was asked for. The key, user and team
+    are those of the moment: a later rename does not change history.
+    """
+
+    request_id: Text
+    started_at_us: Micros
+    endpoint: Endpoint = "messages"
+    key_id: Text | None = None
+    key_alias: Text | None = None
+    user_id: Text | None = None
+    team_id: Text | None = None
+    model_name: Text | None = None
+    model: Text | None = None
+    deployment: Text | None = None
+    billing: Billing = "api"
+    stream: bool = False
+    session_id: Text | None = None
+    user_agent: Text | None = None
+    request_bytes: Count = 0
+
+
+class UsageRecord(RequestFacts, frozen=True, kw_only=True, omit_defaults=True):
+    """A request that was forwarded and is over, with what it used.
+
+    `usage` is None where nothing was reported (an error of the upstream). `estimated` says that
+    part of `usage` is not the upstream's own final word; `estimate_basis` says how it was made.
+    """
+
+    ended_at_us: Micros
+    first_byte_at_us: Micros | None = None
+    status: RequestStatus = "success"
+    http_status: int = 200
+    error_type: Text | None = None
+    usage: Usage | None = None
+    estimated: bool = False
+    estimate_basis: Text | None = None
+    response_model: Text | None = None
+    upstream_request_id: Text | None = None
+    message_id: Text | None = None
+    stop_reason: Text | None = None
+    response_bytes: Count = 0
+
+
+class Rejection(RequestFacts, frozen=True, kw_only=True, omit_defaults=True):
+    """A request that the gateway itself answered: no deployment saw it and it cost nothing."""
+
+    ended_at_us: Micros
+    http_status: int
+    error_type: Text
+    reason: Text
+
+
+class RequestStarted(Event, frozen=True, kw_only=True, tag="request.started.v1"):
+    """A request passed every check and is about to be sent to its deployment."""
+
+    data: RequestFacts
+
+
+class UsageRecorded(Event, frozen=True, kw_only=True, tag="usage.recorded.v1"):
+    """A forwarded request is over: the fact from which its cost is computed."""
+
+    data: UsageRecord
+
+
+class RequestRejected(Event, frozen=True, kw_only=True, tag="request.rejected.v1"):
+    """The gateway refused a request."""
+
+    data: Rejection
+
+
+class KeyEventBase(Event, frozen=True, kw_only=True):
+    """A change of one virtual key: `data` is its whole new state."""
+
+    data: KeyRecord
+
+
+class KeyCreated(KeyEventBase, frozen=True, kw_only=True, tag="key.created.v1"):
+    """A virtual key was issued."""
+
+
+class KeyUpdated(KeyEventBase, frozen=True, kw_only=True, tag="key.updated.v1"):
+    """Some of a virtual key's settings were changed."""
+
+
+class KeyBlocked(KeyEventBase, frozen=True, kw_only=True, tag="key.blocked.v1"):
+    """A virtual key was blocked: it is refused until it is unblocked."""
+
+
+class KeyUnblocked(KeyEventBase, frozen=True, kw_only=True, tag="key.unblocked.v1"):
+    """A blocked virtual key may be used again."""
+
+
+class KeyRotated(KeyEventBase, frozen=True, kw_only=True, tag="key.rotated.v1"):
+    """A virtual key has a new secret; the old one is refused."""
+
+
+class KeyDeleted(KeyEventBase, frozen=True, kw_only=True, tag="key.deleted.v1"):
+    """A virtual key was deleted: it is refused for ever, its history stays."""
+
+
+class BudgetState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The standing of one budget, as the ledger computed it from the events.
+
+    `scope` and `scope_id` name whose budget it is. `resets_at_us` is the end of the window (None:
+    the budget has no window, it never resets by itself).
+    """
+
+    scope: Literal["key"]
+    scope_id: str
+    name: str
+    spend_usd: Decimal
+    max_budget_usd: Decimal | None = None
+    budget_duration: str | None = None
+    window_start_us: Micros | None = None
+    resets_at_us: Micros | None = None
+
+
+class BudgetExceeded(Event, frozen=True, kw_only=True, tag="budget.exceeded.v1"):
+    """Spend has reached a budget: its requests are refused until `resets_at_us`."""
+
+    data: BudgetState
+
+
+class BudgetCleared(Event, frozen=True, kw_only=True, tag="budget.cleared.v1"):
+    """A budget that was exceeded no longer is: reset, raised, removed or repriced."""
+
+    data: BudgetState
+
+
+UsageEvent = RequestStarted | UsageRecorded | RequestRejected
+KeyEvent = KeyCreated | KeyUpdated | KeyBlocked | KeyUnblocked | KeyRotated | KeyDeleted
+BudgetEvent = BudgetExceeded | BudgetCleared
+
+_encoder = msgspec.json.Encoder()
+_usage_decoder: msgspec.json.Decoder[UsageEvent] = msgspec.json.Decoder(UsageEvent)
+_key_decoder: msgspec.json.Decoder[KeyEvent] = msgspec.json.Decoder(KeyEvent)
+_budget_decoder: msgspec.json.Decoder[BudgetEvent] = msgspec.json.Decoder(BudgetEvent)
+
+
+def encode_event(event: Event) -> bytes:
+    """Return the event's JSON bytes."""
+    return _encoder.encode(event)
+
+
+def decode_usage_event(payload: bytes | msgspec.Raw) -> UsageEvent:
+    """Return an event of the USAGE stream. Raises msgspec.DecodeError or UnicodeDecodeError."""
+    return _usage_decoder.decode(payload)
+
+
+def decode_key_event(payload: bytes) -> KeyEvent:
+    """Return an event of REGISTRY. Raises msgspec.DecodeError or UnicodeDecodeError."""
+    return _key_decoder.decode(payload)
+
+
+def decode_budget_event(payload: bytes) -> BudgetEvent:
+    """Return an event of BUDGET. Raises msgspec.DecodeError or UnicodeDecodeError."""
+    return _budget_decoder.decode(payload)

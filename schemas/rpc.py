@@ -1,0 +1,52 @@
+"""Request and reply between the admin service and the ledger's reader."""
+
+from typing import Any
+
+import msgspec
+
+__all__ = [
+    "QUERY_ROWS_MAX",
+    "QUERY_SQL_BYTES_MAX",
+    "QUERY_TIMEOUT_S",
+    "Column",
+    "QueryReply",
+    "QueryRequest",
+]
+
+QUERY_SQL_BYTES_MAX = 64 * 1024
+QUERY_ROWS_MAX = 10_000
+QUERY_TIMEOUT_S = 10.0
+
+
+class QueryRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One SELECT over the ledger's tables. `parameters` fill its `$1`, `$2`, … (or `?`) marks."""
+
+    query: str
+    parameters: tuple[Any, ...] = ()
+    rows_max: int = QUERY_ROWS_MAX
+    timeout_s: float = QUERY_TIMEOUT_S
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A column of an answer: its name and DuckDB's type."""
+
+    name: str
+    type: str
+
+
+class QueryReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The answer: columns and rows, or an error.
+
+    Cells are JSON values: DECIMAL and 64-bit-exceeding integers as strings (exact), timestamps as
+    RFC 3339 strings in UTC. `truncated` says that `rows_max` cut the answer. `error_kind` is
+    `refused` (not a single SELECT, or a function that is not allowed), `invalid` (DuckDB could not
+    run it), `timeout`, `too_large` or `unavailable`.
+    """
+
+    columns: tuple[Column, ...] = ()
+    rows: tuple[tuple[Any, ...], ...] = ()
+    truncated: bool = False
+    duration_ms: float = 0.0
+    stream_sequence: int = 0
+    error: str | None = None
+    error_kind: str | None = None

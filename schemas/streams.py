@@ -1,0 +1,71 @@
+"""The streams and their subjects on NATS JetStream."""
+
+import msgspec
+
+__all__ = [
+    "BUDGET",
+    "QUERY_SUBJECT",
+    "REGISTRY",
+    "STREAMS",
+    "USAGE",
+    "USAGE_BATCH_BYTES_MAX",
+    "USAGE_BATCH_EVENTS_MAX",
+    "StreamDefinition",
+    "budget_subject",
+    "key_subject",
+    "usage_subject",
+]
+
+USAGE_BATCH_BYTES_MAX = 512 * 1024
+"""A micro-batch on USAGE is at most this long, so that it fits NATS's default of 1 MiB."""
+USAGE_BATCH_EVENTS_MAX = 1000
+"""A micro-batch on USAGE holds at most so many events."""
+
+QUERY_SUBJECT = "rpc.ledger.query"
+"""Request/reply: a QueryRequest to the ledger's reader, a QueryReply back (schemas.rpc)."""
+
+
+class StreamDefinition(msgspec.Struct, frozen=True, kw_only=True):
+    """One JetStream stream: file storage, kept for ever, messages never deleted by a limit.
+
+    `history` is how many messages a subject keeps (-1: all). New messages are refused, not old
+    ones dropped, where a limit of the server is reached (discard new).
+    """
+
+    name: str
+    subjects: tuple[str, ...]
+    purpose: str
+    history: int = -1
+
+
+USAGE = StreamDefinition(
+    name="USAGE",
+    subjects=("usage.*",),
+    purpose="requests and their usage, in micro-batches, from the proxies",
+)
+REGISTRY = StreamDefinition(
+    name="REGISTRY",
+    subjects=("registry.key.*", "registry.team.*", "registry.user.*"),
+    purpose="virtual keys, teams and users; the last message of a subject is its state",
+)
+BUDGET = StreamDefinition(
+    name="BUDGET",
+    subjects=("budget.*.*",),
+    purpose="budgets exceeded and cleared; the last message of a subject is its state",
+)
+STREAMS = (REGISTRY, USAGE, BUDGET)
+
+
+def usage_subject(partition: int = 0) -> str:
+    """Return the subject of one partition of usage."""
+    return f"usage.{partition}"
+
+
+def key_subject(key_id: str) -> str:
+    """Return the subject that holds the state of one virtual key."""
+    return f"registry.key.{key_id}"
+
+
+def budget_subject(scope: str, scope_id: str) -> str:
+    """Return the subject that holds the state of one budget."""
+    return f"budget.{scope}.{scope_id}"

@@ -1,0 +1,1 @@
+"""Parts that tests share: real servers, mocks and small helpers."""

@@ -78,7 +78,7 @@ def us_from_time(time: datetime) -> int:
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
-    """The CloudEvents envelope. `time` is when the event was written; `subject` what it is about."""
+    """The CloudEvents envelope. `time`: when it was written; `subject`: what it is about."""
 
     specversion: Literal["1.0"] = "1.0"
     source: str

@@ -1,0 +1,1 @@
+"""The admin service: issues virtual keys and answers questions about spend."""

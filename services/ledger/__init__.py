@@ -1,0 +1,1 @@
+"""The ledger: usage events become exact costs in DuckDB, each exactly once."""

@@ -1,0 +1,1 @@
+"""The proxy: authenticates, forwards, meters, and writes what happened into its outbox."""

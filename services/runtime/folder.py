@@ -1,0 +1,99 @@
+"""The data folder: where each thing lives, made with the right permissions.
+
+DIR/                      0700
+├── secrets/              0700: master_key, nats.json (0600 each)
+├── nats/                 nats.conf (0600) and JetStream's store
+├── proxy/<worker>/       outbox segments, registry.json (hashes only, 0600)
+├── ledger.duckdb         the writer's books
+├── reader/reader.duckdb  the reader's own projection, which can be thrown away
+└── run/                  sockets of the running processes
+"""
+
+import os
+import secrets
+from pathlib import Path
+
+from schemas.errors import ConfigError
+
+__all__ = ["DataFolder", "write_private"]
+
+_MASTER_KEY_PREFIX = "sk-master-"
+
+
+class DataFolder:
+    """The data folder of one installation. Making it raises ConfigError where that fails."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self._make(self.path)
+
+    @staticmethod
+    def _make(path: Path) -> Path:
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if path.stat().st_uid == os.getuid():
+                path.chmod(0o700)
+        except OSError as error:
+            raise ConfigError(
+                f"the data folder {path} cannot be used ({error.strerror}): "
+                "give another one with --data DIR"
+            ) from None
+        return path
+
+    @property
+    def secrets(self) -> Path:
+        """The folder of generated secrets (0700)."""
+        return self._make(self.path / "secrets")
+
+    @property
+    def nats(self) -> Path:
+        """The folder of the embedded nats-server."""
+        return self._make(self.path / "nats")
+
+    @property
+    def run(self) -> Path:
+        """The folder of sockets and other things that live as long as the processes."""
+        return self._make(self.path / "run")
+
+    @property
+    def ledger_database(self) -> Path:
+        """The writer's DuckDB file."""
+        return self.path / "ledger.duckdb"
+
+    @property
+    def reader_database(self) -> Path:
+        """The reader's DuckDB file."""
+        return self._make(self.path / "reader") / "reader.duckdb"
+
+    def proxy(self, worker: int) -> Path:
+        """The folder of one proxy worker: its outbox and its copy of the registry."""
+        return self._make(self._make(self.path / "proxy") / str(worker))
+
+    @property
+    def master_key_file(self) -> Path:
+        """Where a generated master key is kept (0600)."""
+        return self.secrets / "master_key"
+
+    def master_key(self) -> str:
+        """Return the generated master key, making it once."""
+        path = self.master_key_file
+        try:
+            return path.read_text().strip()
+        except FileNotFoundError:
+            write_private(path, (_MASTER_KEY_PREFIX + secrets.token_urlsafe(32)).encode())
+            return path.read_text().strip()
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, readable by its owner alone (0600)."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,165 @@
+"""The registry snapshot: every virtual key in memory, kept current by the REGISTRY stream.
+
+The proxy and the admin service hold one each. The proxy also keeps a copy on disk (0600, hashes
+only), so that it starts and serves while NATS is down.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from schemas.events import decode_key_event
+from schemas.registry import KeyRecord
+from schemas.streams import REGISTRY
+from services.runtime.bus import Bus, BusError, StreamMessage, StreamState
+from services.runtime.folder import write_private
+
+__all__ = ["RegistrySnapshot", "follow_registry"]
+
+log = logging.getLogger(__name__)
+
+CACHE_INTERVAL_S = 1.0
+"""The copy on disk is at most so much older than the memory it copies."""
+RETRY_WAIT_S = 0.2
+_KEY_SUBJECT = "registry.key."
+
+
+class _Cached(msgspec.Struct, frozen=True):
+    """The copy on disk. `created` names the stream that `sequence` counts in."""
+
+    stream_created: str
+    sequence: int
+    keys: list[KeyRecord]
+    subject_sequences: dict[str, int]
+
+
+class RegistrySnapshot:
+    """All virtual keys, by id and by hash, and the stream sequence they stand at.
+
+    Deleted keys stay by id (their history is asked for) and are gone by hash.
+    """
+
+    def __init__(self) -> None:
+        self.keys: dict[str, KeyRecord] = {}
+        self.subject_sequences: dict[str, int] = {}
+        self.sequence = 0
+        self.stream_created = ""
+        self.loaded = False
+        self._by_hash: dict[str, KeyRecord] = {}
+
+    def by_hash(self, key_hash: str) -> KeyRecord | None:
+        """Return the key with this SHA-256, unless it was deleted or replaced."""
+        return self._by_hash.get(key_hash)
+
+    def apply(self, message: StreamMessage) -> KeyRecord | None:
+        """Take one message of REGISTRY in; return the record that it changed.
+
+        A message that cannot be read is logged and skipped: the key keeps its last known state.
+        """
+        self.sequence = message.sequence
+        if not message.subject.startswith(_KEY_SUBJECT):
+            return None
+        try:
+            record = decode_key_event(message.payload).data
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            log.error(
+                "a registry event cannot be read and is skipped: %s",
+                error,
+                extra={"subject": message.subject, "sequence": message.sequence},
+            )
+            return None
+        self.subject_sequences[message.subject] = message.sequence
+        self.put(record)
+        return record
+
+    def put(self, record: KeyRecord) -> None:
+        """Set the state of one key."""
+        before = self.keys.get(record.key_id)
+        if before is not None:
+            self._by_hash.pop(before.key_hash, None)
+        self.keys[record.key_id] = record
+        if not record.deleted:
+            self._by_hash[record.key_hash] = record
+
+    def clear(self) -> None:
+        """Forget everything (the stream is another one)."""
+        self.keys.clear()
+        self.subject_sequences.clear()
+        self._by_hash.clear()
+        self.sequence = 0
+
+    def save(self, path: Path) -> None:
+        """Write the copy on disk, whole or not at all."""
+        cached = _Cached(
+            self.stream_created, self.sequence, list(self.keys.values()), self.subject_sequences
+        )
+        write_private(path, msgspec.json.encode(cached))
+
+    def load(self, path: Path) -> bool:
+        """Read the copy on disk; False where there is none or it cannot be believed."""
+        try:
+            cached = msgspec.json.decode(path.read_bytes(), type=_Cached)
+        except FileNotFoundError:
+            return False
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            log.warning("the registry's copy on disk is not used: %s", error)
+            return False
+        for record in cached.keys:
+            self.put(record)
+        self.subject_sequences.update(cached.subject_sequences)
+        self.sequence = cached.sequence
+        self.stream_created = cached.stream_created
+        self.loaded = True
+        return True
+
+
+async def follow_registry(
+    bus: Bus,
+    snapshot: RegistrySnapshot,
+    *,
+    cache: Path | None = None,
+    on_change: Callable[[KeyRecord], None] | None = None,
+    on_progress: Callable[[], None] | None = None,
+) -> None:
+    """Keep a snapshot current for ever. `snapshot.loaded` is set once it is up to date.
+
+    `on_change` hears each changed record, `on_progress` each batch that was taken in.
+    """
+    state = await _stream_state(bus)
+    if snapshot.stream_created != state.created or snapshot.sequence > state.last_sequence:
+        if snapshot.keys:
+            log.warning("the registry is another stream than before: it is read anew")
+        snapshot.clear()
+        snapshot.stream_created = state.created
+    fresh = snapshot.sequence == 0
+    saving: asyncio.TimerHandle | None = None
+    loop = asyncio.get_running_loop()
+    async for batch in bus.follow(REGISTRY.name, snapshot.sequence + 1, last_per_subject=fresh):
+        for message in batch.messages:
+            record = snapshot.apply(message)
+            if record is not None and on_change is not None:
+                on_change(record)
+        if batch.pending == 0:
+            snapshot.loaded = True
+        if on_progress is not None:
+            on_progress()
+        if (
+            cache is not None
+            and snapshot.loaded
+            and (saving is None or loop.time() >= saving.when())
+        ):
+            # Saved a moment later, once for all changes that came in meanwhile.
+            saving = loop.call_later(CACHE_INTERVAL_S, snapshot.save, cache)
+
+
+async def _stream_state(bus: Bus) -> StreamState:
+    """Return the state of REGISTRY, waiting until NATS and the stream are there."""
+    while True:
+        await bus.wait_connected()
+        try:
+            return await bus.stream_state(REGISTRY.name)
+        except BusError:
+            await asyncio.sleep(RETRY_WAIT_S)

@@ -1,0 +1,115 @@
+"""The life of one process: configuration in, signals, readiness, exit codes."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import msgspec
+import uvloop
+
+from schemas.config import GatewayConfig
+from schemas.errors import ConfigError
+from services.runtime.folder import DataFolder
+from services.runtime.logs import configure_logging
+
+__all__ = [
+    "EXIT_CONFIG",
+    "EXIT_FAULT",
+    "ServiceContext",
+    "notify_ready",
+    "run_service",
+    "spawn",
+]
+
+log = logging.getLogger(__name__)
+
+EXIT_FAULT = 1
+EXIT_CONFIG = 78
+"""sysexits' EX_CONFIG: starting again will not help."""
+
+
+class ServiceContext(msgspec.Struct, frozen=True, kw_only=True):
+    """What a service is given: its configuration, its folder, and when to stop.
+
+    `part` names the process (`proxy-0`, `ledger-writer`); `stop` is set by SIGTERM or SIGINT.
+    """
+
+    part: str
+    config: GatewayConfig
+    folder: DataFolder
+    nats_url: str
+    stop: asyncio.Event
+
+
+def notify_ready(part: str) -> None:
+    """Tell the supervisor (or systemd) that this process is ready, if one listens.
+
+    The protocol is systemd's: a datagram to the socket that NOTIFY_SOCKET names.
+    """
+    address = os.environ.get("NOTIFY_SOCKET")
+    log.info("ready")
+    if not address:
+        return
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify,
+        contextlib.suppress(OSError),
+    ):
+        notify.sendto(f"READY=1\nX_TALLYGATE_PART={part}".encode(), address)
+
+
+def run_service(
+    main: Callable[[ServiceContext], Awaitable[None]],
+    *,
+    part: str,
+    config: GatewayConfig,
+    folder: DataFolder,
+    nats_url: str,
+) -> int:
+    """Run a service until it is told to stop; return the exit code of the process."""
+    configure_logging(part, config.settings.log_level)
+
+    async def live() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await main(
+            ServiceContext(part=part, config=config, folder=folder, nats_url=nats_url, stop=stop)
+        )
+
+    try:
+        uvloop.run(live())
+    except ConfigError as error:
+        log.error("cannot start: %s", error)
+        return EXIT_CONFIG
+    except Exception:
+        log.exception("ended by a fault")
+        return EXIT_FAULT
+    log.info("stopped")
+    return 0
+
+
+def spawn(
+    coroutine: Coroutine[Any, Any, None], name: str, on_fault: Callable[[], None]
+) -> asyncio.Task[None]:
+    """Run a background task that must not end: a fault is logged and `on_fault` is called.
+
+    A service that lost a task is broken in a way that nobody sees; so it ends and is restarted.
+    """
+    task = asyncio.create_task(coroutine, name=name)
+
+    def ended(done: asyncio.Task[None]) -> None:
+        if done.cancelled():
+            return
+        error = done.exception()
+        if error is not None:
+            log.error("task %s ended by a fault", name, exc_info=error)
+            on_fault()
+
+    task.add_done_callback(ended)
+    return task

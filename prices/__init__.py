@@ -1,0 +1,1 @@
+"""The price book's data: `anthropic.json`, read by services.ledger.price_book."""

@@ -1,0 +1,255 @@
+"""The price book in memory: checked whole when it is loaded, then asked for exact rates.
+
+A rate is the price of one token in pico-dollars (1e-12 USD), a whole number: a price in dollars
+per million tokens with at most six decimals, times a million. Loading fails where any combination
+of multipliers would leave a fraction of a pico-dollar, so nothing is ever rounded.
+"""
+
+from collections.abc import Iterator
+from datetime import date
+from fractions import Fraction
+from itertools import pairwise, product
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import msgspec
+
+from schemas.events import time_from_us
+from schemas.money import PICOS_PER_USD
+from schemas.prices import ModelPrices, PriceBookFile, PricePeriod, TokenPrices
+
+__all__ = [
+    "RATES_CACHED_MAX",
+    "Conditions",
+    "PriceBook",
+    "PriceBookError",
+    "Rates",
+    "TokenRates",
+    "normal_name",
+]
+
+RATES_CACHED_MAX = 4096
+"""Resolved rates kept in memory. Names come from outside: at the limit the cache is emptied."""
+
+_TOKENS_PER_MTOK = 1_000_000
+_DAY_US = 86_400 * 1_000_000
+_GEO_WITHOUT_SURCHARGE = frozenset({"", "global", "not_available"})
+_TIERS_AT_LIST_PRICE = frozenset({"", "standard", "priority"})
+_DEFAULT_FILE = Path(__file__).resolve().parents[2] / "prices" / "anthropic.json"
+"""Beside the packages `services` and `schemas`, in a checkout as in an installed wheel."""
+
+
+class PriceBookError(ValueError):
+    """A price book cannot be used. The message names the model and what is wrong with it."""
+
+
+class Conditions(NamedTuple):
+    """What of a request changes its price, as the API's usage reports it (None: not reported)."""
+
+    service_tier: str | None = None
+    speed: str | None = None
+    inference_geo: str | None = None
+
+
+class TokenRates(NamedTuple):
+    """Pico-dollars per token that apply to prompts of more than `above_prompt_tokens`."""
+
+    above_prompt_tokens: int
+    input: int
+    output: int
+    cache_read: int
+    cache_write_5m: int
+    cache_write_1h: int
+
+
+class Rates(NamedTuple):
+    """Exact rates of one model on one day under given conditions.
+
+    `tiers` are ordered from the highest threshold down to 0. `web_search` is pico-dollars per
+    search.
+    """
+
+    tiers: tuple[TokenRates, ...]
+    web_search: int
+
+
+def normal_name(model: str) -> str:
+    """Return a model name without the `anthropic/` prefix and the `[1m]` suffix.
+
+    The suffix only asks for the long context; a date in the name is part of the model and stays.
+    """
+    return model.removeprefix("anthropic/").removesuffix("[1m]")
+
+
+class PriceBook:
+    """Prices by model name and time. Safe to share between threads that only read."""
+
+    def __init__(self, version: date, models: tuple[ModelPrices, ...]) -> None:
+        """Take checked models; raises PriceBookError where they contradict one another."""
+        self.version = version
+        self.models = models
+        self._by_name: dict[str, ModelPrices] = {}
+        self._rates: dict[tuple[str, int, Conditions], Rates | str] = {}
+        for model in models:
+            _check_model(model)
+            for name in (model.id, *model.aliases):
+                if name in self._by_name:
+                    raise PriceBookError(f"{model.id}: the name {name!r} is given twice")
+                self._by_name[name] = model
+
+    @classmethod
+    def load(cls, path: Path = _DEFAULT_FILE) -> Self:
+        """Read a price book, by default the one that ships. Raises OSError, PriceBookError."""
+        return cls.from_bytes(path.read_bytes())
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Self:
+        """Decode and check a price book in JSON. Raises PriceBookError."""
+        try:
+            book = msgspec.json.decode(content, type=PriceBookFile)
+        except msgspec.DecodeError as error:
+            raise PriceBookError(f"the price book cannot be read: {error}") from error
+        models = tuple(_decode_model(raw, index) for index, raw in enumerate(book.models))
+        return cls(book.version, models)
+
+    def price_for(self, model: str, at_us: int) -> PricePeriod | None:
+        """Return what a model cost at a time (microseconds since the epoch), None if unknown."""
+        found = self._find(model)
+        if found is None:
+            return None
+        day = time_from_us(at_us).date()
+        for period in found.periods:
+            if _covers(period, day):
+                return period
+        return None
+
+    def canonical_name(self, model: str) -> str | None:
+        """Return the id of the model that goes by a name, None if it is unknown."""
+        found = self._find(model)
+        return None if found is None else found.id
+
+    def rates_for(self, model: str, at_us: int, conditions: Conditions) -> Rates | str:
+        """Return the exact rates, or in words why there are none."""
+        key = (model, at_us // _DAY_US, conditions)
+        rates = self._rates.get(key)
+        if rates is None:
+            rates = self._resolve(model, at_us, conditions)
+            if len(self._rates) >= RATES_CACHED_MAX:
+                self._rates.clear()
+            self._rates[key] = rates
+        return rates
+
+    def _find(self, model: str) -> ModelPrices | None:
+        return self._by_name.get(model) or self._by_name.get(normal_name(model))
+
+    def _resolve(self, model: str, at_us: int, conditions: Conditions) -> Rates | str:
+        period = self.price_for(model, at_us)
+        if period is None:
+            if self._find(model) is None:
+                return f"the model {model!r} is not in the price book"
+            return f"the model {model!r} has no price on {time_from_us(at_us).date()}"
+        multiplier = _multiplier(period, conditions)
+        if isinstance(multiplier, str):
+            return f"the model {model!r} has no price for {multiplier}"
+        return _rates(period, multiplier)
+
+
+def _multiplier(period: PricePeriod, conditions: Conditions) -> Fraction | str:
+    """Return what the token prices are multiplied by, or the condition that has no price."""
+    multiplier = Fraction(1)
+    if conditions.service_tier == "batch":
+        multiplier *= Fraction(period.batch_multiplier)
+    elif (conditions.service_tier or "") not in _TIERS_AT_LIST_PRICE:
+        return f"the service tier {conditions.service_tier!r}"
+    if conditions.speed == "fast":
+        if period.fast_multiplier is None:
+            return "fast mode"
+        multiplier *= Fraction(period.fast_multiplier)
+    elif conditions.speed not in {None, "", "standard"}:
+        return f"the speed {conditions.speed!r}"
+    geo = conditions.inference_geo or ""
+    if period.inference_geo_multipliers and geo not in _GEO_WITHOUT_SURCHARGE:
+        geo_multiplier = period.inference_geo_multipliers.get(geo)
+        if geo_multiplier is None:
+            return f"the inference region {geo!r}"
+        multiplier *= Fraction(geo_multiplier)
+    return multiplier
+
+
+def _rates(period: PricePeriod, multiplier: Fraction) -> Rates:
+    """Return a period's rates, highest threshold first. Raises ValueError on a fraction."""
+    tiers = [(0, period.usd_per_mtok)]
+    tiers += [(tier.above_prompt_tokens, tier.usd_per_mtok) for tier in period.context_tiers]
+    return Rates(
+        tuple(_token_rates(above, prices, multiplier) for above, prices in reversed(tiers)),
+        _whole(Fraction(period.usd_per_1000_web_searches) * PICOS_PER_USD / 1000),
+    )
+
+
+def _token_rates(above: int, prices: TokenPrices, multiplier: Fraction) -> TokenRates:
+    factor = multiplier * PICOS_PER_USD / _TOKENS_PER_MTOK
+    return TokenRates(
+        above,
+        _whole(Fraction(prices.input) * factor),
+        _whole(Fraction(prices.output) * factor),
+        _whole(Fraction(prices.cache_read) * factor),
+        _whole(Fraction(prices.cache_write_5m) * factor),
+        _whole(Fraction(prices.cache_write_1h) * factor),
+    )
+
+
+def _whole(picos: Fraction) -> int:
+    if picos.denominator != 1:
+        raise ValueError(f"{picos} pico-dollars")
+    return picos.numerator
+
+
+def _decode_model(raw: msgspec.Raw, index: int) -> ModelPrices:
+    """Decode one model. Raises PriceBookError with the model's name, or its place without one."""
+    try:
+        return msgspec.json.decode(raw, type=ModelPrices)
+    except msgspec.DecodeError as error:
+        fields = msgspec.json.decode(raw)
+        name = fields.get("id") if isinstance(fields, dict) else None
+        raise PriceBookError(f"{name or f'model number {index + 1}'}: {error}") from error
+
+
+def _check_model(model: ModelPrices) -> None:
+    for period in model.periods:
+        if period.valid_from and period.valid_to and period.valid_from >= period.valid_to:
+            raise PriceBookError(
+                f"{model.id}: a period ends on {period.valid_to}, not after it begins"
+            )
+        thresholds = [tier.above_prompt_tokens for tier in period.context_tiers]
+        if any(low >= high for low, high in pairwise(thresholds)):
+            raise PriceBookError(f"{model.id}: context tiers must rise, not {thresholds}")
+        for multiplier in _all_multipliers(period):
+            try:
+                _rates(period, multiplier)
+            except ValueError as error:
+                raise PriceBookError(
+                    f"{model.id}: with the multiplier {float(multiplier)} a price has more than "
+                    f"six decimals, so a rate is not whole: {error}"
+                ) from error
+    ordered = sorted(model.periods, key=lambda period: period.valid_from or date.min)
+    for earlier, later in pairwise(ordered):
+        if (earlier.valid_to or date.max) > (later.valid_from or date.min):
+            raise PriceBookError(
+                f"{model.id}: periods overlap: one lasts until {earlier.valid_to or 'ever'}, "
+                f"the next begins on {later.valid_from or 'the first day'}"
+            )
+
+
+def _all_multipliers(period: PricePeriod) -> Iterator[Fraction]:
+    """Yield every product of multipliers that a request can meet."""
+    batch = ["1", period.batch_multiplier]
+    fast = ["1", period.fast_multiplier or "1"]
+    geo = ["1", *period.inference_geo_multipliers.values()]
+    for batch_factor, fast_factor, geo_factor in product(batch, fast, geo):
+        yield Fraction(batch_factor) * Fraction(fast_factor) * Fraction(geo_factor)
+
+
+def _covers(period: PricePeriod, day: date) -> bool:
+    if period.valid_from is not None and day < period.valid_from:
+        return False
+    return period.valid_to is None or day < period.valid_to

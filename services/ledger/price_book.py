@@ -106,8 +106,10 @@ class PriceBook:
     def from_bytes(cls, content: bytes) -> Self:
         """Decode and check a price book in JSON. Raises PriceBookError."""
         try:
+            # Checked for the whole file at once: the decoder would skip it in raw models.
+            content.decode("utf-8")
             book = msgspec.json.decode(content, type=PriceBookFile)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise PriceBookError(f"the price book cannot be read: {error}") from error
         models = tuple(_decode_model(raw, index) for index, raw in enumerate(book.models))
         return cls(book.version, models)

@@ -151,7 +151,10 @@ def test_a_wrong_price_book_is_refused_by_the_name_of_the_entry(
     assert message in str(refused.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"models": []}', b"\xff"])
+BAD_NAME = b'{"version": "2026-11-24", "models": [{"id": "\xff"}]}'
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"models": []}', b"\xff", BAD_NAME])
 def test_what_is_no_price_book_is_refused(content: bytes) -> None:
     # Given bytes that are no book, when they are loaded, then the error is of one kind.
     with pytest.raises(PriceBookError, match="the price book cannot be read"):

@@ -7,7 +7,6 @@ Every server that was started is counted, so that the session's summary can say 
 ran against.
 """
 
-import os
 import shutil
 import socket
 import subprocess
@@ -26,7 +25,6 @@ __all__ = [
     "nats_server_path",
     "running_nats",
     "start_nats",
-    "summary_lines",
 ]
 
 MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
@@ -39,7 +37,7 @@ POLL_S = 0.02
 """How often a waiting helper looks again."""
 
 STARTED: Counter[str] = Counter()
-"""How many servers this session started, by kind: `binary` or `container`."""
+"""How many servers this session started, by kind: `process` or `container`."""
 
 _CONFIG = """\
 server_name: tallygate_test
@@ -189,7 +187,7 @@ def start_nats(directory: Path, *, extra_config: str = "") -> NatsServer:
         )
     )
     server.start()
-    STARTED["binary"] += 1
+    STARTED["process"] += 1
     return server
 
 
@@ -201,17 +199,6 @@ def running_nats(directory: Path, *, extra_config: str = "") -> Iterator[NatsSer
         yield server
     finally:
         server.stop()
-
-
-def summary_lines() -> list[str]:
-    """Say what the tests' nats-servers were, for the end of a test session."""
-    if not STARTED:
-        return []
-    parts = [f"{count} from the {kind}" for kind, count in sorted(STARTED.items())]
-    lines = [f"nats-servers started: {', '.join(parts)}"]
-    if not os.environ.get("TALLYGATE_TEST_NATS_IMAGE"):
-        lines.append("no container engine was given: NATS ran from its binary in every test")
-    return lines
 
 
 def _free_port() -> int:

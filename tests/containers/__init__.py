@@ -1,0 +1,1 @@
+"""Tests that run in containers where there is an engine."""

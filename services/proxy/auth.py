@@ -1,0 +1,145 @@
+"""Who asks, and with whose credential the deployment is asked: pure rules over headers.
+
+The virtual key is looked for in `x-litellm-api-key`, then `Authorization: Bearer`, then
+`x-api-key` (LiteLLM's order). A value of `Authorization` that is Anthropic's (`sk-ant-…`) is never
+taken for a virtual key. What is left beside the virtual key is the client's own credential.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from schemas.errors import BadRequest, Unauthenticated
+from schemas.keys import KEY_LENGTH_MAX, hash_key
+from schemas.registry import KeyRecord
+from services.proxy.headers import RawHeaders
+
+__all__ = ["Credentials", "OwnCredential", "find_credentials", "identify", "own_credential"]
+
+_ANTHROPIC = "sk-ant-"
+_OAUTH = "sk-ant-oat"
+_KEY_HEADERS = (b"x-litellm-api-key", b"authorization", b"x-api-key")
+
+WHERE_TO_PUT_THE_KEY = (
+    'send it as "x-litellm-api-key: Bearer sk-…" '
+    "(Claude Code: ANTHROPIC_CUSTOM_HEADERS), or in Authorization or x-api-key"
+)
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """The values of the three headers that may carry credentials, without `Bearer `."""
+
+    gateway: str | None
+    bearer: str | None
+    api_key: str | None
+
+    def candidates(self) -> list[str]:
+        """Return what may be a virtual key, in the order of the look-up."""
+        if self.gateway is not None:
+            return [self.gateway]
+        found = []
+        if self.bearer is not None and not self.bearer.startswith(_ANTHROPIC):
+            found.append(self.bearer)
+        if self.api_key is not None and self.api_key not in found:
+            found.append(self.api_key)
+        return found
+
+
+class OwnCredential(msgspec.Struct, frozen=True):
+    """A client's own credential: the header it came in and goes on in, and whether it is OAuth."""
+
+    header: bytes
+    value: bytes
+    is_subscription: bool
+
+
+def find_credentials(headers: RawHeaders) -> Credentials:
+    """Return the credentials that a request carries.
+
+    Raises BadRequest where a header comes twice, is too long or holds what no key holds: two
+    programs could otherwise take it for two different identities.
+    """
+    found: dict[bytes, str] = {}
+    for name, value in headers:
+        if name not in _KEY_HEADERS:
+            continue
+        if name in found:
+            raise BadRequest(f"the header {name.decode()} must be sent once, not twice")
+        if len(value) > KEY_LENGTH_MAX + 16:
+            raise BadRequest(f"the header {name.decode()} is longer than {KEY_LENGTH_MAX} bytes")
+        text = value.decode("latin-1").strip()
+        if not text.isascii() or not text.isprintable():
+            raise BadRequest(f"the header {name.decode()} holds characters that no key has")
+        found[name] = text
+    gateway = found.get(b"x-litellm-api-key")
+    authorization = found.get(b"authorization")
+    bearer = None
+    if authorization is not None and authorization[:7].lower() == "bearer ":
+        bearer = authorization[7:].strip()
+    return Credentials(
+        gateway=_without_bearer(gateway) if gateway else None,
+        bearer=bearer or None,
+        api_key=found.get(b"x-api-key") or None,
+    )
+
+
+def _without_bearer(value: str) -> str:
+    return value[7:].strip() if value[:7].lower() == "bearer " else value
+
+
+def identify(
+    credentials: Credentials,
+    by_hash: Callable[[str], KeyRecord | None],
+    master_key_hash: str,
+) -> KeyRecord:
+    """Return the virtual key that a request was made with.
+
+    Raises Unauthenticated where there is none or it is not known; the message never holds it.
+    """
+    candidates = credentials.candidates()
+    if not candidates:
+        if credentials.bearer is not None:
+            raise Unauthenticated(
+                "No virtual key: the Authorization header holds an Anthropic credential. Ask your "
+                f"administrator for a key and {WHERE_TO_PUT_THE_KEY}"
+            )
+        raise Unauthenticated(f"No virtual key: {WHERE_TO_PUT_THE_KEY}")
+    for candidate in candidates:
+        key_hash = hash_key(candidate)
+        record = by_hash(key_hash)
+        if record is not None:
+            return record
+        if key_hash == master_key_hash:
+            raise Unauthenticated(
+                "The master key manages tallygate and is no key for the API: make a virtual key "
+                "with POST /key/generate and use that"
+            )
+    raise Unauthenticated(
+        "The virtual key is not known: it was mistyped, deleted or replaced, or belongs to "
+        "another gateway. Check it with GET /key/info, or ask your administrator for a new one"
+    )
+
+
+def own_credential(
+    credentials: Credentials, is_gateway_secret: Callable[[str], bool]
+) -> OwnCredential | None:
+    """Return the client's own credential for the deployment, or None.
+
+    `is_gateway_secret` tells whether a value is (or was) a virtual key or the master key: such a
+    value never leaves the gateway, whichever header it came in.
+    """
+    bearer, api_key = credentials.bearer, credentials.api_key
+    if bearer is not None and bearer.startswith(_ANTHROPIC) and not is_gateway_secret(bearer):
+        return OwnCredential(
+            b"authorization", b"Bearer " + bearer.encode(), bearer.startswith(_OAUTH)
+        )
+    if api_key is None or api_key == bearer or is_gateway_secret(api_key):
+        return None
+    if credentials.gateway is None and not _is_second_credential(credentials, api_key):
+        return None
+    return OwnCredential(b"x-api-key", api_key.encode(), api_key.startswith(_OAUTH))
+
+
+def _is_second_credential(credentials: Credentials, api_key: str) -> bool:
+    """Tell whether x-api-key stands beside a virtual key in Authorization, not in its place."""
+    return credentials.bearer is not None and credentials.bearer != api_key

@@ -1,0 +1,101 @@
+"""May this key make this request now? Pure rules over the snapshot in memory."""
+
+from datetime import UTC, datetime
+
+from schemas.errors import BudgetSpent, Forbidden
+from schemas.events import BudgetState, time_from_us
+from schemas.money import usd_text
+from schemas.registry import KeyRecord
+from services.proxy.routing import names_allowed
+
+__all__ = ["RETRY_AFTER_S", "budget_refusal", "check_key", "check_model", "is_exceeded"]
+
+RETRY_AFTER_S = 3600
+"""`retry-after` of a budget that never resets. Above 60 s Claude Code does not wait (measured)."""
+
+_PERIODS = {
+    "1d": "daily",
+    "24h": "daily",
+    "daily": "daily",
+    "7d": "weekly",
+    "1w": "weekly",
+    "weekly": "weekly",
+    "30d": "monthly",
+    "1mo": "monthly",
+    "monthly": "monthly",
+}
+
+
+def _named(record: KeyRecord) -> str:
+    return record.key_alias or record.key_name
+
+
+def check_key(record: KeyRecord, now_us: int) -> None:
+    """Raise Forbidden where the key is blocked or its time is over."""
+    if record.blocked:
+        raise Forbidden(
+            f"The virtual key {_named(record)} is blocked. Ask your administrator to unblock it"
+        )
+    if record.expires_at_us is not None and now_us >= record.expires_at_us:
+        expired = time_from_us(record.expires_at_us).strftime("%Y-%m-%d %H:%M UTC")
+        raise Forbidden(
+            f"The virtual key {_named(record)} expired on {expired}. "
+            "Ask your administrator for a new one"
+        )
+
+
+def check_model(record: KeyRecord, model_name: str) -> None:
+    """Raise Forbidden where the key may not use the model name."""
+    if names_allowed(record.models, model_name):
+        return
+    raise Forbidden(
+        f"The virtual key {_named(record)} may not use the model {model_name[:100]!r}. "
+        f"It may use: {', '.join(record.models)}"
+    )
+
+
+def is_exceeded(state: BudgetState | None, now_us: int) -> bool:
+    """Tell whether a budget that the ledger declared exceeded still is, by this clock."""
+    if state is None:
+        return False
+    return state.resets_at_us is None or now_us < state.resets_at_us
+
+
+def budget_refusal(state: BudgetState, now_us: int, what_to_do: str) -> BudgetSpent:
+    """Return the refusal of a spent budget.
+
+    Its form is that of Anthropic's own gateway: with the overage-disabled-reason header Claude
+    Code shows the message verbatim after one request (measured with 2.1.330); neither
+    representative-claim nor overage-status may be there, they would replace the message.
+    """
+    headers = {
+        "x-should-retry": "false",
+        "retry-after": str(RETRY_AFTER_S),
+        "anthropic-ratelimit-unified-status": "rejected",
+        "anthropic-ratelimit-unified-overage-utilization": "1",
+        "anthropic-ratelimit-unified-overage-surpassed-threshold": "1",
+        "anthropic-ratelimit-unified-overage-disabled-reason": "org_spend_cap_reached",
+    }
+    period = _PERIODS.get(state.budget_duration or "")
+    if period is not None:
+        headers["anthropic-ratelimit-unified-overage-period"] = period
+    maximum = usd_text(state.max_budget_usd) if state.max_budget_usd is not None else "none"
+    spend = usd_text(state.spend_usd)
+    parts = [f"Budget of {state.scope} {state.name} used up ({spend} of {maximum})"]
+    if state.resets_at_us is not None:
+        resets_s = -(-state.resets_at_us // 1_000_000)
+        headers["retry-after"] = str(max(1, -(-(state.resets_at_us - now_us) // 1_000_000)))
+        headers["anthropic-ratelimit-unified-reset"] = str(resets_s)
+        headers["anthropic-ratelimit-unified-overage-reset"] = str(resets_s)
+        parts.append(f"resets {_reset_text(resets_s, now_us)}")
+    if what_to_do:
+        parts.append(what_to_do)
+    return BudgetSpent(" · ".join(parts), headers)
+
+
+def _reset_text(resets_s: int, now_us: int) -> str:
+    """Return the time of a reset for people: "Dec 1", or "14:05 UTC" where it is today."""
+    resets = datetime.fromtimestamp(resets_s, UTC)
+    if resets_s * 1_000_000 - now_us < 24 * 3600 * 1_000_000:
+        return resets.strftime("%b %-d %H:%M UTC")
+    return resets.strftime("%b %-d")

@@ -1,0 +1,315 @@
+"""The outbox: every event is in the journal before its answer ends, and leaves when it is stored.
+
+Each life of a proxy worker is one producer with an id of its own and a sequence that counts its
+events from 1: the event's CloudEvents source and id. A number can so never be used twice, whatever
+was lost with the machine (docs/adr/0002).
+
+One message is in flight at a time; it holds everything that was waiting (up to a size). A message
+that was not acknowledged is sent again until it is: the ledger recognises repeats by the sequence.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypedDict
+
+import msgspec
+
+from schemas.errors import Unavailable
+from schemas.events import (
+    Event,
+    Rejection,
+    RequestFacts,
+    RequestRejected,
+    RequestStarted,
+    UsageRecord,
+    UsageRecorded,
+    decode_usage_event,
+    encode_event,
+)
+from schemas.streams import USAGE_BATCH_BYTES_MAX, USAGE_BATCH_EVENTS_MAX, usage_subject
+from schemas.usage import Usage
+from services.proxy.journal import Journal, Position, Record
+from services.runtime.bus import Bus, BusError
+
+__all__ = ["Outbox"]
+
+log = logging.getLogger(__name__)
+
+STARTED_DELAY_S = 0.1
+"""A `request.started` alone waits so long for company before it is published."""
+RETRY_WAIT_S = 0.2
+RETRY_WAIT_MAX_S = 5.0
+UNWRITTEN_MAX = 10_000
+"""Events held in memory while the disk is full; beyond that they are lost, counted and logged."""
+_BATCH_OVERHEAD = 2
+
+_EVENT = b"E"
+_NOTE = b"N"
+
+
+class _Note(msgspec.Struct, frozen=True):
+    """What is known of a request under way: not published, read after a crash alone."""
+
+    facts: RequestFacts
+    usage: Usage | None = None
+
+
+class _Envelope(TypedDict):
+    source: str
+    id: str
+    time: datetime
+    subject: str
+
+
+_note_decoder = msgspec.json.Decoder(_Note)
+
+
+class Outbox:
+    """The events of one proxy worker, on their way to JetStream.
+
+    Making one takes over what an earlier life left in the folder: its unpublished events are
+    published as they are, and requests that it never ended are closed as failures.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        bytes_max: int,
+        refuse_when_full: bool,
+        now_us: Callable[[], int],
+        journal: Journal | None = None,
+    ) -> None:
+        self._journal = journal or Journal(folder)
+        self._bytes_max = bytes_max
+        self._refuse_when_full = refuse_when_full
+        self._now_us = now_us
+        self.producer = secrets.token_hex(8)
+        self._source = f"/proxy/{self.producer}"
+        self._sequence = 0
+        self._open: dict[str, _Note] = {}
+        self._unwritten: list[tuple[bytes, bytes]] = []
+        self.events_lost = 0
+        self._due = asyncio.Event()
+        self._delayed: asyncio.TimerHandle | None = None
+        self._idle = asyncio.Event()
+        self._close_orphans()
+
+    # ---------------------------------------------------------------------------- events in
+
+    def check_room(self) -> None:
+        """Raise Unavailable where the outbox is full and the setting says refuse."""
+        if not self._refuse_when_full:
+            return
+        if self._journal.bytes_unread > self._bytes_max or self._unwritten:
+            raise Unavailable(
+                "The gateway cannot record requests at the moment (its outbox is full: NATS is "
+                "down or the disk is full), so it takes none. Ask your administrator",
+                {"retry-after": "5"},
+            )
+
+    def request_started(self, facts: RequestFacts) -> None:
+        """Write that a request is about to be sent to its deployment."""
+        self._open[facts.request_id] = _Note(facts)
+        self._append(
+            RequestStarted(**self._envelope(facts.request_id), data=facts), is_urgent=False
+        )
+
+    def usage_seen(self, request_id: str, usage: Usage) -> None:
+        """Note what a running request has used so far, in case this process dies."""
+        note = self._open.get(request_id)
+        if note is not None:
+            note = _Note(note.facts, usage)
+            self._open[request_id] = note
+            self._write(_NOTE, msgspec.json.encode(note))
+
+    def usage_recorded(self, record: UsageRecord) -> None:
+        """Write that a request is over. It is in the journal when this returns."""
+        self._open.pop(record.request_id, None)
+        self._append(UsageRecorded(**self._envelope(record.request_id), data=record))
+
+    def request_rejected(self, rejection: Rejection) -> None:
+        """Write that the gateway refused a request."""
+        self._append(RequestRejected(**self._envelope(rejection.request_id), data=rejection))
+
+    def _envelope(self, subject: str) -> _Envelope:
+        self._sequence += 1
+        return {
+            "source": self._source,
+            "id": str(self._sequence),
+            "time": datetime.now(UTC),
+            "subject": subject,
+        }
+
+    def _append(self, event: Event, *, is_urgent: bool = True) -> None:
+        self._write(_EVENT, encode_event(event))
+        self._idle.clear()
+        if is_urgent:
+            self._due.set()
+        elif self._delayed is None:
+            self._delayed = asyncio.get_running_loop().call_later(STARTED_DELAY_S, self._due.set)
+
+    def _write(self, kind: bytes, payload: bytes) -> None:
+        if self._unwritten:
+            self._keep(kind, payload)
+            self._write_again()
+            return
+        try:
+            self._journal.append(kind, payload)
+        except OSError as error:
+            log.error("the outbox cannot be written: %s", error)
+            self._keep(kind, payload)
+            return
+        self._rotate_when_full()
+
+    def _keep(self, kind: bytes, payload: bytes) -> None:
+        """Hold in memory what the disk did not take, in order."""
+        if len(self._unwritten) >= UNWRITTEN_MAX:
+            self.events_lost += 1
+            log.error("an event is lost: the disk is full and so is the memory set aside for it")
+            return
+        self._unwritten.append((kind, payload))
+
+    def _write_again(self) -> None:
+        while self._unwritten:
+            try:
+                self._journal.append(*self._unwritten[0])
+            except OSError:
+                return
+            del self._unwritten[0]
+        self._rotate_when_full()
+        log.info("the outbox can be written again")
+
+    def _rotate_when_full(self) -> None:
+        """Begin a new segment in time, with what is known of the requests under way at its head.
+
+        Older segments are dropped once published; a crash later must still find these requests.
+        """
+        if not self._journal.is_segment_full:
+            return
+        try:
+            self._journal.rotate()
+            for note in self._open.values():
+                self._journal.append(_NOTE, msgspec.json.encode(note))
+        except OSError as error:
+            log.error("the outbox cannot begin a new segment: %s", error)
+
+    # ----------------------------------------------------------------------------- recovery
+
+    def _close_orphans(self) -> None:
+        """Close the requests that an earlier life of this worker did not live to end."""
+        orphans: dict[str, _Note] = {}
+        for record in self._journal.records():
+            if record.kind == _NOTE:
+                note = _note_decoder.decode(record.payload)
+                orphans[note.facts.request_id] = note
+                continue
+            event = decode_usage_event(record.payload)
+            if isinstance(event, RequestStarted):
+                orphans.setdefault(event.data.request_id, _Note(event.data))
+            elif isinstance(event, UsageRecorded):
+                orphans.pop(event.data.request_id, None)
+        for note in orphans.values():
+            self._close_orphan(note)
+        if orphans:
+            log.warning("closed %d requests that were under way in a crash", len(orphans))
+        self._journal.drop_read_segments()
+        if self._journal.bytes_unread:
+            self._due.set()
+
+    def _close_orphan(self, note: _Note) -> None:
+        facts = msgspec.structs.asdict(note.facts)
+        basis = "the proxy died: what had been reported when it did"
+        if note.usage is None:
+            basis = "the proxy died before the deployment reported anything"
+        self.usage_recorded(
+            UsageRecord(
+                **facts,
+                ended_at_us=max(self._now_us(), note.facts.started_at_us),
+                status="failure",
+                http_status=0,
+                error_type="proxy_died",
+                usage=note.usage,
+                estimated=True,
+                estimate_basis=basis,
+            )
+        )
+
+    # --------------------------------------------------------------------------- events out
+
+    async def publish_for_ever(self, bus: Bus) -> None:
+        """Publish what is waiting, batch by batch, for as long as the process lives."""
+        wait_s = RETRY_WAIT_S
+        while True:
+            if self._unwritten:
+                self._write_again()
+            records, position = self._journal.read(
+                self._journal.read_position, USAGE_BATCH_BYTES_MAX
+            )
+            if not records:
+                if self._unwritten:
+                    await asyncio.sleep(RETRY_WAIT_S)
+                    continue
+                self._idle.set()
+                await self._wait_due()
+                continue
+            batch, position = _batch(records, position)
+            try:
+                if batch:
+                    await bus.publish(usage_subject(), b"[" + b",".join(batch) + b"]")
+            except BusError as error:
+                log.warning("events wait in the outbox: %s", error)
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, RETRY_WAIT_MAX_S)
+                continue
+            wait_s = RETRY_WAIT_S
+            self._journal.acknowledge(position)
+
+    async def _wait_due(self) -> None:
+        await self._due.wait()
+        self._due.clear()
+        if self._delayed is not None:
+            self._delayed.cancel()
+            self._delayed = None
+
+    async def flush(self, timeout_s: float) -> bool:
+        """Wait until everything is published; False where that took too long."""
+        self._due.set()
+        try:
+            await asyncio.wait_for(self._idle.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+    @property
+    def bytes_waiting(self) -> int:
+        """How much waits to be published."""
+        return self._journal.bytes_unread
+
+    def close(self) -> None:
+        """Close the journal's files."""
+        self._journal.close()
+
+
+def _batch(records: list[Record], end: Position) -> tuple[list[bytes], Position]:
+    """Return the events of one message, and the position behind the last record it covers."""
+    events: list[bytes] = []
+    size = _BATCH_OVERHEAD
+    left = 0
+    for index, record in enumerate(records):
+        too_large = size + len(record.payload) + 1 > USAGE_BATCH_BYTES_MAX
+        if (
+            record.kind == _EVENT
+            and events
+            and (too_large or len(events) >= USAGE_BATCH_EVENTS_MAX)
+        ):
+            left = sum(r.size for r in records[index:])
+            break
+        if record.kind == _EVENT:
+            events.append(record.payload)
+            size += len(record.payload) + 1
+    return events, Position(end.segment, end.offset - left)

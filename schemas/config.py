@@ -1,19 +1,68 @@
 """The configuration after it was read and checked (services.runtime.config does both)."""
 
+import re
+from typing import Annotated, Literal, TypeAlias
+
 import msgspec
 
-__all__ = ["ANTHROPIC_API_BASE", "Deployment", "GatewayConfig", "Settings"]
+__all__ = [
+    "ANTHROPIC_API_BASE",
+    "ClientDisconnect",
+    "Deployment",
+    "GatewayConfig",
+    "LogLevel",
+    "OutboxFull",
+    "Settings",
+]
 
 ANTHROPIC_API_BASE = "https://api.anthropic.com"
 
+_SECRET_FIELDS = frozenset({"api_key", "master_key"})
+_URL_CREDENTIALS = re.compile(r"//[^/]*@")
 
-class Deployment(msgspec.Struct, frozen=True, kw_only=True):
+LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
+OutboxFull: TypeAlias = Literal["refuse", "serve"]
+ClientDisconnect: TypeAlias = Literal["cancel", "drain"]
+
+_KIB = 1024
+_MIB = 1024 * _KIB
+_GIB = 1024 * _MIB
+
+
+def _shown(value: msgspec.Struct) -> list[tuple[str, object]]:
+    """Return a struct's fields for people: secrets and credentials in URLs as `***`."""
+    shown: list[tuple[str, object]] = []
+    for name in value.__struct_fields__:
+        field = getattr(value, name)
+        if name in _SECRET_FIELDS and field is not None:
+            field = "***"
+        elif isinstance(field, str):
+            field = _URL_CREDENTIALS.sub("//***@", field)
+        shown.append((name, field))
+    return shown
+
+
+class _Discreet(msgspec.Struct, frozen=True, kw_only=True):
+    """A struct whose `repr`, also that of rich, shows no secret."""
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={field!r}" for name, field in _shown(self))
+        return f"{type(self).__name__}({fields})"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """Return the fields as rich's pretty printer wants them."""
+        return _shown(self)
+
+
+class Deployment(_Discreet, frozen=True, kw_only=True):
     """One upstream for a model name: an entry of `model_list`.
 
     `model_name` may hold one `*` (`claude-*`, `*`); then `model` may hold one too, which stands
     for what the name's star matched. `model` is the upstream's name, without `anthropic/`.
     `api_key` is the company's credential, None where only clients' own credentials are used.
-    `forward_client_auth` says whether a client's own credential may be sent instead of it.
+    `api_base` has no slash at its end, no query and no credentials; paths such as `/v1/messages`
+    are appended to it. `forward_client_auth` says whether a client's own credential may be sent
+    instead of `api_key`.
     """
 
     deployment_id: str
@@ -25,32 +74,41 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     forward_client_auth: bool = False
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """The `tallygate:` section: what LiteLLM has no word for. docs/settings.md describes each."""
+class Settings(_Discreet, frozen=True, kw_only=True):
+    """The `tallygate:` section: what LiteLLM has no word for. docs/settings.md describes each.
+
+    The bounds are checked where the file is read. Hosts are lower-case names or addresses
+    without a port; `oauth_hosts` are those besides api.anthropic.com that may be sent a client's
+    own credential, `insecure_http_hosts` those besides loopback that `http://` may be used with.
+    """
 
     nats_url: str | None = None
     admin_url: str | None = None
     oauth_hosts: tuple[str, ...] = ()
-    budget_message: str = "ask your administrator to raise it"
-    request_bytes_max: int = 32 * 1024 * 1024
-    response_bytes_metered_max: int = 64 * 1024 * 1024
-    connect_timeout_s: float = 10.0
-    idle_timeout_s: float = 300.0
-    upstream_connections_max: int = 1000
-    client_body_timeout_s: float = 60.0
-    outbox_bytes_max: int = 1024 * 1024 * 1024
-    outbox_full: str = "refuse"
-    drain_timeout_s: float = 30.0
-    client_disconnect: str = "cancel"
-    log_level: str = "info"
-    query_memory_bytes_max: int = 512 * 1024 * 1024
+    insecure_http_hosts: tuple[str, ...] = ()
+    budget_message: Annotated[str, msgspec.Meta(min_length=1, max_length=500)] = (
+        "ask your administrator to raise it"
+    )
+    request_bytes_max: Annotated[int, msgspec.Meta(ge=_KIB, le=_GIB)] = 32 * _MIB
+    response_bytes_metered_max: Annotated[int, msgspec.Meta(ge=64 * _KIB, le=4 * _GIB)] = 64 * _MIB
+    connect_timeout_s: Annotated[float, msgspec.Meta(ge=0.1, le=300)] = 10.0
+    idle_timeout_s: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 300.0
+    upstream_connections_max: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
+    client_body_timeout_s: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 60.0
+    outbox_bytes_max: Annotated[int, msgspec.Meta(ge=64 * _KIB, le=1024 * _GIB)] = _GIB
+    outbox_full: OutboxFull = "refuse"
+    drain_timeout_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 30.0
+    client_disconnect: ClientDisconnect = "cancel"
+    log_level: LogLevel = "info"
+    query_memory_bytes_max: Annotated[int, msgspec.Meta(ge=16 * _MIB, le=1024 * _GIB)] = 512 * _MIB
 
 
-class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True):
+class GatewayConfig(_Discreet, frozen=True, kw_only=True):
     """All of config.yaml, checked. `path` is where it came from; `notices` are worth a log line.
 
     `master_key` is None where neither the file nor the environment names one; the caller then
-    uses the one in the data folder.
+    uses the one in the data folder. `timezone` is a name that zoneinfo knows: budget windows
+    begin at its midnights.
     """
 
     path: str

@@ -7,6 +7,7 @@ answers whose ids repeat.
 import itertools
 import secrets
 import time
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -134,18 +135,22 @@ def count_tool_results(messages: list[dict[str, Any]]) -> int:
     )
 
 
-def _texts(scenario: Scenario) -> list[str]:
-    count = scenario.events
-    if scenario.text is None:
-        return [_WORDS[index % len(_WORDS)] for index in range(count)]
-    size = -(-len(scenario.text) // max(count, 1)) or 1
-    return [scenario.text[start : start + size] for start in range(0, len(scenario.text), size)]
+def _texts(scenario: Scenario) -> tuple[str, ...]:
+    count, text = scenario.events, scenario.text
+    if text is None:
+        return tuple(itertools.islice(itertools.cycle(_WORDS), count))
+    size = -(-len(text) // max(count, 1)) or 1
+    return tuple(text[start : start + size] for start in range(0, len(text), size))
+
+
+def _thoughts(scenario: Scenario) -> tuple[str, ...]:
+    return ("Hm. ",) * scenario.thinking_events
 
 
 def _blocks(scenario: Scenario, tool: ToolCall | None, ids: Ids) -> list[dict[str, Any]]:
     blocks: list[dict[str, Any]] = []
     if scenario.thinking_events:
-        thinking = "Hm. " * scenario.thinking_events
+        thinking = "".join(_thoughts(scenario))
         blocks.append({"type": "thinking", "thinking": thinking, "signature": "bW9jaw=="})
     if tool is not None:
         blocks.append(
@@ -187,25 +192,35 @@ def message_body(
     )
 
 
+@lru_cache(maxsize=64)
+def _delta_events(index: int, kind: str, field: str, texts: tuple[str, ...]) -> list[StreamEvent]:
+    """Return the deltas of a block. They hold no id, so a benchmark need not make them anew."""
+    return [
+        _event("content_block_delta", {"index": index, "delta": {"type": kind, field: text}})
+        for text in texts
+    ]
+
+
 def _block_events(index: int, block: dict[str, Any], scenario: Scenario) -> list[StreamEvent]:
     if block["type"] == "tool_use":
         opening = {**block, "input": {}}
         whole = _json.encode(block["input"]).decode()
         half = len(whole) // 2
-        deltas = [
-            {"type": "input_json_delta", "partial_json": part}
-            for part in ("", whole[:half], whole[half:])
-        ]
+        parts = ("", whole[:half], whole[half:])
+        deltas = _delta_events(index, "input_json_delta", "partial_json", parts)
     elif block["type"] == "thinking":
         opening = {"type": "thinking", "thinking": "", "signature": ""}
-        deltas = [{"type": "thinking_delta", "thinking": "Hm. "}] * scenario.thinking_events
-        deltas.append({"type": "signature_delta", "signature": block["signature"]})
+        signature = (block["signature"],)
+        deltas = [
+            *_delta_events(index, "thinking_delta", "thinking", _thoughts(scenario)),
+            *_delta_events(index, "signature_delta", "signature", signature),
+        ]
     else:
         opening = {"type": "text", "text": ""}
-        deltas = [{"type": "text_delta", "text": text} for text in _texts(scenario)]
+        deltas = _delta_events(index, "text_delta", "text", _texts(scenario))
     return [
         _event("content_block_start", {"index": index, "content_block": opening}),
-        *(_event("content_block_delta", {"index": index, "delta": delta}) for delta in deltas),
+        *deltas,
         _event("content_block_stop", {"index": index}),
     ]
 

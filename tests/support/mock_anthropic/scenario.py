@@ -5,6 +5,7 @@ short text with realistic usage. A name that is not known is refused, so that a 
 test cannot pass for good behaviour.
 """
 
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -130,6 +131,12 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     location: str = "/v1/messages?redirected=1"
     content_length_offset: int = 0
 
+    @property
+    def flows(self) -> bool:
+        """Whether a stream has nothing between its events and nothing odd about their bytes."""
+        slowed = self.pace_ms or self.chunk_bytes or self.burst
+        return not (slowed or self.fault or self.gzip or self.giant_event_mib)
+
     def __post_init__(self) -> None:
         """Refuse a fault that needs an answer which has begun. Raises ValueError."""
         if self.fault in {"truncate", "error_event"} and self.fault_after_events is None:
@@ -152,6 +159,7 @@ _scenario_decoder = msgspec.json.Decoder(Scenario)
 _plan_decoder = msgspec.json.Decoder(ScenarioPlan)
 
 
+@lru_cache(maxsize=64)
 def decode_scenario(payload: bytes) -> Scenario:
     """Return the scenario in a JSON object. Raises msgspec.DecodeError."""
     return _scenario_decoder.decode(payload)

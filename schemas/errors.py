@@ -73,15 +73,21 @@ def error_body(error_type: str, message: str, request_id: str | None) -> bytes:
 
 
 class ApiError(TallygateError):
-    """An answer in Anthropic's error shape, with the response headers that steer the client."""
+    """An answer in Anthropic's error shape, with the response headers that steer the client.
+
+    `param` names the field of the request that is wrong, where one is (the management API says it).
+    """
 
     http_status = 500
     error_type = "api_error"
 
-    def __init__(self, message: str, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, message: str, headers: dict[str, str] | None = None, *, param: str | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.headers = headers or {}
+        self.param = param
 
     def body(self, request_id: str | None = None) -> bytes:
         """Return the answer's JSON bytes."""

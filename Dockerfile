@@ -40,8 +40,8 @@ LABEL org.opencontainers.image.title="tallygate" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 # The numbers are fixed, so that a volume or a host folder can be given to this user by number.
-RUN groupadd --system --gid 10001 tallygate \
-    && useradd --system --uid 10001 --gid 10001 --home-dir /data --no-create-home \
+RUN groupadd --gid 10001 tallygate \
+    && useradd --uid 10001 --gid 10001 --home-dir /data --no-create-home \
         --shell /usr/sbin/nologin tallygate \
     && install --directory --mode 0700 --owner 10001 --group 10001 /data
 COPY --from=build /opt/tallygate /opt/tallygate

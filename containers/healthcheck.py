@@ -1,3 +1,4 @@
+# noqa: INP001 - a program of the image, which belongs to no package
 """The image's health check: ends with 0 where the part of tallygate in this container is ready.
 
 The address is TALLYGATE_HEALTH_URL. Empty means that the part serves no HTTP; then its process

@@ -1,3 +1,3 @@
 """Loads the shared fixtures."""
 
-pytest_plugins = ["tests.support.fixtures"]
+pytest_plugins = ["tests.support.fixtures", "tests.support.nats_fixtures"]

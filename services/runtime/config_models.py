@@ -90,6 +90,9 @@ def read_deployments(
 def _deployment(
     reader: ConfigReader, item: Node, where: str, places: Counter[str], defaults: _Defaults
 ) -> Deployment | None:
+    if not isinstance(item.value, Mapping):
+        reader.problem(item.line, f"{where} must be a mapping: model_name and litellm_params")
+        return None
     entry = reader.section(item, "model_list", where)
     model_name = _model_name(reader, item, entry, where)
     place = places[model_name or ""]

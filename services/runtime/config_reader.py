@@ -6,7 +6,7 @@ a value, since it may be a secret: it names the key, the line, and what to write
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -46,7 +46,7 @@ def described(wanted: Any) -> str:
         case msgspec.inspect.FloatType():
             return f"a number from {info.ge:g} to {info.le:g}"
         case msgspec.inspect.LiteralType():
-            return "one of " + ", ".join(str(value) for value in info.values)
+            return "one of " + ", ".join(get_args(wanted))
         case msgspec.inspect.VarTupleType():
             return "a list of texts"
         case msgspec.inspect.StrType(max_length=int(longest)):

@@ -9,12 +9,22 @@ from collections.abc import Callable
 
 import msgspec
 
+from schemas.config import Deployment
 from schemas.errors import BadRequest, Unauthenticated
+from schemas.events import Billing
 from schemas.keys import KEY_LENGTH_MAX, hash_key
 from schemas.registry import KeyRecord
 from services.proxy.headers import RawHeaders
 
-__all__ = ["Credentials", "OwnCredential", "find_credentials", "identify", "own_credential"]
+__all__ = [
+    "Credentials",
+    "OwnCredential",
+    "UpstreamCredential",
+    "find_credentials",
+    "identify",
+    "own_credential",
+    "upstream_credential",
+]
 
 _ANTHROPIC = "sk-ant-"
 _OAUTH = "sk-ant-oat"
@@ -143,3 +153,51 @@ def own_credential(
 def _is_second_credential(credentials: Credentials, api_key: str) -> bool:
     """Tell whether x-api-key stands beside a virtual key in Authorization, not in its place."""
     return credentials.bearer is not None and credentials.bearer != api_key
+
+
+class UpstreamCredential(msgspec.Struct, frozen=True):
+    """The credential header for the deployment, and who pays: a subscription or the API account."""
+
+    header: bytes
+    value: bytes
+    billing: Billing
+
+
+def upstream_credential(
+    deployment: Deployment, own: OwnCredential | None, *, own_may_go_there: bool
+) -> UpstreamCredential:
+    """Return the credential for a deployment. Raises Unauthenticated, naming what is missing.
+
+    A client's own credential comes first where forwarding is on for the model and the host may see
+    it (`own_may_go_there`); else the deployment's `api_key`.
+    """
+    if own is not None and deployment.forward_client_auth and own_may_go_there:
+        billing: Billing = "subscription" if own.is_subscription else "api"
+        return UpstreamCredential(own.header, own.value, billing)
+    if deployment.api_key is not None:
+        return UpstreamCredential(b"x-api-key", deployment.api_key.encode(), "api")
+    name = deployment.model_name
+    if own is None:
+        missing = "No Anthropic credential came with the request"
+        if deployment.forward_client_auth:
+            raise Unauthenticated(
+                f"{missing} and the model {name} has no api_key: sign in to Claude Code with your "
+                "subscription (/login), or let your administrator set litellm_params.api_key"
+            )
+        raise Unauthenticated(
+            f"{missing} and the model {name} has no api_key: your administrator must set "
+            "litellm_params.api_key, or general_settings.forward_client_headers_to_llm_api: true "
+            "for developers' own subscriptions"
+        )
+    if not deployment.forward_client_auth:
+        raise Unauthenticated(
+            f"Your own Anthropic credential is not forwarded for the model {name} and the model "
+            "has no api_key: your administrator must set general_settings."
+            "forward_client_headers_to_llm_api: true, or list the model in litellm_settings."
+            "model_group_settings.forward_client_headers_to_llm_api"
+        )
+    raise Unauthenticated(
+        f"Your own Anthropic credential goes to api.anthropic.com alone, and the model {name} is "
+        "served by another host and has no api_key: your administrator must list the host in "
+        "tallygate: oauth_hosts, or set litellm_params.api_key"
+    )

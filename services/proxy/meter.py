@@ -174,7 +174,8 @@ class Meter:
     """What has been read of one answer so far.
 
     `complete`: the answer's own end was seen, its figures are final. `boundary`: what has passed
-    ends between two events, so that another event may follow. Then the answer's own words:
+    ends between two events, so that another event may follow. `revision` counts the reports of
+    usage that were read, `text_bytes` the text that passed. Then the answer's own words:
     `error_type`, `message_id`, `model`, `stop_reason`.
     """
 
@@ -185,9 +186,10 @@ class Meter:
         self.message_id: str | None = None
         self.model: str | None = None
         self.stop_reason: str | None = None
+        self.revision = 0
         self._totals = _Totals()
         self._unreadable = False
-        self._text_bytes = 0
+        self.text_bytes = 0
 
     def feed(self, chunk: bytes) -> None:
         """Take in the next bytes of the answer."""
@@ -206,14 +208,18 @@ class Meter:
         self.model = _cut(message.model)
         self.stop_reason = _cut(message.stop_reason)
         if message.usage is not None:
-            self._totals.merge(message.usage)
+            self._merge(message.usage)
+
+    def _merge(self, usage: _Usage) -> None:
+        self._totals.merge(usage)
+        self.revision += 1
 
     def usage(self) -> tuple[Usage | None, str | None]:
         """Return what was used, and how it was estimated (None: it is the upstream's word)."""
         estimated_output = 0
         reasons = []
         if not self.complete and self._totals.seen:
-            estimated_output = -(-self._text_bytes // _CHARS_PER_TOKEN)
+            estimated_output = -(-self.text_bytes // _CHARS_PER_TOKEN)
             reasons.append("the answer broke off: output from the bytes that passed, 4 a token")
         if not self._totals.seen:
             return None, None
@@ -257,7 +263,7 @@ class StreamMeter(Meter):
         if text_at >= 0 and b'"content_block_delta"' in line:
             value_at = line.find(b'":"', text_at + 8)
             if value_at >= 0:
-                self._text_bytes += max(0, len(line.rstrip()) - value_at - 6)
+                self.text_bytes += max(0, len(line.rstrip()) - value_at - 6)
             return
         if b'"message_' not in line and b'"error"' not in line:
             return
@@ -276,7 +282,7 @@ class StreamMeter(Meter):
             self._take_message(event.message)
         elif event.type == "message_delta":
             if event.usage is not None:
-                self._totals.merge(event.usage)
+                self._merge(event.usage)
             if event.delta is not None and event.delta.stop_reason is not None:
                 self.stop_reason = _cut(event.delta.stop_reason)
         elif event.type == "message_stop":
@@ -302,7 +308,7 @@ class JsonMeter(Meter):
     def feed(self, chunk: bytes) -> None:
         """Keep the next bytes of the object."""
         self._size += len(chunk)
-        self._text_bytes = self._size
+        self.text_bytes = self._size
         self.boundary = False
         if self._size > self._bytes_max:
             self._chunks.clear()

@@ -3,16 +3,13 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
 
-from schemas.errors import ConfigError
+__all__ = ["serve_http"]
 
-__all__ = ["listening_socket", "serve_http"]
-
-BACKLOG = 2048
 KEEP_ALIVE_S = 75
 """An idle client connection is closed after this; Claude Code's own pool closes sooner."""
 
@@ -25,31 +22,13 @@ class _Server(uvicorn.Server):
         yield
 
 
-def listening_socket(host: str, port: int) -> socket.socket:
-    """Return a listening TCP socket. Raises ConfigError where the address cannot be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise ConfigError(
-            f"cannot listen on {host}:{port} ({error.strerror}): stop what uses it, or choose "
-            "another with --port"
-        ) from None
-    listener.listen(BACKLOG)
-    listener.setblocking(False)
-    return listener
-
-
 async def serve_http(
     app: Any,
     *,
     listener: socket.socket,
     stop: asyncio.Event,
     drain_timeout_s: float,
-    on_started: Any = None,
+    on_started: Callable[[], None] | None = None,
 ) -> None:
     """Serve until `stop` is set; then take no more connections and let running requests end.
 

@@ -13,7 +13,7 @@ import msgspec
 
 from schemas.events import decode_key_event
 from schemas.registry import KeyRecord
-from schemas.streams import REGISTRY
+from schemas.streams import REGISTRY, key_subject
 from services.runtime.bus import Bus, BusError, StreamMessage, StreamState
 from services.runtime.folder import write_private
 
@@ -49,10 +49,15 @@ class RegistrySnapshot:
         self.stream_created = ""
         self.loaded = False
         self._by_hash: dict[str, KeyRecord] = {}
+        self._known_hashes: set[str] = set()
 
     def by_hash(self, key_hash: str) -> KeyRecord | None:
         """Return the key with this SHA-256, unless it was deleted or replaced."""
         return self._by_hash.get(key_hash)
+
+    def knew_hash(self, key_hash: str) -> bool:
+        """Tell whether this is or was a key's hash: such a value is a secret of this gateway."""
+        return key_hash in self._known_hashes
 
     def apply(self, message: StreamMessage) -> KeyRecord | None:
         """Take one message of REGISTRY in; return the record that it changed.
@@ -71,6 +76,13 @@ class RegistrySnapshot:
                 extra={"subject": message.subject, "sequence": message.sequence},
             )
             return None
+        if message.subject != key_subject(record.key_id):
+            # Only the admin service may write a key's state, and it writes it in its own place.
+            log.error(
+                "a registry event about another key than its subject's is skipped",
+                extra={"subject": message.subject, "sequence": message.sequence},
+            )
+            return None
         self.subject_sequences[message.subject] = message.sequence
         self.put(record)
         return record
@@ -81,6 +93,7 @@ class RegistrySnapshot:
         if before is not None:
             self._by_hash.pop(before.key_hash, None)
         self.keys[record.key_id] = record
+        self._known_hashes.add(record.key_hash)
         if not record.deleted:
             self._by_hash[record.key_hash] = record
 
@@ -89,6 +102,7 @@ class RegistrySnapshot:
         self.keys.clear()
         self.subject_sequences.clear()
         self._by_hash.clear()
+        self._known_hashes.clear()
         self.sequence = 0
 
     def save(self, path: Path) -> None:

@@ -1,0 +1,236 @@
+"""Admission: from a raw request to one that may be forwarded, or a refusal."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from schemas.config import Deployment, GatewayConfig
+from schemas.errors import ApiError, BadRequest, BodyTooLarge, Unavailable
+from schemas.events import Endpoint, RequestFacts
+from schemas.keys import hash_key
+from schemas.registry import KeyRecord
+from services.proxy import auth, limits
+from services.proxy.answers import Receive
+from services.proxy.body import read_body, session_id_of, with_model
+from services.proxy.budgets import SpentBudgets
+from services.proxy.headers import RawHeaders, forwardable_request_headers, header_values
+from services.proxy.routing import Router
+from services.proxy.upstream import Origin, UpstreamRequest
+from services.runtime.registry import RegistrySnapshot
+
+__all__ = ["Admission", "Admitted", "ClientGone", "Draft", "new_request_id", "now_us"]
+
+HEADERS_MAX = 200
+HEADER_BYTES_MAX = 64 * 1024
+_TEXT_MAX = 256
+ANTHROPIC_HOST = "api.anthropic.com"
+
+
+class ClientGone(Exception):
+    """The client closed its connection before its request was whole."""
+
+
+class Draft(msgspec.Struct):
+    """What is known so far of a request that is being admitted: enough to book a refusal."""
+
+    request_id: str
+    started_at_us: int
+    endpoint: Endpoint
+    key: KeyRecord | None = None
+    model_name: str | None = None
+    model: str | None = None
+    deployment: Deployment | None = None
+    billing: str = "api"
+    is_stream: bool = False
+    session_id: str | None = None
+    user_agent: str | None = None
+    request_bytes: int = 0
+
+    def facts(self) -> RequestFacts:
+        """Return it as the facts that events carry."""
+        key = self.key
+        return RequestFacts(
+            request_id=self.request_id,
+            started_at_us=self.started_at_us,
+            endpoint=self.endpoint,
+            key_id=key.key_id if key else None,
+            key_alias=key.key_alias if key else None,
+            user_id=key.user_id if key else None,
+            team_id=key.team_id if key else None,
+            model_name=self.model_name,
+            model=self.model,
+            deployment=self.deployment.deployment_id if self.deployment else None,
+            billing="subscription" if self.billing == "subscription" else "api",
+            stream=self.is_stream,
+            session_id=self.session_id,
+            user_agent=self.user_agent,
+            request_bytes=self.request_bytes,
+        )
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """A request that may be forwarded: the upstream request and the facts for its events."""
+
+    facts: RequestFacts
+    upstream: UpstreamRequest
+
+
+def now_us() -> int:
+    """Return the time in microseconds since the epoch."""
+    return time.time_ns() // 1000
+
+
+def new_request_id(started_at_us: int) -> str:
+    """Return a request id that sorts by time: `tg_` and 32 hex digits."""
+    return f"tg_{started_at_us:014x}{secrets.token_hex(9)}"
+
+
+class Admission:
+    """The checks that every request passes, in order, each in memory."""
+
+    def __init__(
+        self,
+        *,
+        config: GatewayConfig,
+        master_key: str,
+        registry: RegistrySnapshot,
+        budgets: SpentBudgets,
+        check_room: Callable[[], None],
+    ) -> None:
+        self._settings = config.settings
+        self._registry = registry
+        self._budgets = budgets
+        self._check_room = check_room
+        self._master_key_hash = hash_key(master_key)
+        self.router = Router(config.deployments)
+        self._origins = {
+            deployment.deployment_id: Origin.from_url(deployment.api_base)
+            for deployment in config.deployments
+        }
+        self._own_credential_hosts = frozenset({ANTHROPIC_HOST, *config.settings.oauth_hosts})
+
+    def identify(self, headers: RawHeaders, draft: Draft) -> auth.Credentials:
+        """Set the draft's key. Raises ApiError for a request without a usable virtual key."""
+        _check_headers(headers)
+        if not self._registry.loaded:
+            raise Unavailable(
+                "The gateway has not read its keys yet (NATS is not there). Try again shortly",
+                {"retry-after": "1"},
+            )
+        credentials = auth.find_credentials(headers)
+        draft.key = auth.identify(credentials, self._registry.by_hash, self._master_key_hash)
+        limits.check_key(draft.key, draft.started_at_us)
+        return credentials
+
+    async def admit(
+        self, target: bytes, headers: RawHeaders, receive: Receive, draft: Draft
+    ) -> Admitted:
+        """Return the request to forward. Raises ApiError; ClientGone.
+
+        `draft` is filled in as far as the checks come, so that a refusal says whose it was.
+        """
+        agents = header_values(headers, b"user-agent")
+        draft.user_agent = agents[0].decode("latin-1")[:_TEXT_MAX] if agents else None
+        credentials = self.identify(headers, draft)
+        assert draft.key is not None
+        body = await self._read(headers, receive)
+        draft.request_bytes = len(body)
+        read = read_body(body)
+        draft.model_name = read.model
+        draft.is_stream = read.stream is True
+        sessions = header_values(headers, b"x-claude-code-session-id")
+        session = sessions[0].decode("latin-1") if sessions else session_id_of(read)
+        draft.session_id = session[:_TEXT_MAX] if session else None
+        limits.check_model(draft.key, read.model)
+        deployment, model = self.router.choose(read.model, draft.session_id)
+        draft.deployment, draft.model = deployment, model
+        if draft.endpoint == "messages":
+            self._check_budget(draft)
+        origin = self._origins[deployment.deployment_id]
+        own = auth.own_credential(credentials, self._is_gateway_secret)
+        credential = auth.upstream_credential(
+            deployment, own, own_may_go_there=origin.host in self._own_credential_hosts
+        )
+        draft.billing = credential.billing
+        self._check_room()
+        try:
+            forwarded = forwardable_request_headers(headers)
+        except ValueError as error:
+            raise BadRequest(str(error)) from None
+        forwarded.append((credential.header, credential.value))
+        return Admitted(
+            facts=draft.facts(),
+            upstream=UpstreamRequest(
+                method=b"POST",
+                origin=origin,
+                target=target,
+                headers=forwarded,
+                body=with_model(body, read, model),
+                head_timeout_s=deployment.timeout_s,
+                idle_timeout_s=self._settings.idle_timeout_s,
+            ),
+        )
+
+    def _check_budget(self, draft: Draft) -> None:
+        assert draft.key is not None
+        state = self._budgets.of_key(draft.key.key_id)
+        if state is not None and limits.is_exceeded(state, draft.started_at_us):
+            raise limits.budget_refusal(state, draft.started_at_us, self._settings.budget_message)
+
+    def _is_gateway_secret(self, value: str) -> bool:
+        value_hash = hash_key(value)
+        return value_hash == self._master_key_hash or self._registry.knew_hash(value_hash)
+
+    async def _read(self, headers: RawHeaders, receive: Receive) -> bytes:
+        """Return the request's body, within its limits of size and time."""
+        bytes_max = self._settings.request_bytes_max
+        too_large = BodyTooLarge(f"The request body is larger than {bytes_max} bytes")
+        lengths = header_values(headers, b"content-length")
+        if lengths and lengths[0].isdigit() and int(lengths[0]) > bytes_max:
+            raise too_large
+        message = await receive()
+        chunks = []
+        size = 0
+        try:
+            async with asyncio.timeout(self._settings.client_body_timeout_s):
+                while True:
+                    if message["type"] == "http.disconnect":
+                        raise ClientGone
+                    chunk = message.get("body", b"")
+                    size += len(chunk)
+                    if size > bytes_max:
+                        raise too_large
+                    chunks.append(chunk)
+                    if not message.get("more_body", False):
+                        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+                    message = await receive()
+        except TimeoutError:
+            raise _BodyTooSlow(
+                "The request body did not arrive within "
+                f"{self._settings.client_body_timeout_s:g} s",
+                {"connection": "close"},
+            ) from None
+
+
+class _BodyTooSlow(ApiError):
+    http_status = 408
+    error_type = "timeout_error"
+
+
+def _check_headers(headers: RawHeaders) -> None:
+    """Raise BadRequest for a header block that no client of this API sends."""
+    if len(headers) > HEADERS_MAX:
+        raise BadRequest(f"The request has more than {HEADERS_MAX} headers")
+    if sum(len(name) + len(value) for name, value in headers) > HEADER_BYTES_MAX:
+        raise BadRequest(f"The request's headers are longer than {HEADER_BYTES_MAX} bytes")
+    has_length = has_encoding = False
+    for name, _ in headers:
+        if name == b"content-length":
+            has_length = True
+        elif name == b"transfer-encoding":
+            has_encoding = True
+    if has_length and has_encoding:
+        raise BadRequest("The request has both Content-Length and Transfer-Encoding")

@@ -1,0 +1,219 @@
+"""The proxy's composition root: makes the parts, wires them, runs until told to stop."""
+
+import asyncio
+import logging
+import socket
+from pathlib import Path
+from typing import Any
+
+from litestar import HttpMethod, Litestar, Request, Response, asgi, get, route
+from litestar.exceptions import HTTPException
+from litestar.types import ASGIApp
+
+from schemas.errors import ApiError, BadRequest, InternalError, NotFound
+from services.proxy import models
+from services.proxy.admission import Admission, Draft, new_request_id, now_us
+from services.proxy.budgets import SpentBudgets
+from services.proxy.management import Management
+from services.proxy.messages import Messages
+from services.proxy.outbox import Outbox
+from services.proxy.upstream import UpstreamPool
+from services.runtime.bus import Bus
+from services.runtime.http_server import serve_http
+from services.runtime.listen import listen
+from services.runtime.registry import RegistrySnapshot, follow_registry
+from services.runtime.service import ServiceContext, notify_ready, spawn
+
+__all__ = ["build_app", "run"]
+
+log = logging.getLogger(__name__)
+
+FLUSH_TIMEOUT_S = 10.0
+"""How long a stopping proxy waits for its events to be published; the rest is kept on disk."""
+
+
+def build_app(
+    *, messages: Messages, management: Management, admission: Admission, registry: RegistrySnapshot
+) -> ASGIApp:
+    """Return the ASGI application."""
+
+    @route(["/", "/api/hello"], http_method=[HttpMethod.GET, HttpMethod.HEAD], sync_to_thread=False)
+    def hello() -> dict[str, str]:
+        return {"message": "hello", "service": "tallygate"}
+
+    @get(["/health/liveliness", "/health/liveness"], sync_to_thread=False)
+    def liveness() -> str:
+        return "I'm alive!"
+
+    @get("/health/readiness", sync_to_thread=False)
+    def readiness() -> Response[dict[str, str]]:
+        if registry.loaded:
+            return Response({"status": "healthy"})
+        return Response({"status": "starting", "waiting_for": "keys from NATS"}, status_code=503)
+
+    def may_use(request: Request[Any, Any, Any]) -> list[str]:
+        headers = list(request.scope["headers"])
+        draft = Draft("", now_us(), "messages")
+        admission.identify(headers, draft)
+        assert draft.key is not None
+        return models.usable_names(admission.router, draft.key)
+
+    @get("/v1/models", sync_to_thread=False)
+    def list_models(request: Request[Any, Any, Any]) -> dict[str, Any]:
+        names = may_use(request)
+        if "anthropic-version" in request.headers:
+            return models.anthropic_list(names)
+        return models.openai_list(names)
+
+    @get("/v1/models/{name:path}", sync_to_thread=False)
+    def one_model(request: Request[Any, Any, Any], name: str) -> dict[str, Any]:
+        wanted = name.lstrip("/")
+        if wanted not in may_use(request):
+            raise NotFound(f"There is no model {wanted[:100]!r} for this key")
+        if "anthropic-version" in request.headers:
+            return models.anthropic_model(wanted)
+        return models.openai_model(wanted)
+
+    # One mount for all other paths: Litestar lets a mount at "/" win over longer ones.
+    @asgi("/", is_mount=True, copy_scope=False)
+    async def mounted(scope: Any, receive: Any, send: Any) -> None:
+        if scope["raw_path"].startswith(b"/v1/messages"):
+            await messages(scope, receive, send)
+        else:
+            await management(scope, receive, send)
+
+    return Litestar(
+        [hello, liveness, readiness, list_models, one_model, mounted],
+        exception_handlers={
+            ApiError: _answer_error,
+            HTTPException: _answer_http_exception,
+            Exception: _answer_fault,
+        },
+        openapi_config=None,
+        logging_config=None,
+    )
+
+
+def _answer_error(_: Request[Any, Any, Any], error: ApiError) -> Response[bytes]:
+    request_id = new_request_id(now_us())
+    return Response(
+        error.body(request_id),
+        status_code=error.http_status,
+        headers={**error.headers, "request-id": request_id},
+        media_type="application/json",
+    )
+
+
+def _answer_http_exception(
+    request: Request[Any, Any, Any], exception: HTTPException
+) -> Response[bytes]:
+    error = BadRequest(exception.detail)
+    error.http_status = exception.status_code
+    return _answer_error(request, error)
+
+
+def _answer_fault(request: Request[Any, Any, Any], _: Exception) -> Response[bytes]:
+    log.exception("a request failed inside the gateway")
+    return _answer_error(request, InternalError("The gateway failed; its log says how"))
+
+
+async def run(
+    context: ServiceContext,
+    *,
+    fd: int | None,
+    host: str,
+    port: int,
+    worker: int,
+    admin_url: str | None,
+) -> None:
+    """Run one worker until `context.stop` is set.
+
+    `fd` is a listening socket inherited from the supervisor; without one `host:port` is listened
+    on. Raises ConfigError for a configuration or an address that cannot be used.
+    """
+    settings = context.config.settings
+    folder = context.folder.proxy(worker)
+    listener = socket.socket(fileno=fd) if fd is not None else listen(host, port)
+    registry, cache = _load_registry(folder)
+    budgets = SpentBudgets()
+    outbox = Outbox(
+        folder,
+        bytes_max=settings.outbox_bytes_max,
+        refuse_when_full=settings.outbox_full == "refuse",
+        now_us=now_us,
+    )
+    admission = Admission(
+        config=context.config,
+        master_key=context.config.master_key or context.folder.master_key(),
+        registry=registry,
+        budgets=budgets,
+        check_room=outbox.check_room,
+    )
+    transport = UpstreamPool(
+        connections_max=settings.upstream_connections_max,
+        connect_timeout_s=settings.connect_timeout_s,
+    )
+    management = Management(admin_url)
+    messages = Messages(admission=admission, outbox=outbox, transport=transport, settings=settings)
+    app = build_app(
+        messages=messages, management=management, admission=admission, registry=registry
+    )
+    bus = await Bus.connect(context.nats_url, "proxy", wait=False)
+    stop = context.stop
+    ready = _Readiness(context.part, registry)
+    tasks = [
+        spawn(
+            follow_registry(bus, registry, cache=cache, on_progress=ready.update),
+            "registry",
+            stop.set,
+        ),
+        spawn(budgets.follow(bus), "budgets", stop.set),
+        spawn(outbox.publish_for_ever(bus), "outbox", stop.set),
+    ]
+    try:
+        await serve_http(
+            app,
+            listener=listener,
+            stop=stop,
+            drain_timeout_s=settings.drain_timeout_s,
+            on_started=ready.started,
+        )
+        if not await outbox.flush(FLUSH_TIMEOUT_S):
+            log.warning("%d bytes of events stay in the outbox", outbox.bytes_waiting)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await transport.aclose()
+        await management.aclose()
+        await bus.close()
+        outbox.close()
+
+
+def _load_registry(folder: Path) -> tuple[RegistrySnapshot, Path]:
+    registry = RegistrySnapshot()
+    cache = folder / "registry.json"
+    if registry.load(cache):
+        log.info("%d keys known from the copy on disk", len(registry.keys))
+    return registry, cache
+
+
+class _Readiness:
+    """Says once that the worker is ready: it listens, and it knows its keys."""
+
+    def __init__(self, part: str, registry: RegistrySnapshot) -> None:
+        self._part = part
+        self._registry = registry
+        self._is_listening = False
+        self._is_told = False
+
+    def started(self) -> None:
+        """The server accepts connections."""
+        self._is_listening = True
+        self.update()
+
+    def update(self) -> None:
+        """Something changed: look again."""
+        if self._is_listening and self._registry.loaded and not self._is_told:
+            self._is_told = True
+            notify_ready(self._part)

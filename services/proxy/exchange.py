@@ -1,0 +1,212 @@
+"""One forwarded request: the answer goes to the client as it comes, and is booked exactly once.
+
+The order is the promise: what a request used is in the outbox before the last byte of its answer
+goes to the client, so whoever has a whole answer is in the ledger. All other bytes go first and
+are metered after.
+"""
+
+import asyncio
+import logging
+
+import msgspec
+
+from schemas.errors import ApiError, InternalError, error_body
+from schemas.events import RequestStatus, UsageRecord
+from schemas.usage import Usage
+from services.proxy.admission import Admitted, now_us
+from services.proxy.answers import Receive, Send, send_error
+from services.proxy.headers import forwardable_response_headers, header_values
+from services.proxy.meter import Meter, NoMeter, meter_for
+from services.proxy.outbox import Outbox
+from services.proxy.upstream import Transport, UpstreamBroke, UpstreamResponse
+
+__all__ = ["Exchange"]
+
+log = logging.getLogger(__name__)
+
+_BYTES_PER_TOKEN = 4
+_END_MARK = b"message_stop"
+
+
+class Exchange:
+    """Forwards one admitted request. `drain_on_disconnect`: read on when the client has gone."""
+
+    def __init__(
+        self,
+        admitted: Admitted,
+        *,
+        outbox: Outbox,
+        transport: Transport,
+        metered_bytes_max: int,
+        drain_on_disconnect: bool,
+    ) -> None:
+        self._facts = admitted.facts
+        self._request = admitted.upstream
+        self._outbox = outbox
+        self._transport = transport
+        self._metered_bytes_max = metered_bytes_max
+        self._drain = drain_on_disconnect
+        self._meter: Meter = NoMeter()
+        self._status = 0
+        self._response_bytes = 0
+        self._first_byte_at_us: int | None = None
+        self._upstream_request_id: str | None = None
+        self._is_client_gone = False
+        self._is_booked = False
+        self._is_started = False
+
+    async def run(self, receive: Receive, send: Send) -> None:
+        """Forward the request and the answer; book what it used."""
+        task = asyncio.current_task()
+        assert task is not None
+        if self._facts.endpoint == "messages":
+            self._outbox.request_started(self._facts)
+        watch = asyncio.create_task(self._watch(receive, task))
+        try:
+            await self._forward(send)
+        except asyncio.CancelledError:
+            if not self._is_client_gone:
+                self._book("failure", error_type="gateway_stopped")
+                raise
+            task.uncancel()
+            self._book("client_closed")
+        except Exception:
+            log.exception("a request failed inside the gateway")
+            self._book("failure", error_type="gateway_fault")
+            if not self._is_started:
+                error = InternalError("The gateway failed; its log says how")
+                await send_error(send, error, self._facts.request_id)
+        finally:
+            watch.cancel()
+
+    async def _watch(self, receive: Receive, task: asyncio.Task[object]) -> None:
+        """Wait for the client to go away; then stop the request, unless it is to be drained."""
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._is_client_gone = True
+        if not self._drain and not self._is_booked:
+            task.cancel()
+
+    async def _forward(self, send: Send) -> None:
+        try:
+            response = await self._transport.handle_async_request(self._request)
+        except ApiError as error:
+            self._status = error.http_status
+            self._book("failure", error_type=error.error_type)
+            await send_error(send, error, self._facts.request_id)
+            return
+        try:
+            await self._answer(response, send)
+        except UpstreamBroke as broke:
+            self._book("failure", error_type="upstream_broke")
+            await self._end_broken(broke, send)
+        finally:
+            await response.aclose()
+
+    async def _answer(self, response: UpstreamResponse, send: Send) -> None:
+        headers = response.headers
+        self._status = response.status
+        encodings = header_values(headers, b"content-encoding")
+        encoding = encodings[0] if encodings else b""
+        kinds = header_values(headers, b"content-type")
+        self._meter, feed = meter_for(kinds[0] if kinds else b"", encoding, self._metered_bytes_max)
+        # In packed bytes the end of a stream cannot be seen without unpacking them first.
+        is_packed = bool(encoding) and encoding != b"identity"
+        ids = header_values(headers, b"request-id")
+        self._upstream_request_id = ids[0].decode("latin-1")[:256] if ids else None
+        forwarded = forwardable_response_headers(headers)
+        forwarded.append((b"x-tallygate-request-id", self._facts.request_id.encode()))
+        self._is_started = True
+        await send({"type": "http.response.start", "status": response.status, "headers": forwarded})
+        noted = 0
+        async for chunk, is_last in response.chunks():
+            if self._first_byte_at_us is None:
+                self._first_byte_at_us = now_us()
+            self._response_bytes += len(chunk)
+            is_metered_first = is_last or is_packed or not self._meter.boundary
+            if not is_metered_first and _END_MARK not in chunk:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                feed(chunk)
+            else:
+                feed(chunk)
+                if is_last:
+                    self._meter.finish()
+                if is_last or self._meter.complete:
+                    self._book_end()
+                await send({"type": "http.response.body", "body": chunk, "more_body": not is_last})
+            if self._meter.revision != noted and not self._is_booked:
+                noted = self._meter.revision
+                usage, _ = self._meter.usage()
+                if usage is not None:
+                    self._outbox.usage_seen(self._facts.request_id, usage)
+
+    async def _end_broken(self, broke: UpstreamBroke, send: Send) -> None:
+        """End an answer that broke off, so that the client notices and repeats at once.
+
+        Between two events of a stream Anthropic's own error event says it (Claude Code then
+        repeats without streaming: measured). Elsewhere the connection is cut by returning early.
+        """
+        if not self._meter.boundary or self._facts.stream is False or self._is_client_gone:
+            return
+        message = f"The answer broke off: {broke.reason}"
+        event = b"event: error\ndata: " + error_body("api_error", message, None) + b"\n\n"
+        await send({"type": "http.response.body", "body": event, "more_body": False})
+
+    # ------------------------------------------------------------------------------ booking
+
+    def _book_end(self) -> None:
+        """Book an answer that has come to its own end."""
+        meter = self._meter
+        if self._is_client_gone:
+            self._book("client_closed")
+        elif self._status >= 400:  # noqa: PLR2004
+            self._book("failure", error_type=meter.error_type or f"http_{self._status}")
+        elif meter.error_type is not None:
+            self._book("failure", error_type=meter.error_type)
+        elif not meter.complete:
+            self._book("failure", error_type="incomplete_answer")
+        else:
+            self._book("success")
+
+    def _book(self, status: RequestStatus, *, error_type: str | None = None) -> None:
+        """Write the one record of this request. Later calls change nothing."""
+        if self._is_booked:
+            return
+        self._is_booked = True
+        usage, basis = self._usage()
+        meter = self._meter
+        self._outbox.usage_recorded(
+            UsageRecord(
+                **msgspec.structs.asdict(self._facts),
+                ended_at_us=max(now_us(), self._facts.started_at_us),
+                first_byte_at_us=self._first_byte_at_us,
+                status=status,
+                http_status=self._status,
+                error_type=error_type,
+                usage=usage,
+                estimated=basis is not None,
+                estimate_basis=basis,
+                response_model=meter.model,
+                upstream_request_id=self._upstream_request_id,
+                message_id=meter.message_id,
+                stop_reason=meter.stop_reason,
+                response_bytes=self._response_bytes,
+            )
+        )
+
+    def _usage(self) -> tuple[Usage | None, str | None]:
+        """Return what was used and how far that is an estimate."""
+        if self._facts.endpoint != "messages":
+            return None, None
+        usage, basis = self._meter.usage()
+        if usage is not None or self._meter.complete:
+            return usage, basis
+        if self._status == 0:
+            return None, "the client left before the deployment answered: nothing was reported"
+        if self._status >= 400:  # noqa: PLR2004 - an error costs nothing
+            return None, None
+        estimate = Usage(
+            input_tokens=-(-self._facts.request_bytes // _BYTES_PER_TOKEN),
+            output_tokens=-(-self._meter.text_bytes // _BYTES_PER_TOKEN),
+        )
+        return estimate, "the answer broke off unread: tokens from the bytes of both bodies, 4 each"

@@ -170,7 +170,11 @@ class Connection(asyncio.Protocol):
         """Parse what came; anything that is not HTTP is answered with 400."""
         try:
             self._parser.feed(data)
-        except httptools.HttpParserError:
+        except httptools.HttpParserCallbackError:
+            # A mistake of the mock's own must not look like one of the client's.
+            self._transport.abort()
+            raise
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self.write(plain_reply(400, {"connection": "close"}, b"{}"))
             self._transport.close()
 
@@ -253,7 +257,7 @@ class Connection(asyncio.Protocol):
     def _answer_question(self, request: _Request, record: Record) -> Iterator[Step]:
         try:
             question = _question_decoder.decode(request.body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return self._error(record, request, 400, "invalid_request_error", str(error))
         header = request.header("x-mock-scenario")
         counting = request.path.endswith("/count_tokens")
@@ -266,7 +270,7 @@ class Connection(asyncio.Protocol):
             return self._error(record, request, 500, "mock_scenario_error", str(error))
         record.model = question.model
         record.scenario = scenario.name or scenario.fault or scenario.reply
-        if counting and scenario.reply == "text":
+        if counting and scenario.reply == "text" and scenario.fault is None:
             body = b'{"input_tokens":%d}' % (len(request.body) // 4)
             return self._plain(record, request, 200, body)
         record.stream = bool(question.stream)

@@ -130,7 +130,7 @@ def count_tool_results(messages: list[dict[str, Any]]) -> int:
     """Return how many messages of a conversation bring results of tools."""
     return sum(
         isinstance(content := message.get("content"), list)
-        and any(block.get("type") == "tool_result" for block in content)
+        and any(isinstance(b, dict) and b.get("type") == "tool_result" for b in content)
         for message in messages
     )
 

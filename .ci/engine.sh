@@ -244,7 +244,7 @@ stop() {
         pid=$(cat "$state/pid")
         home=$(cat "$state/home")
         # The number may have gone to another process since; the command line tells.
-        if tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF -- "$home"; then
+        if grep -qaF -- "$home" "/proc/$pid/cmdline" 2>/dev/null; then
             kill "$pid"
             deadline=$(($(date +%s) + engine_wait_s))
             while alive "$pid"; do

@@ -112,8 +112,8 @@ def _answer_http_exception(
     return _answer_error(request, error)
 
 
-def _answer_fault(request: Request[Any, Any, Any], _: Exception) -> Response[bytes]:
-    log.exception("a request failed inside the gateway")
+def _answer_fault(request: Request[Any, Any, Any], fault: Exception) -> Response[bytes]:
+    log.error("a request failed inside the gateway", exc_info=fault)
     return _answer_error(request, InternalError("The gateway failed; its log says how"))
 
 

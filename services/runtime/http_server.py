@@ -10,6 +10,7 @@ import uvicorn
 
 __all__ = ["serve_http"]
 
+STARTED_POLL_S = 0.005
 KEEP_ALIVE_S = 75
 """An idle client connection is closed after this; Claude Code's own pool closes sooner."""
 
@@ -51,8 +52,8 @@ async def serve_http(
         )
     )
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
-    while not server.started and not serving.done():
-        await asyncio.sleep(0.005)
+    while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn tells it so
+        await asyncio.sleep(STARTED_POLL_S)
     if on_started is not None and not serving.done():
         on_started()
     stopping = asyncio.create_task(stop.wait(), name="stop")

@@ -1,0 +1,101 @@
+"""The command line: which command is meant. Everything else is imported when it is needed."""
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Callable
+from importlib import metadata
+
+__all__ = ["main"]
+
+EXIT_USAGE = 2
+EXIT_FAULT = 1
+EXIT_CONFIG = 78
+
+_CLIENT_COMMANDS = {
+    "keys": "Make, list, block and delete virtual keys of a running gateway.",
+    "sql": "Ask a running gateway's ledger in SQL.",
+}
+
+
+def main() -> int:
+    """Run the command that the process was started with; return its exit code."""
+    return run(sys.argv[1:])
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command line (without the program's name); return the exit code."""
+    from services.commands.arguments import COMMANDS, nearest
+
+    first = arguments[0] if arguments else "--help"
+    if first in {"-h", "--help", "help"}:
+        sys.stdout.write(_help(COMMANDS))
+        return 0
+    if first in {"-V", "--version", "version"}:
+        sys.stdout.write(f"tallygate {metadata.version('tallygate')}\n")
+        return 0
+    if first in _CLIENT_COMMANDS:
+        from services.client.cli import main as client_main
+
+        return client_main(arguments)
+    command, rest = (first, arguments[1:])
+    if first.startswith("-"):
+        command, rest = "serve", arguments
+    if command not in COMMANDS:
+        message = nearest("command", command, [*COMMANDS, *_CLIENT_COMMANDS])
+        sys.stderr.write(f"tallygate: {message}\nTry `tallygate --help`.\n")
+        return EXIT_USAGE
+    return _run_service_command(command, rest)
+
+
+def _run_service_command(command: str, arguments: list[str]) -> int:
+    from schemas.errors import ConfigError, TallygateError
+    from services.commands.arguments import read_arguments
+
+    values = read_arguments(command, arguments)
+    try:
+        return _function(command)(values)
+    except ConfigError as error:
+        sys.stderr.write(f"tallygate: {error}\n")
+        return EXIT_CONFIG
+    except TallygateError as error:
+        sys.stderr.write(f"tallygate: {error}\n")
+        return EXIT_FAULT
+
+
+def _function(command: str) -> Callable[[argparse.Namespace], int]:
+    if command == "serve":
+        from services.commands.serve import serve
+
+        return serve
+    from services.commands import one_service
+
+    return {
+        "proxy": one_service.run_proxy,
+        "ledger": one_service.run_ledger,
+        "admin": one_service.run_admin,
+    }[command]
+
+
+def _help(commands: dict[str, str]) -> str:
+    """Return the text of `tallygate --help`."""
+    rows = "\n".join(
+        f"  {name:<8}{_wrapped(text)}" for name, text in {**commands, **_CLIENT_COMMANDS}.items()
+    )
+    return (
+        "tallygate: a gateway between Claude Code and the Anthropic API, with numbers you can\n"
+        "prove.\n\n"
+        "Usage: tallygate COMMAND [options]      (tallygate COMMAND --help tells them)\n"
+        "       tallygate --config FILE          short for: tallygate serve --config FILE\n\n"
+        f"{rows}\n\n"
+        "  --version, --help\n"
+    )
+
+
+def _wrapped(text: str) -> str:
+    indent = " " * 10
+    return textwrap.fill(text, 86, initial_indent=indent, subsequent_indent=indent)[10:]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The commands of `tallygate` that run services: what each does with its arguments."""

@@ -1,0 +1,163 @@
+"""The arguments of the commands that run services.
+
+They are read with argparse, which costs a starting process 3 ms; the nicer rich-click, which the
+client commands use, costs 150 ms.
+"""
+
+import argparse
+import difflib
+import os
+from pathlib import Path
+from typing import NoReturn
+
+from schemas.errors import ConfigError
+
+__all__ = ["COMMANDS", "config_path", "nearest", "read_arguments"]
+
+EXIT_USAGE = 2
+PORT_MAX = 65_535
+WORKERS_MAX = 64
+PORT_DEFAULT = 4000
+ADMIN_PORT_DEFAULT = 4001
+
+COMMANDS = {
+    "serve": "Run the whole gateway: an embedded nats-server, the proxy, the ledger and the admin "
+    "service, each in a process of its own. Ctrl-C ends it in order: running requests are "
+    "finished and the books are brought up to date first.",
+    "proxy": "Run one worker of the proxy against an external NATS server.",
+    "ledger": "Run the ledger against an external NATS server: its writer, which owns the books "
+    "and decides on budgets, or its reader, which answers queries.",
+    "admin": "Run the admin service (keys, spend, SQL, OpenAPI) against an external NATS server.",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USAGE, f"{self.prog}: {message}\nTry `{self.prog} --help`.\n")
+
+
+def read_arguments(command: str, arguments: list[str]) -> argparse.Namespace:
+    """Return the values of a command's options. Wrong ones end the process with code 2."""
+    parser = _parser(command)
+    values, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        options = [name for action in parser._actions for name in action.option_strings]
+        parser.error(nearest("option", unknown[0].split("=")[0], options))
+    return values
+
+
+def nearest(kind: str, wrong: str, known: list[str]) -> str:
+    """Return a message that names a wrong word and the known one that is most like it."""
+    close = difflib.get_close_matches(wrong, known, n=1)
+    meant = f" Did you mean {close[0]}?" if close else ""
+    return f"there is no {kind} {wrong!r}.{meant}"
+
+
+def config_path(given: Path | None) -> Path:
+    """Return the configuration's path. Raises ConfigError where none is given or found."""
+    if given is not None:
+        return given
+    default = Path("config.yaml")
+    if default.is_file():
+        return default
+    raise ConfigError(
+        "there is no config.yaml here: name a configuration with --config FILE "
+        "(config.example.yaml is one to start from)"
+    )
+
+
+def _parser(command: str) -> _Parser:
+    parser = _Parser(prog=f"tallygate {command}", description=COMMANDS[command], allow_abbrev=False)
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        default=_path_from_environment("TALLYGATE_CONFIG"),
+        help="the configuration, in LiteLLM's form (default: $TALLYGATE_CONFIG, or ./config.yaml)",
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        default=_path_from_environment("TALLYGATE_DATA") or Path("data"),
+        help="the data folder (default: $TALLYGATE_DATA, or ./data)",
+    )
+    if command == "serve":
+        _add_address(parser, PORT_DEFAULT)
+        parser.add_argument(
+            "--workers",
+            type=_number("number of workers", 1, WORKERS_MAX),
+            metavar="N",
+            default=1,
+            help="how many processes of the proxy (default: 1)",
+        )
+        return parser
+    parser.add_argument(
+        "--nats-url",
+        metavar="URL",
+        default=os.environ.get("TALLYGATE_NATS_URL") or None,
+        help="the NATS server (default: $TALLYGATE_NATS_URL, which unlike this option is not seen "
+        "in the list of processes, or `tallygate: nats_url` of the configuration)",
+    )
+    if command == "ledger":
+        parser.add_argument(
+            "--role",
+            choices=("writer", "reader"),
+            required=True,
+            help="which part of the ledger",
+        )
+        return parser
+    _add_address(parser, PORT_DEFAULT if command == "proxy" else ADMIN_PORT_DEFAULT)
+    # The supervisor gives its children a socket that it has bound already.
+    parser.add_argument("--fd", type=int, help=argparse.SUPPRESS)
+    if command == "proxy":
+        parser.add_argument(
+            "--worker",
+            type=_number("worker", 0, WORKERS_MAX - 1),
+            metavar="N",
+            default=0,
+            help="the number of this worker, which names its folder (default: 0)",
+        )
+        parser.add_argument(
+            "--admin-url",
+            metavar="URL",
+            default=os.environ.get("TALLYGATE_ADMIN_URL") or None,
+            help="where management paths are passed on to (default: $TALLYGATE_ADMIN_URL, or "
+            "`tallygate: admin_url`)",
+        )
+    return parser
+
+
+def _add_address(parser: argparse.ArgumentParser, port: int) -> None:
+    parser.add_argument(
+        "--host",
+        metavar="H",
+        default="127.0.0.1",
+        help="the address to listen on (default: 127.0.0.1, this machine alone)",
+    )
+    parser.add_argument(
+        "--port",
+        type=_number("port", 0, PORT_MAX),
+        metavar="P",
+        default=port,
+        help=f"the port to listen on; 0 is any free one (default: {port})",
+    )
+
+
+class _number:  # noqa: N801 - argparse takes a callable
+    """Reads a whole number within bounds."""
+
+    def __init__(self, name: str, first: int, last: int) -> None:
+        self._name, self._first, self._last = name, first, last
+
+    def __call__(self, text: str) -> int:
+        if text.isdecimal() and self._first <= int(text) <= self._last:
+            return int(text)
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no {self._name}: give a number from {self._first} to {self._last}"
+        )
+
+
+def _path_from_environment(name: str) -> Path | None:
+    value = os.environ.get(name)
+    return Path(value) if value else None

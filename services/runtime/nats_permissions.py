@@ -1,0 +1,96 @@
+"""Who may say what on NATS: one user per service, each as narrow as it can be.
+
+Each service has the user of its name, and its `Bus` has that name too: replies come to
+`_INBOX.<name>.>`, where no other service listens. The embedded nats-server's configuration is
+written from this table, and containers/nats/nats.conf is compared with it by a test.
+
+What the table cannot forbid: the server sends a stream's messages to whatever subject their reader
+names, so a service that may read REGISTRY could have an old state of a key stored again as its
+newest. The copy carries the original's `Nats-Expected-Last-Subject-Sequence` header, so the server
+refuses it: everything on REGISTRY and BUDGET must be published with that header, and a reader must
+check that a message's subject is the one that its payload names.
+"""
+
+import msgspec
+
+from schemas.streams import BUDGET, QUERY_SUBJECT, REGISTRY, STREAMS, USAGE, StreamDefinition
+
+__all__ = ["NATS_USERS", "NatsUser", "user_entry"]
+
+REPLY_WITHIN = "1m"
+"""A service that was asked may answer the asker's inbox once, within this time."""
+
+
+class NatsUser(msgspec.Struct, frozen=True, kw_only=True):
+    """A user: the subjects it may publish to and subscribe to; everything else is refused."""
+
+    name: str
+    publish: tuple[str, ...]
+    subscribe: tuple[str, ...] = ()
+    answers: bool = False
+
+    @property
+    def subscriptions(self) -> tuple[str, ...]:
+        """All subjects that it may subscribe to, its own inbox included."""
+        return (f"_INBOX.{self.name}.>", *self.subscribe)
+
+
+def _reading(*streams: StreamDefinition) -> tuple[str, ...]:
+    """Return what `Bus.follow` and `Bus.stream_state` publish to for these streams."""
+    return tuple(
+        subject
+        for stream in streams
+        for subject in (
+            f"$JS.API.STREAM.INFO.{stream.name}",
+            f"$JS.API.CONSUMER.CREATE.{stream.name}.>",
+            f"$JS.API.CONSUMER.MSG.NEXT.{stream.name}.>",
+            f"$JS.API.CONSUMER.DELETE.{stream.name}.>",
+        )
+    )
+
+
+NATS_USERS = (
+    NatsUser(name="proxy", publish=(*USAGE.subjects, *_reading(REGISTRY, BUDGET))),
+    NatsUser(
+        name="ledger-writer",
+        publish=(
+            *BUDGET.subjects,
+            *(f"$JS.API.STREAM.CREATE.{stream.name}" for stream in STREAMS),
+            *_reading(*STREAMS),
+        ),
+    ),
+    NatsUser(
+        name="ledger-reader",
+        publish=_reading(USAGE, REGISTRY),
+        subscribe=(QUERY_SUBJECT,),
+        answers=True,
+    ),
+    NatsUser(
+        name="admin",
+        publish=(*REGISTRY.subjects, QUERY_SUBJECT, *_reading(REGISTRY, BUDGET)),
+    ),
+)
+
+
+def user_entry(user: NatsUser, password: str) -> str:
+    """Return the user's entry for nats-server's configuration.
+
+    `password` is written as it is: a quoted string, or `$NAME` for a variable of the environment.
+    """
+    lines = [
+        f"    {{ user: {_quote(user.name)}, password: {password}, permissions: {{",
+        f"        publish: {{ allow: [{_list(user.publish)}] }}",
+        f"        subscribe: {{ allow: [{_list(user.subscriptions)}] }}",
+    ]
+    if user.answers:
+        lines.append(f'        allow_responses: {{ max: 1, expires: "{REPLY_WITHIN}" }}')
+    lines.append("    } }")
+    return "\n".join(lines)
+
+
+def _list(subjects: tuple[str, ...]) -> str:
+    return ", ".join(_quote(subject) for subject in subjects)
+
+
+def _quote(text: str) -> str:
+    return msgspec.json.encode(text).decode()

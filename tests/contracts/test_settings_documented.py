@@ -19,7 +19,8 @@ def part_of(section: str) -> str:
     """Return the text under the heading of a section of the file."""
     heading = f"### `{section}`" if section else "### The top of the file"
     assert DOCUMENT.count(heading + "\n") == 1, f"no heading, or two: {heading}"
-    return re.split(r"^##", DOCUMENT.partition(heading + "\n")[2], maxsplit=1, flags=re.M)[0]
+    after = DOCUMENT.partition(heading + "\n")[2]
+    return re.split(r"^##", after, maxsplit=1, flags=re.MULTILINE)[0]
 
 
 def unsupported_rows(keys: SectionKeys) -> list[str]:
@@ -59,12 +60,12 @@ def test_each_key_that_is_read_is_described(section: str) -> None:
 def test_each_key_that_is_not_supported_is_said_to_be_so(section: str) -> None:
     # Given LiteLLM's other keys, then the document says of each what becomes of it, and no more.
     rows = unsupported_rows(SECTIONS[section])
-    found = re.findall(r"^\|.*\| (?:error|notice) \|.*$", part_of(section), flags=re.M)
+    found = re.findall(r"^\|.*\| (?:error|notice) \|.*$", part_of(section), flags=re.MULTILINE)
     assert found == rows, "the rows must be:\n" + "\n".join(rows)
 
 
 def test_no_key_is_described_that_is_not_known() -> None:
     # Given the described keys, then each is one that is read.
     for section, keys in SECTIONS.items():
-        table = re.findall(r"^\| `(\w+)` \| (?!error|notice)", part_of(section), flags=re.M)
+        table = re.findall(r"^\| `(\w+)` \| (?!error|notice)", part_of(section), flags=re.MULTILINE)
         assert set(table) == set(keys.read)

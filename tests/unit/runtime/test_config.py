@@ -63,12 +63,11 @@ def test_the_shipped_example_is_the_walkthrough_s_file_and_starts_on_a_fresh_mac
     assert "LITELLM_MASTER_KEY is not set" in notice
 
 
-@pytest.mark.parametrize("nested", [True, False], ids=["litellm_settings", "top level"])
-def test_forwarding_can_be_for_some_models_alone(nested: bool) -> None:
+@pytest.mark.parametrize("before", ["litellm_settings:\n  ", ""], ids=["nested", "top level"])
+def test_forwarding_can_be_for_some_models_alone(before: str) -> None:
     # Given a list of names in one of its two places, then those models forward and no other.
     names = "{forward_client_headers_to_llm_api: [anthropic-claude, '*haiku*']}"
-    line = f"model_group_settings: {names}\n"
-    config = read(MODELS + ("litellm_settings:\n  " if nested else "") + line)
+    config = read(f"{MODELS}{before}model_group_settings: {names}\n")
     assert [d.forward_client_auth for d in config.deployments] == [True, False, True]
 
 
@@ -160,8 +159,10 @@ def test_forwarding_to_a_host_that_is_not_listed_is_told_at_start() -> None:
     [
         ("general_settings: {master_key: file-key-0123456789}", {}, "file-key-0123456789"),
         (
-            "general_settings: {master_key: same-key-0123456789}\n"
-            "litellm_settings: {master_key: same-key-0123456789}",
+            "\n".join(
+                f"{section}: {{master_key: same-key-0123456789}}"
+                for section in ("general_settings", "litellm_settings")
+            ),
             {"LITELLM_MASTER_KEY": "other"},
             "same-key-0123456789",
         ),

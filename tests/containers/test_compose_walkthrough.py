@@ -142,6 +142,12 @@ def test_spent_budget_is_refused_by_the_proxy(project: ComposeProject) -> None:
     assert answers[-1].headers["x-should-retry"] == "false"
 
 
+def test_compose_without_secrets_names_what_is_missing(project: ComposeProject) -> None:
+    """Given no secrets, when compose reads its file, then it names a variable and the remedy."""
+    with pytest.raises(AssertionError, match=r"_PASSWORD is not set \(run sh containers/secrets"):
+        project.compose("config", without_secrets=True)
+
+
 def test_services_run_without_rights_and_nats_is_not_published(project: ComposeProject) -> None:
     """Given the running services, then none can write its root, gain rights or be reached."""
     for service in SERVICES:

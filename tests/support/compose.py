@@ -26,6 +26,7 @@ READY_TIMEOUT_S = 60.0
 POLL_S = 0.1
 
 _FILES = ("compose.yaml", "tests/containers/compose.test.yaml")
+_SECRETS = ("_PASSWORD", "_MASTER_KEY")
 _NATS_USERS = ("PROXY", "LEDGER_WRITER", "LEDGER_READER", "ADMIN")
 
 
@@ -74,10 +75,18 @@ class ComposeProject:
             },
         }
 
-    def compose(self, *arguments: str) -> str:
+    def compose(self, *arguments: str, without_secrets: bool = False) -> str:
         """Run one command of compose and return its output; AssertionError where it fails."""
         files = [part for file in _FILES for part in ("--file", file)]
-        return self._run([*self._command, "--project-name", self.name, *files, *arguments])
+        environment = self._environment
+        if without_secrets:
+            environment = {
+                name: value for name, value in environment.items() if not name.endswith(_SECRETS)
+            }
+            # A developer's own .env beside the compose file is not to be read.
+            files = ["--env-file", "tests/containers/empty.env", *files]
+        command = [*self._command, "--project-name", self.name, *files, *arguments]
+        return self._run(command, environment)
 
     def up(self) -> None:
         """Start all services and wait until the proxy says that it is ready."""
@@ -90,7 +99,7 @@ class ComposeProject:
 
     def logs(self) -> str:
         """Return the end of what each service logged."""
-        return self.compose("logs", "--no-color", "--tail", "40")
+        return self.compose("logs", "--no-color", "--tail", "15")
 
     def container(self, service: str) -> str:
         """Return the id of a service's container."""
@@ -119,11 +128,11 @@ class ComposeProject:
         except httpx.TransportError:
             return False
 
-    def _run(self, command: list[str]) -> str:
+    def _run(self, command: list[str], environment: dict[str, str] | None = None) -> str:
         done = subprocess.run(
             command,
             cwd=ROOT,
-            env=self._environment,
+            env=self._environment if environment is None else environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -24,8 +24,8 @@ from services.runtime.supervisor import Supervisor
 
 __all__ = ["Installation", "child_specs", "serve"]
 
-OUTBOX_FLUSH_S = 10.0
-"""After its streams have ended a proxy gets so much longer to flush its outbox."""
+OUTBOX_FLUSH_S = 15.0
+"""After its streams have ended a proxy gets so much longer to flush its outbox and to exit."""
 LEDGER_STOP_S = 30.0
 """The ledger gets so long to take in what the streams hold."""
 ADMIN_STOP_S = 5.0

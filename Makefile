@@ -1,0 +1,114 @@
+# tallygate. Needs Python 3.11 or newer with venv and pip, and GNU make; the tests also need
+# node and npm (for the real Claude Code).
+#
+#   make setup    .venv with everything that is needed to run; then .venv/bin/tallygate
+#   make serve    setup, then the gateway on 127.0.0.1:4000 (ARGS="--port 4001" for other options)
+#   make test     setup with the tests' own packages, then all tests (PYTEST_ARGS="-k name")
+#   make lint types bench lock clean
+#
+# Nothing is installed without a hash that stands in one of the lock files.
+
+SHELL := /bin/sh
+.SHELLFLAGS := -eu -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# The first of these that is 3.11 or newer: `make PYTHON=/path/to/python` names another one.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	echo $$python; break; fi; done)
+CONFIG ?= config.example.yaml
+ARGS ?=
+PYTEST_ARGS ?=
+
+# What the caller's shell says about other environments must not lead ours astray. Where packages
+# come from (an index or a cache of the caller's own, certificates) is the caller's business.
+kept := UV_DEFAULT_INDEX UV_INDEX UV_INDEX_URL UV_EXTRA_INDEX_URL UV_FIND_LINKS UV_CACHE_DIR \
+	UV_OFFLINE UV_NATIVE_TLS UV_SYSTEM_CERTS UV_INSECURE_HOST UV_HTTP_TIMEOUT UV_CONFIG_FILE \
+	UV_KEYRING_PROVIDER UV_INDEX_STRATEGY UV_CONCURRENT_DOWNLOADS \
+	PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_FIND_LINKS PIP_NO_INDEX PIP_CACHE_DIR PIP_CERT \
+	PIP_TRUSTED_HOST PIP_PROXY PIP_CONFIG_FILE PIP_DEFAULT_TIMEOUT PIP_KEYRING_PROVIDER
+unexport $(filter-out $(kept),$(filter UV_% PIP_%,$(.VARIABLES)))
+unexport VIRTUAL_ENV VIRTUAL_ENV_PROMPT CONDA_PREFIX PYTHONPATH PYTHONHOME PYTHONSTARTUP
+
+BIN := .venv/bin
+UV := .tools/uv/bin/uv
+UV_INSTALL := $(UV) pip sync --python $(BIN)/python --only-binary :all: --compile-bytecode \
+	--link-mode copy --quiet
+
+# A stamp lies inside of what it speaks of, so that it goes when that goes.
+TOOLS := .tools/uv/.installed
+RUNTIME := .venv/.installed
+DEV := .venv/.installed-dev
+# The project is installed as a link to this folder: once is enough until its metadata change.
+INSTALL_PROJECT := $(UV) pip install --python $(BIN)/python --quiet --no-deps \
+	--build-constraints requirements-tools.lock --editable .
+
+.PHONY: help setup dev serve test lint types bench lock clean
+help:
+	@sed -n 's/^#   //p' Makefile
+
+setup: $(RUNTIME)
+dev: $(DEV)
+
+$(TOOLS): requirements-tools.lock
+	@test -n "$(PYTHON)" || { \
+	  echo "make: no Python of version 3.11 or newer was found: make PYTHON=/path/to/python" >&2; \
+	  exit 1; }
+	@echo "setup: uv, into .tools"
+	@rm -rf .tools/uv
+	@$(PYTHON) -m venv .tools/uv || { \
+	  echo "make: $(PYTHON) cannot make a virtual environment" \
+	    "(on Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@.tools/uv/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
+	  --only-binary :all: --require-hashes --requirement requirements-tools.lock
+	@touch $@
+
+.venv/bin/python: | $(TOOLS)
+	@echo "setup: .venv"
+	@$(UV) venv --quiet --no-project --allow-existing --python "$$(command -v $(PYTHON))" .venv
+
+$(RUNTIME): requirements.lock pyproject.toml $(TOOLS) | .venv/bin/python
+	@echo "setup: the packages of requirements.lock"
+	@$(UV_INSTALL) --require-hashes requirements.lock
+	@$(INSTALL_PROJECT)
+	@touch $@
+
+$(DEV): requirements-dev.lock $(RUNTIME)
+	@echo "setup: the packages of requirements-dev.lock"
+	@$(UV_INSTALL) --require-hashes requirements-dev.lock
+	@$(INSTALL_PROJECT)
+	@touch $@
+
+# exec: a signal to this process is the gateway's, which ends in order.
+serve: setup
+	@exec $(BIN)/tallygate serve --config $(CONFIG) $(ARGS)
+
+test: dev
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+lint: dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: dev
+	$(BIN)/mypy
+
+bench: dev
+	$(BIN)/python -m bench $(ARGS)
+
+# Looks the newest versions up that pyproject.toml allows, and their hashes.
+lock: $(TOOLS)
+	$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --upgrade \
+	  --no-emit-index-url pyproject.toml -o requirements.lock
+	$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --upgrade \
+	  --no-emit-index-url --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --upgrade \
+	  --no-emit-index-url requirements-tools.in -o requirements-tools.lock
+
+# The data folder stays.
+clean:
+	rm -rf .venv .tools build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache \
+	  .hypothesis .import_linter_cache
+	find bench prices schemas services tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -40,9 +40,11 @@ UV_INSTALL := $(UV) pip sync --python $(BIN)/python --only-binary :all: --compil
 TOOLS := .tools/uv/.installed
 RUNTIME := .venv/.installed
 DEV := .venv/.installed-dev
-# The project is installed as a link to this folder: once is enough until its metadata change.
+# The project is installed as a link to this folder: once is enough until its metadata change. It
+# is compiled beforehand, so that the first start is as fast as any.
 INSTALL_PROJECT := $(UV) pip install --python $(BIN)/python --quiet --no-deps \
-	--build-constraints requirements-tools.lock --editable .
+	--build-constraints requirements-tools.lock --editable . && \
+	$(BIN)/python -m compileall -q prices schemas services
 
 .PHONY: help setup dev serve test lint types bench lock clean
 help:

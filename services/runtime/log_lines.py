@@ -14,14 +14,15 @@ from services.runtime.logs import LOG_LINE_BYTES_MAX, mask_secrets
 __all__ = ["LogLine", "level_number", "parse_line", "readable", "to_json"]
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
-_NATS_LINE = re.compile(r"^\[\d+\] \d{4}/\d\d/\d\d \d\d:\d\d:\d\d\.\d+ \[([A-Z]{3})\] (.*)$")
+_NATS_LINE = re.compile(r"^\[\d+\] \d{4}/\d\d/\d\d \d\d:\d\d:\d\d\.\d+ \[([A-Z]{3})\] ?(.*)$")
 # What nats-server calls information (its banner, each stream it recovers) is detail here.
 _NATS_LEVELS = {"INF": "debug", "WRN": "warning", "ERR": "error", "FTL": "critical"}
 # The passwords are random, 192 bits long, and stand in a file that its owner alone can read.
 _NATS_EXPECTED = ("Plaintext passwords detected",)
 _COLOURS = {"debug": "2", "warning": "33", "error": "31", "critical": "1;31"}
-_OWN = frozenset({"message", "level"})
-_HIDDEN = frozenset({"time", "level", "part", "logger", "message", "exception"})
+# `color_message` is uvicorn's own `message` for terminals.
+_OWN = frozenset({"time", "level", "part", "message", "color_message"})
+_HIDDEN = frozenset({"logger", "exception"})
 
 
 class LogLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,11 +94,11 @@ def to_json(line: LogLine) -> str:
     """Return the line as one JSON object, in the form that services log."""
     return msgspec.json.encode(
         {
-            **line.fields,
             "time": line.time,
             "level": line.level,
             "part": line.part,
             "message": line.message,
+            **line.fields,
         },
         enc_hook=str,
     ).decode()

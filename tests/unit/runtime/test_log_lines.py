@@ -39,6 +39,7 @@ def test_lines_of_nats_have_their_level() -> None:
     # Given lines of nats-server, then its banner is detail and its errors are errors.
     start = b"[12] 2026/11/24 04:00:00.000001 "
     assert parse_line("n", start + b"[INF] Server is ready", NOW).level == "debug"
+    assert parse_line("n", start + b"[INF]", NOW).level == "debug"
     assert parse_line("n", start + b"[ERR] no space left", NOW).level == "error"
     assert parse_line("n", start + b"[FTL] cannot bind", NOW).level == "critical"
     plaintext = start + b"[WRN] Plaintext passwords detected, use nkeys or bcrypt"

@@ -212,7 +212,7 @@ class ConfigReader:
 
 def _path(where: str, key: str) -> str:
     """Return the path of a key for people. A key that looks like no name may be a secret."""
-    shown = key if _NAME.fullmatch(key) and not key.startswith("sk") else "a key (not shown)"
+    shown = key if _NAME.fullmatch(key) else "a key (not shown)"
     return f"{where}.{shown}" if where else shown
 
 

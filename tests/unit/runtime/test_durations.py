@@ -119,6 +119,15 @@ def test_half_hours_that_come_twice_end_with_their_second_time() -> None:
     assert budget_window("30m", at("2026-10-25T02:10", berlin, 1), berlin) == last
 
 
+@pytest.mark.parametrize("duration", ["7m", "25m", "1000s"])
+def test_a_window_that_would_begin_in_a_left_out_hour_begins_with_the_next(duration: str) -> None:
+    # Given three o'clock in Berlin, right after two, then the window begins there and not before.
+    berlin = "Europe/Berlin"
+    three = at("2026-03-29T03:00", berlin)
+    assert budget_window(duration, three, berlin)[0] == three
+    assert budget_window(duration, three - 1, berlin)[1] == three
+
+
 def test_a_day_that_never_was_has_no_window() -> None:
     # Given Samoa's jump over 30 December 2011, then the 29th ends where the 31st begins.
     apia = "Pacific/Apia"

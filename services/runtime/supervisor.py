@@ -21,6 +21,8 @@ HEAD_START_MAX_S = 1.0
 """The first child gets so much time to become ready before the others are started."""
 HURRY_TIMEOUT_S = 2.0
 """After a second signal each stage of the drain gets so much time."""
+SIGNAL_REPEAT_S = 1.0
+"""A signal so soon after the first is the same one: `timeout`, for one, sends it twice."""
 UNREADY_WARNING_S = 15.0
 """How often parts that are not ready are named while the start goes on."""
 NOTIFICATION_BYTES_MAX = 4096
@@ -52,6 +54,7 @@ class Supervisor:
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._failure: BaseException | None = None
+        self._told_to_stop_at_s = 0.0
         self._lives: list[asyncio.Task[None]] = []
         self._temporary: str | None = None
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -133,11 +136,15 @@ class Supervisor:
         return clean
 
     def _on_signal(self, name: str) -> None:
+        now_s = asyncio.get_running_loop().time()
         if self._stop.is_set():
+            if now_s < self._told_to_stop_at_s + SIGNAL_REPEAT_S:
+                return
             self._sink.say("warning", f"{name} again: the end is hurried")
             self._hurry.set()
             return
         self._sink.say("info", f"{name}: running requests are finished, then everything ends")
+        self._told_to_stop_at_s = now_s
         self._stop.set()
 
     def _on_child_signal(self) -> None:

@@ -1,0 +1,102 @@
+"""The admin service: wiring, and nothing else."""
+
+import asyncio
+import logging
+import socket
+
+from litestar import Litestar
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+from litestar.types import ASGIApp
+
+from schemas.errors import ApiError
+from services.admin.errors import answer_error
+from services.admin.guard import require_access
+from services.admin.limits import limited
+from services.admin.openapi import OpenApi
+from services.admin.reading import BODY_BYTES_MAX
+from services.admin.routes_keys import KEY_ROUTES
+from services.admin.routes_pages import PAGE_ROUTES
+from services.admin.routes_spend import SPEND_ROUTES
+from services.admin.state import AdminState
+from services.runtime.bus import Bus
+from services.runtime.http_server import serve_http
+from services.runtime.listen import listen
+from services.runtime.registry import RegistrySnapshot, follow_registry
+from services.runtime.service import ServiceContext, notify_ready, spawn
+
+__all__ = ["ROUTES", "application", "run"]
+
+log = logging.getLogger(__name__)
+
+DRAIN_TIMEOUT_S = 3.0
+"""Requests that still run so long after the stop are cut: none of them takes longer to store."""
+ROUTES = (*KEY_ROUTES, *SPEND_ROUTES, *PAGE_ROUTES)
+
+
+def application(state: AdminState) -> Litestar:
+    """Return the application for a state: every route behind the guard, one error shape."""
+    api = OpenApi(ROUTES)
+    app = Litestar(
+        route_handlers=list(ROUTES),
+        guards=[require_access],
+        dependencies={
+            "admin": Provide(lambda: state, sync_to_thread=False),
+            "api": Provide(lambda: api, sync_to_thread=False),
+        },
+        exception_handlers={
+            ApiError: answer_error,
+            HTTPException: answer_error,
+            Exception: answer_error,
+        },
+        request_max_body_size=BODY_BYTES_MAX,
+        openapi_config=None,
+        logging_config=None,
+        include_in_schema=False,
+    )
+    app.state.admin = state
+    return app
+
+
+async def run(
+    context: ServiceContext, *, fd: int | None, host: str, port: int, master_key: str
+) -> None:
+    """Serve the management API until `context.stop` is set.
+
+    `fd` is a listening socket that was inherited; without one, `host` and `port` are bound
+    (ConfigError where that fails). NATS may come up later: until then requests that need it get
+    a 503 that says so.
+    """
+    listener = listen(host, port) if fd is None else socket.socket(fileno=fd)
+    listener.setblocking(False)
+    bus = await Bus.connect(context.nats_url, "admin", wait=False)
+    snapshot = RegistrySnapshot()
+    state = AdminState(
+        bus=bus, snapshot=snapshot, master_key=master_key, timezone=context.config.timezone
+    )
+    faults: list[str] = []
+
+    def on_fault() -> None:
+        faults.append("the registry is no longer followed")
+        context.stop.set()
+
+    following = spawn(
+        follow_registry(bus, snapshot, on_progress=state.writer.progressed),
+        "follow registry",
+        on_fault,
+    )
+    app: ASGIApp = limited(application(state))
+    try:
+        await serve_http(
+            app,
+            listener=listener,
+            stop=context.stop,
+            drain_timeout_s=DRAIN_TIMEOUT_S,
+            on_started=lambda: notify_ready(context.part),
+        )
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        await bus.close()
+    if faults:
+        raise RuntimeError(faults[0])

@@ -1,0 +1,301 @@
+"""What the management API takes and answers: LiteLLM's names, exact types, named limits.
+
+Money is `Decimal`, read from and written as JSON numbers without a float in between.
+"""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from schemas.keys import KEY_LENGTH_MAX
+from schemas.rpc import QUERY_ROWS_MAX, QUERY_SQL_BYTES_MAX, Column
+
+__all__ = [
+    "KEYS_DELETED_MAX",
+    "KEY_LENGTH_MIN",
+    "METADATA_BYTES_MAX",
+    "PAGE_SIZE_MAX",
+    "BlockKey",
+    "DeleteKeys",
+    "DeletedKeys",
+    "GenerateKey",
+    "GeneratedKey",
+    "GlobalSpend",
+    "KeyInfo",
+    "KeyInfoQuery",
+    "KeyList",
+    "KeyListQuery",
+    "KeyRow",
+    "KeyState",
+    "Readiness",
+    "SpendDay",
+    "SpendLog",
+    "SpendLogsQuery",
+    "SqlAnswer",
+    "SqlQuery",
+    "UpdateKey",
+    "UpdatedKey",
+]
+
+KEY_LENGTH_MIN = 20
+"""A virtual key of one's own choice is at least this long: a short one can be guessed."""
+METADATA_BYTES_MAX = 16 * 1024
+KEYS_DELETED_MAX = 100
+"""One request deletes at most so many keys."""
+PAGE_SIZE_MAX = 100
+"""LiteLLM's own bound of a page of keys."""
+PAGE_MAX = 1_000_000
+
+Name = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
+Tag = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
+Models = Annotated[tuple[Name, ...], Meta(max_length=1000)]
+Tags = Annotated[tuple[Tag, ...], Meta(max_length=100)]
+Duration = Annotated[str, Meta(min_length=1, max_length=32)]
+KeyText = Annotated[str, Meta(min_length=1, max_length=KEY_LENGTH_MAX)]
+"""A virtual key, its SHA-256 or its key id."""
+
+
+class KeySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What can be set on a virtual key. An absent field leaves it as it is; null takes it away."""
+
+    key_alias: Name | UnsetType | None = UNSET
+    models: Models | UnsetType | None = UNSET
+    max_budget: Decimal | UnsetType | None = UNSET
+    soft_budget: Decimal | UnsetType | None = UNSET
+    budget_duration: Duration | UnsetType | None = UNSET
+    duration: Duration | UnsetType | None = UNSET
+    user_id: Name | UnsetType | None = UNSET
+    team_id: Name | UnsetType | None = UNSET
+    metadata: dict[str, Any] | UnsetType | None = UNSET
+    tags: Tags | UnsetType | None = UNSET
+    blocked: bool | UnsetType | None = UNSET
+
+
+class GenerateKey(KeySettings, frozen=True, kw_only=True):
+    """POST /key/generate. `key` is a key of one's own choice; without it a random one is made."""
+
+    key: KeyText | None = None
+    key_type: Literal["default", "llm_api"] | None = None
+
+
+class UpdateKey(KeySettings, frozen=True, kw_only=True):
+    """POST /key/update: the key (raw, its SHA-256, or its key id) and what changes."""
+
+    key: KeyText
+
+
+class BlockKey(msgspec.Struct, frozen=True, kw_only=True):
+    """POST /key/block and /key/unblock."""
+
+    key: KeyText
+
+
+class DeleteKeys(msgspec.Struct, frozen=True, kw_only=True):
+    """POST /key/delete: the keys (raw, SHA-256 or key id) or their aliases."""
+
+    keys: Annotated[tuple[KeyText, ...], Meta(max_length=KEYS_DELETED_MAX)] | None = None
+    key_aliases: Annotated[tuple[Name, ...], Meta(max_length=KEYS_DELETED_MAX)] | None = None
+
+
+class DeletedKeys(msgspec.Struct, frozen=True, kw_only=True):
+    """The keys or aliases that were deleted, as they were given."""
+
+    deleted_keys: tuple[str, ...]
+
+
+class KeyState(msgspec.Struct, frozen=True, kw_only=True):
+    """A virtual key as LiteLLM shows it, without its hash.
+
+    `spend` is that of the current budget window, `total_spend` that of the key's whole life; both
+    are null where the ledger could not be asked (`spend_error` says why). `status` is `active`,
+    `expired`, `revoked` (blocked) or `deleted`. The fields at the end have no meaning here and are
+    always empty; scripts that read them find them.
+    """
+
+    key_id: str
+    key_name: str
+    key_alias: str | None
+    status: Literal["active", "expired", "revoked", "deleted"]
+    blocked: bool
+    spend: Decimal | None
+    total_spend: Decimal | None
+    spend_error: str | None
+    max_budget: Decimal | None
+    soft_budget: Decimal | None
+    budget_duration: str | None
+    budget_reset_at: datetime | None
+    expires: datetime | None
+    last_active: datetime | None
+    models: tuple[str, ...]
+    user_id: str | None
+    team_id: str | None
+    metadata: dict[str, Any]
+    tags: tuple[str, ...]
+    created_at: datetime
+    created_by: str | None
+    updated_at: datetime
+    updated_by: str | None
+    aliases: dict[str, Any] = {}
+    config: dict[str, Any] = {}
+    permissions: dict[str, Any] = {}
+    model_spend: dict[str, Any] = {}
+    model_max_budget: dict[str, Any] = {}
+    max_parallel_requests: None = None
+    tpm_limit: None = None
+    rpm_limit: None = None
+    organization_id: None = None
+    litellm_budget_table: None = None
+
+
+class KeyRow(KeyState, frozen=True, kw_only=True):
+    """A virtual key with `token`: its SHA-256, by which the other routes know it too."""
+
+    token: str
+
+
+class GeneratedKey(KeyRow, frozen=True, kw_only=True):
+    """The answer of POST /key/generate, the only one that ever holds the key itself."""
+
+    key: str
+    token_id: str
+
+
+class UpdatedKey(KeyRow, frozen=True, kw_only=True):
+    """The answer of POST /key/update: the key as it was given, and its whole new state."""
+
+    key: str
+
+
+class KeyInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of GET /key/info: the key as it was given (or its SHA-256), and its state."""
+
+    key: str
+    info: KeyState
+
+
+class KeyInfoQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """GET /key/info: without `key` it shows the key that the request is made with."""
+
+    key: KeyText | None = None
+
+
+class KeyListQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """GET /key/list. Deleted keys are shown with `status=deleted` alone.
+
+    `search` and, with `substring_matching`, `key_alias` and `user_id` match parts of the text.
+    """
+
+    page: Annotated[int, Meta(ge=1, le=PAGE_MAX)] = 1
+    size: Annotated[int, Meta(ge=1, le=PAGE_SIZE_MAX)] = 10
+    key_alias: Name | None = None
+    key_hash: KeyText | None = None
+    user_id: Name | None = None
+    team_id: Name | None = None
+    search: Name | None = None
+    status: Literal["active", "expired", "revoked", "deleted"] | None = None
+    sort_by: Literal["created_at", "updated_at", "key_alias", "expires", "max_budget"] = (
+        "created_at"
+    )
+    sort_order: Literal["asc", "desc"] = "desc"
+    substring_matching: bool = False
+    return_full_object: bool = False
+    include_team_keys: bool = False
+    include_created_by_keys: bool = False
+
+
+class KeyList(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of keys: their SHA-256s, or whole rows with `return_full_object`."""
+
+    keys: tuple[str | KeyRow, ...]
+    total_count: int
+    current_page: int
+    total_pages: int
+
+
+class SpendLogsQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """GET /spend/logs. Dates are `YYYY-MM-DD` in UTC, both included.
+
+    With both dates and without `request_id`, `summarize` (the default) gives one row a day.
+    """
+
+    api_key: KeyText | None = None
+    user_id: Name | None = None
+    request_id: Name | None = None
+    start_date: Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}\Z")] | None = None
+    end_date: Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}\Z")] | None = None
+    summarize: bool = True
+
+
+class SpendLog(msgspec.Struct, frozen=True, kw_only=True):
+    """One request, in LiteLLM's row. `spend` is null where the model had no known price."""
+
+    request_id: str
+    call_type: str
+    api_key: str | None
+    spend: Decimal | None
+    total_tokens: int
+    prompt_tokens: int
+    completion_tokens: int
+    start_time: str = msgspec.field(name="startTime")
+    end_time: str = msgspec.field(name="endTime")
+    completion_start_time: str | None = msgspec.field(name="completionStartTime")
+    request_duration_ms: int | None
+    model: str | None
+    model_group: str | None
+    custom_llm_provider: str
+    user: str | None
+    team_id: str | None
+    session_id: str | None
+    status: Literal["success", "failure"]
+    cache_hit: str
+    request_tags: tuple[str, ...]
+    metadata: dict[str, Any]
+
+
+class SpendDay(msgspec.Struct, frozen=True, kw_only=True):
+    """The spend of one day (UTC), and its parts by user and by model."""
+
+    start_time: str = msgspec.field(name="startTime")
+    spend: Decimal
+    users: dict[str, Decimal]
+    models: dict[str, Decimal]
+
+
+class GlobalSpend(msgspec.Struct, frozen=True, kw_only=True):
+    """All spend in the ledger. There is no global budget in this version: null."""
+
+    spend: Decimal
+    max_budget: None = None
+
+
+class SqlQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """POST /ledger/sql: one SELECT; `parameters` fill its `$1`, `$2`, … (or `?`) marks."""
+
+    query: Annotated[str, Meta(min_length=1, max_length=QUERY_SQL_BYTES_MAX)]
+    parameters: Annotated[tuple[Any, ...], Meta(max_length=1000)] = ()
+    rows_max: Annotated[int, Meta(ge=1, le=QUERY_ROWS_MAX)] = QUERY_ROWS_MAX
+
+
+class SqlAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Columns and rows. DECIMAL and large integers come as strings, so that they stay exact.
+
+    `truncated` says that `rows_max` cut the answer; `stream_sequence` is the position in the
+    stream of events up to which the ledger had counted.
+    """
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    truncated: bool
+    duration_ms: float
+    stream_sequence: int
+
+
+class Readiness(msgspec.Struct, frozen=True, kw_only=True):
+    """GET /health/readiness: 200 when the admin service can do its work, else 503."""
+
+    status: Literal["healthy", "unhealthy"]
+    nats: Literal["connected", "disconnected"]
+    registry: Literal["loaded", "loading"]

@@ -1,0 +1,32 @@
+"""What a route's handler says of itself, for the guard and for the OpenAPI document."""
+
+from typing import Any, Literal
+
+import msgspec
+
+__all__ = ["Access", "Description", "described"]
+
+Access = Literal["public", "own_key", "master"]
+
+
+class Description(msgspec.Struct, frozen=True, kw_only=True):
+    """One route: what it is for, what it takes and answers, and an example that is tested.
+
+    `answer` is the type of the body of a 200, None for a page. `other_answer` is a second one.
+    """
+
+    summary: str
+    description: str
+    tag: str
+    answer: Any
+    other_answer: Any = None
+    body: type[msgspec.Struct] | None = None
+    query: type[msgspec.Struct] | None = None
+    example_body: dict[str, Any] | None = None
+    example_query: str = ""
+    errors: tuple[int, ...] = ()
+
+
+def described(description: Description, access: Access = "master") -> dict[str, Any]:
+    """Return the `opt` of a handler. Without `access` the route needs the master key."""
+    return {"access": access, "description": description}

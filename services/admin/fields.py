@@ -1,0 +1,92 @@
+"""The fields that LiteLLM's key routes know: which mean something here, and which do not.
+
+A field without a meaning here is refused by its name, so that nobody believes in a limit that is
+not enforced. Its empty value (null, false, "", [], {}, 0) asks for nothing and is accepted.
+"""
+
+from difflib import get_close_matches
+
+import msgspec
+
+from schemas.errors import BadRequest
+
+__all__ = ["KEY_FIELDS_WITHOUT_MEANING", "refuse_unknown_fields"]
+
+_RATE = "rate limits are not enforced by this version"
+_SEVERAL = "a key has one budget in this version: max_budget with budget_duration"
+_GUARD = "guardrails are not part of this version"
+_ORGANISATION = "keys belong to a user and a team in this version"
+_ROUTES = "a virtual key calls the API and reads its own /key/info; all else needs the master key"
+
+KEY_FIELDS_WITHOUT_MEANING: dict[str, str] = {
+    "access_group_ids": "list the models of the key in models",
+    "agent_id": _ORGANISATION,
+    "aliases": "model names are those of model_list in the configuration",
+    "allowed_cache_controls": "the gateway does not cache responses",
+    "allowed_passthrough_routes": _ROUTES,
+    "allowed_routes": _ROUTES,
+    "allowed_vector_store_indexes": _ROUTES,
+    "auto_rotate": "keys are not rotated by themselves in this version",
+    "budget_fallbacks": "a spent budget refuses requests, it does not reroute them",
+    "budget_id": _SEVERAL,
+    "budget_limits": _SEVERAL,
+    "config": "a key has no configuration of its own",
+    "disable_global_guardrails": _GUARD,
+    "enable_prompt_caching": "requests pass unchanged: the client asks for caching itself",
+    "end_user_budget_id": _SEVERAL,
+    "enforced_params": "requests pass unchanged and unchecked but for the model",
+    "guardrails": _GUARD,
+    "max_parallel_requests": _RATE,
+    "mcp_rpm_limit": _RATE,
+    "model_max_budget": _SEVERAL,
+    "model_rpm_limit": _RATE,
+    "model_tpm_limit": _RATE,
+    "new_master_key": "the master key is set in the configuration",
+    "object_permission": _ROUTES,
+    "organization_id": _ORGANISATION,
+    "permissions": _ROUTES,
+    "policies": _GUARD,
+    "project_id": _ORGANISATION,
+    "prompts": "prompts are not stored here",
+    "rotation_interval": "keys are not rotated by themselves in this version",
+    "router_settings": "deployments are chosen by the configuration",
+    "rpm_limit": _RATE,
+    "rpm_limit_type": _RATE,
+    "send_invite_email": "no mail is sent by this version",
+    "spend": "spend is computed from events and cannot be set",
+    "tag_rpm_limit": _RATE,
+    "temp_budget_expiry": "raise max_budget instead",
+    "temp_budget_increase": "raise max_budget instead",
+    "throttle_on_budget_exceeded": "a spent budget refuses requests, it does not slow them",
+    "tpd_limit": _RATE,
+    "tpm_limit": _RATE,
+    "tpm_limit_type": _RATE,
+}
+
+_EMPTY = frozenset({b"null", b"false", b'""', b"[]", b"{}", b"0", b"0.0"})
+
+
+def refuse_unknown_fields(
+    given: dict[str, msgspec.Raw], known: frozenset[str], without_meaning: dict[str, str]
+) -> None:
+    """Raise BadRequest for a field that is not known or that has no meaning here.
+
+    `given` holds the JSON text of each value. The message names the nearest known field; a value
+    is never repeated in it.
+    """
+    for name, value in given.items():
+        if name in known:
+            continue
+        if name in without_meaning:
+            text = bytes(value)
+            if text in _EMPTY or text.translate(None, b" \t\r\n") in _EMPTY:
+                continue
+            raise BadRequest(
+                f"{name} is a field of LiteLLM that has no effect in tallygate, so it is not "
+                f"accepted: {without_meaning[name]}",
+                param=name,
+            )
+        shown = name if name.isprintable() and len(name) <= 64 else "one of the fields"  # noqa: PLR2004
+        near = get_close_matches(name[:64], known, n=1)
+        advice = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(sorted(known))}"
+        raise BadRequest(f"{shown} is not a known field{advice}", param=shown)

@@ -1,0 +1,41 @@
+"""Who may use which route: decided on every handler, denied unless the handler says otherwise.
+
+A handler without a word needs the master key. `opt={"access": "own_key"}` admits virtual keys
+too, to what is their own; `opt={"access": "public"}` asks for nothing.
+"""
+
+from typing import Any
+
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+
+from schemas.errors import Forbidden
+from services.admin.credentials import find_candidates
+from services.admin.state import AdminState, Caller
+
+__all__ = ["caller_of", "require_access"]
+
+
+async def require_access(
+    connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
+) -> None:
+    """Admit the request or raise Unauthenticated, Forbidden, RateLimited or Unavailable."""
+    access = handler.opt.get("access", "master")
+    if access == "public":
+        return
+    admin: AdminState = connection.app.state.admin
+    client = connection.scope.get("client")
+    address = client[0] if client else "unknown"
+    caller = await admin.identify(find_candidates(connection.scope["headers"]), address)
+    if caller.key is not None and access != "own_key":
+        raise Forbidden(
+            f"this route needs the master key; the request was made with the virtual key "
+            f"{caller.key.key_alias or caller.key.key_name}"
+        )
+    connection.state.caller = caller
+
+
+def caller_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
+    """Return who was admitted by the guard."""
+    caller: Caller = connection.state.caller
+    return caller

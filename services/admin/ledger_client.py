@@ -1,0 +1,93 @@
+"""Asking the ledger's reader, by request and reply on NATS."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+import msgspec
+
+from schemas.errors import ApiError, BadRequest, Unavailable
+from schemas.registry import KeyRecord
+from schemas.rpc import QUERY_ROWS_MAX, QUERY_TIMEOUT_S, QueryReply, QueryRequest
+from schemas.streams import QUERY_SUBJECT
+from services.admin.shapes import KeySpend, window_start_us
+from services.admin.spend_sql import SPEND_OF_KEYS, spends_from
+from services.runtime.bus import Bus, BusUnavailable
+
+__all__ = ["LedgerClient", "QueryTimeout"]
+
+REPLY_MARGIN_S = 3.0
+"""The reader is given so much longer than the query itself before it counts as gone."""
+SPEND_TIMEOUT_S = 3.0
+"""Spend beside a key's settings: the settings are not kept waiting for longer than this."""
+
+_NOTHING = KeySpend(window_usd=Decimal(0), total_usd=Decimal(0))
+
+
+class QueryTimeout(ApiError):
+    """408: the query took longer than it may; a narrower one may not."""
+
+    http_status = 408
+    error_type = "timeout_error"
+
+
+class LedgerClient:
+    """Sends queries to the reader and turns its refusals into answers of the API."""
+
+    def __init__(self, bus: Bus, timezone: str) -> None:
+        self._bus = bus
+        self._timezone = timezone
+
+    async def query(
+        self,
+        sql: str,
+        parameters: Sequence[object] = (),
+        *,
+        rows_max: int = QUERY_ROWS_MAX,
+        timeout_s: float = QUERY_TIMEOUT_S,
+    ) -> QueryReply:
+        """Return the reader's answer to one SELECT.
+
+        Raises BadRequest (not a SELECT, not valid, or an answer too large), QueryTimeout, or
+        Unavailable where the reader cannot be reached.
+        """
+        request = QueryRequest(
+            query=sql, parameters=tuple(parameters), rows_max=rows_max, timeout_s=timeout_s
+        )
+        try:
+            payload = await self._bus.request(
+                QUERY_SUBJECT, msgspec.json.encode(request), timeout_s=timeout_s + REPLY_MARGIN_S
+            )
+        except BusUnavailable:
+            raise Unavailable(
+                "the ledger's reader cannot be reached at the moment; requests go on being "
+                "counted meanwhile. Try again in some seconds"
+            ) from None
+        reply = msgspec.json.decode(payload, type=QueryReply)
+        if reply.error is None:
+            return reply
+        match reply.error_kind:
+            case "refused" | "invalid":
+                raise BadRequest(reply.error, param="query")
+            case "too_large":
+                raise BadRequest(f"{reply.error}: ask for less, or aggregate", param="query")
+            case "timeout":
+                raise QueryTimeout(reply.error, param="query")
+            case _:
+                raise Unavailable(reply.error)
+
+    async def spend_of(self, records: Sequence[KeyRecord], now_us: int) -> dict[str, KeySpend]:
+        """Return what keys spent, by key id. Where the ledger cannot say, each says why not.
+
+        Never raises an ApiError: a key's settings are worth an answer without its spend.
+        """
+        if not records:
+            return {}
+        starts_us = [window_start_us(record, now_us, self._timezone) for record in records]
+        ids = [record.key_id for record in records]
+        try:
+            reply = await self.query(SPEND_OF_KEYS, (ids, starts_us), timeout_s=SPEND_TIMEOUT_S)
+        except ApiError as error:
+            unknown = KeySpend(error=error.message)
+            return dict.fromkeys(ids, unknown)
+        spends = spends_from(reply)
+        return {key_id: spends.get(key_id, _NOTHING) for key_id in ids}

@@ -1,0 +1,151 @@
+"""The OpenAPI 3.1 document, made from the handlers: what is not described cannot be served."""
+
+from collections.abc import Iterable
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+from litestar.handlers import HTTPRouteHandler
+
+from services.admin.describing import Description
+from services.admin.errors import JSON, AdminErrorBody
+
+__all__ = ["OpenApi"]
+
+_REF = "#/components/schemas/{name}"
+_ALWAYS = (400, 401, 403, 429, 500, 503)
+"""Answers that every route may give which asks for a key."""
+_STATUS_TEXTS = {
+    400: "The request is wrong; `error.param` names the field",
+    401: "No credential, or a wrong one",
+    403: "The credential is a virtual key that may not do this",
+    404: "There is no such key",
+    408: "It took too long",
+    409: "The alias is taken, or somebody else changed the key at the same moment",
+    413: "The body is too large",
+    415: "The body is not JSON",
+    429: "Too many wrong credentials",
+    500: "A fault of tallygate",
+    503: "NATS or the ledger cannot be reached, or too many requests are running",
+}
+
+
+class OpenApi:
+    """The document for a set of handlers. Raises KeyError for one that is not described."""
+
+    def __init__(self, handlers: Iterable[HTTPRouteHandler]) -> None:
+        self._handlers = tuple(handlers)
+
+    @cached_property
+    def json(self) -> bytes:
+        """The document's bytes."""
+        return msgspec.json.format(msgspec.json.encode(self.document), indent=2)
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """The document as JSON values."""
+        return {
+            "openapi": "3.1.0",
+            "info": {
+                "title": "tallygate: management API",
+                "version": version("tallygate"),
+                "description": (
+                    "LiteLLM's management API, as far as it has a meaning here. Errors have one "
+                    "shape on every route. Money is a JSON number whose digits are exact."
+                ),
+            },
+            "paths": self._paths(),
+            "components": {
+                "schemas": self._schemas(),
+                "securitySchemes": {
+                    "masterKey": {"type": "http", "scheme": "bearer"},
+                    "litellmKey": {"type": "apiKey", "in": "header", "name": "x-litellm-api-key"},
+                    "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+                },
+            },
+        }
+
+    def _paths(self) -> dict[str, Any]:
+        paths: dict[str, Any] = {}
+        for handler in self._handlers:
+            for path in sorted(handler.paths):
+                for method in sorted(handler.http_methods):
+                    paths.setdefault(path, {})[method.lower()] = _operation(handler, path)
+        return paths
+
+    def _schemas(self) -> dict[str, Any]:
+        types: list[Any] = [AdminErrorBody]
+        for handler in self._handlers:
+            description: Description = handler.opt["description"]
+            types += (description.answer, description.other_answer)
+            if description.body is not None:
+                types.append(description.body)
+        _, components = msgspec.json.schema_components(types, ref_template=_REF)
+        schemas = {name: _with_numbers(schema) for name, schema in components.items()}
+        for handler in self._handlers:
+            body = handler.opt["description"].body
+            if body is not None:
+                schemas[body.__name__]["additionalProperties"] = False
+        return schemas
+
+
+def _operation(handler: HTTPRouteHandler, path: str) -> dict[str, Any]:
+    description: Description = handler.opt["description"]
+    public = handler.opt["access"] == "public"
+    operation: dict[str, Any] = {
+        "operationId": path.strip("/").replace("/", "_").replace(".", "_"),
+        "summary": description.summary,
+        "description": description.description,
+        "tags": [description.tag],
+        "security": [] if public else [{"masterKey": []}, {"litellmKey": []}, {"apiKey": []}],
+        "responses": {"200": _answer(description)},
+    }
+    if description.query is not None:
+        operation["parameters"] = _parameters(description.query)
+    if description.body is not None:
+        (schema,), _ = msgspec.json.schema_components([description.body], ref_template=_REF)
+        content = {"schema": schema, "example": description.example_body}
+        operation["requestBody"] = {"required": True, "content": {JSON: content}}
+    codes = {*description.errors, *(() if public else _ALWAYS)}
+    if path == "/health/readiness":
+        operation["responses"]["503"] = _answer(description)
+    error = {"schema": {"$ref": _REF.format(name=AdminErrorBody.__name__)}}
+    for code in sorted(codes):
+        operation["responses"][str(code)] = {
+            "description": _STATUS_TEXTS[code],
+            "content": {JSON: error},
+        }
+    return operation
+
+
+def _answer(description: Description) -> dict[str, Any]:
+    if description.answer is None:
+        return {"description": "A page", "content": {"text/html": {"schema": {"type": "string"}}}}
+    types = [description.answer]
+    if description.other_answer is not None:
+        types.append(description.other_answer)
+    schemas, _ = msgspec.json.schema_components(types, ref_template=_REF)
+    numbers = [_with_numbers(schema) for schema in schemas]
+    schema = numbers[0] if len(numbers) == 1 else {"anyOf": numbers}
+    return {"description": "It is done", "content": {JSON: {"schema": schema}}}
+
+
+def _parameters(query: type[msgspec.Struct]) -> list[dict[str, Any]]:
+    _, components = msgspec.json.schema_components([query], ref_template=_REF)
+    properties: dict[str, Any] = components[query.__name__]["properties"]
+    return [
+        {"name": name, "in": "query", "required": False, "schema": schema}
+        for name, schema in properties.items()
+    ]
+
+
+def _with_numbers(schema: Any) -> Any:
+    """Return a schema in which money is what it is on the wire: a JSON number."""
+    if isinstance(schema, dict):
+        if schema.get("format") == "decimal":
+            return {"type": "number"}
+        return {name: _with_numbers(value) for name, value in schema.items()}
+    if isinstance(schema, list):
+        return [_with_numbers(value) for value in schema]
+    return schema

@@ -1,0 +1,144 @@
+"""The record of a virtual key from what a request asks for. Pure: no clock, no chance, no bus."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from schemas.errors import BadRequest
+from schemas.keys import KEY_PREFIX, hash_key, key_name
+from schemas.registry import KeyRecord
+from services.admin.bodies import KEY_LENGTH_MIN, METADATA_BYTES_MAX, GenerateKey, KeySettings
+from services.admin.money import budget_problem, plain_number
+from services.runtime.durations import expiry_from, parse_duration
+
+__all__ = ["Issue", "chosen_key_id", "created_record", "updated_record"]
+
+_NEVER_EXPIRES = "-1"
+"""LiteLLM's word for a key that lives for ever, in /key/update."""
+_ALL_MODELS = "all-proxy-models"
+_MODELS_WITHOUT_MEANING = frozenset({"all-team-models", "no-default-models"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Issue:
+    """Who changes a key and when."""
+
+    now_us: int
+    by: str
+
+
+def chosen_key_id(key: str) -> str:
+    """Return the id of a key whose secret was chosen by the caller.
+
+    It follows from the secret, so that two admins (or a later one) who choose the same secret
+    meet on one subject of the registry, where only the first can write.
+    """
+    return "key_" + hash_key(f"tallygate key id {hash_key(key)}")[:24]
+
+
+def created_record(body: GenerateKey, key: str, key_id: str, issue: Issue) -> KeyRecord:
+    """Return a new key's record. Raises BadRequest where the request asks for what cannot be."""
+    if body.key is not None:
+        _check_chosen_key(body.key)
+    bare = KeyRecord(
+        key_id=key_id,
+        key_hash=hash_key(key),
+        key_name=key_name(key),
+        created_at_us=issue.now_us,
+        created_by=issue.by,
+    )
+    return updated_record(bare, body, issue)
+
+
+def updated_record(record: KeyRecord, settings: KeySettings, issue: Issue) -> KeyRecord:
+    """Return the record with the given settings changed, and nothing else.
+
+    Raises BadRequest, which names the field.
+    """
+    changes: dict[str, Any] = {}
+    for field, target in (
+        ("key_alias", "key_alias"),
+        ("user_id", "user_id"),
+        ("team_id", "team_id"),
+    ):
+        value = getattr(settings, field)
+        if value is not UNSET:
+            changes[target] = value
+    if settings.models is not UNSET:
+        changes["models"] = _models(settings.models or ())
+    if settings.tags is not UNSET:
+        changes["tags"] = tuple(dict.fromkeys(settings.tags or ()))
+    if settings.blocked is not UNSET:
+        changes["blocked"] = bool(settings.blocked)
+    if settings.max_budget is not UNSET:
+        changes["max_budget_usd"] = _budget("max_budget", settings.max_budget)
+    if settings.soft_budget is not UNSET:
+        changes["soft_budget_usd"] = _budget("soft_budget", settings.soft_budget)
+    if settings.budget_duration is not UNSET:
+        changes["budget_duration"] = _budget_duration(settings.budget_duration)
+    if settings.duration is not UNSET:
+        changes["expires_at_us"] = _expires_at_us(settings.duration, issue.now_us)
+    if settings.metadata is not UNSET:
+        changes["metadata"] = _metadata(settings.metadata or {})
+    return msgspec.structs.replace(
+        record, **changes, updated_at_us=issue.now_us, updated_by=issue.by
+    )
+
+
+def _check_chosen_key(key: str) -> None:
+    if not key.startswith(KEY_PREFIX):
+        raise BadRequest(f"a key must begin with {KEY_PREFIX}", param="key")
+    if key.startswith("sk-ant-"):
+        raise BadRequest("sk-ant- begins Anthropic's own keys: choose another", param="key")
+    if len(key) < KEY_LENGTH_MIN:
+        raise BadRequest(f"a key must have at least {KEY_LENGTH_MIN} characters", param="key")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise BadRequest("a key may hold only visible ASCII characters", param="key")
+
+
+def _models(models: tuple[str, ...]) -> tuple[str, ...]:
+    for model in models:
+        if model in _MODELS_WITHOUT_MEANING:
+            raise BadRequest(
+                f"{model} has no effect in tallygate, so it is not accepted: list the models, "
+                f"or leave models out to allow all ({_ALL_MODELS} does the same)",
+                param="models",
+            )
+    return () if _ALL_MODELS in models else tuple(dict.fromkeys(models))
+
+
+def _budget(name: str, amount_usd: Decimal | None) -> Decimal | None:
+    if amount_usd is None:
+        return None
+    problem = budget_problem(amount_usd)
+    if problem is not None:
+        raise BadRequest(f"{name} {problem}", param=name)
+    return plain_number(amount_usd)
+
+
+def _budget_duration(text: str | None) -> str | None:
+    if text is None:
+        return None
+    try:
+        parse_duration(text)
+    except ValueError as error:
+        raise BadRequest(f"budget_duration: {error}", param="budget_duration") from None
+    return text
+
+
+def _expires_at_us(text: str | None, now_us: int) -> int | None:
+    if text is None or text == _NEVER_EXPIRES:
+        return None
+    try:
+        return expiry_from(text, now_us)
+    except ValueError as error:
+        raise BadRequest(f"duration: {error}", param="duration") from None
+
+
+def _metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+    if len(msgspec.json.encode(metadata)) > METADATA_BYTES_MAX:
+        raise BadRequest(f"metadata is longer than {METADATA_BYTES_MAX} bytes", param="metadata")
+    return metadata

@@ -1,0 +1,117 @@
+"""LiteLLM's shapes of a virtual key, made from its record and its spend. Pure."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Literal
+
+import msgspec
+
+from schemas.events import time_from_us
+from schemas.registry import KeyRecord
+from services.admin.bodies import GeneratedKey, KeyRow, KeyState, UpdatedKey
+from services.admin.money import plain_number
+from services.runtime.durations import budget_window
+
+__all__ = [
+    "KeySpend",
+    "generated_key",
+    "key_row",
+    "key_state",
+    "status_of",
+    "updated_key",
+    "window_start_us",
+]
+
+
+class KeySpend(msgspec.Struct, frozen=True, kw_only=True):
+    """What a key spent: in its current window, and ever. None where the ledger was not asked."""
+
+    window_usd: Decimal | None = None
+    total_usd: Decimal | None = None
+    last_active: datetime | None = None
+    error: str | None = None
+
+
+def status_of(record: KeyRecord, now_us: int) -> Literal["active", "expired", "revoked", "deleted"]:
+    """Return LiteLLM's word for a key's standing. A blocked key is `revoked`."""
+    if record.deleted:
+        return "deleted"
+    if record.blocked:
+        return "revoked"
+    if record.expires_at_us is not None and record.expires_at_us <= now_us:
+        return "expired"
+    return "active"
+
+
+def window_start_us(record: KeyRecord, now_us: int, timezone: str) -> int:
+    """Return when the key's current budget window began; 0 where its budget never resets."""
+    if record.budget_duration is None:
+        return 0
+    return budget_window(record.budget_duration, now_us, timezone)[0]
+
+
+def key_state(record: KeyRecord, spend: KeySpend, now_us: int, timezone: str) -> KeyState:
+    """Return a key without its hash, as GET /key/info shows it."""
+    return KeyState(**_fields(record, spend, now_us, timezone))
+
+
+def key_row(record: KeyRecord, spend: KeySpend, now_us: int, timezone: str) -> KeyRow:
+    """Return a key with its hash, as /key/block and /key/list show it."""
+    return KeyRow(token=record.key_hash, **_fields(record, spend, now_us, timezone))
+
+
+def generated_key(record: KeyRecord, key: str, now_us: int, timezone: str) -> GeneratedKey:
+    """Return the answer that shows a new key, this once. It has spent nothing yet."""
+    spend = KeySpend(window_usd=Decimal(0), total_usd=Decimal(0))
+    return GeneratedKey(
+        key=key,
+        token=record.key_hash,
+        token_id=record.key_hash,
+        **_fields(record, spend, now_us, timezone),
+    )
+
+
+def updated_key(
+    record: KeyRecord, given: str, spend: KeySpend, now_us: int, timezone: str
+) -> UpdatedKey:
+    """Return the answer of /key/update: the key as it was given, and its new state."""
+    return UpdatedKey(key=given, token=record.key_hash, **_fields(record, spend, now_us, timezone))
+
+
+def _fields(record: KeyRecord, spend: KeySpend, now_us: int, timezone: str) -> dict[str, Any]:
+    resets_at = None
+    if record.budget_duration is not None:
+        resets_at = time_from_us(budget_window(record.budget_duration, now_us, timezone)[1])
+    return {
+        "key_id": record.key_id,
+        "key_name": record.key_name,
+        "key_alias": record.key_alias,
+        "status": status_of(record, now_us),
+        "blocked": record.blocked,
+        "spend": _number(spend.window_usd),
+        "total_spend": _number(spend.total_usd),
+        "spend_error": spend.error,
+        "max_budget": _number(record.max_budget_usd),
+        "soft_budget": _number(record.soft_budget_usd),
+        "budget_duration": record.budget_duration,
+        "budget_reset_at": resets_at,
+        "expires": _time(record.expires_at_us),
+        "last_active": spend.last_active,
+        "models": record.models,
+        "user_id": record.user_id,
+        "team_id": record.team_id,
+        "metadata": record.metadata,
+        "tags": record.tags,
+        "created_at": time_from_us(record.created_at_us),
+        "created_by": record.created_by,
+        "updated_at": time_from_us(record.updated_at_us),
+        "updated_by": record.updated_by,
+    }
+
+
+def _number(amount_usd: Decimal | None) -> Decimal | None:
+    return None if amount_usd is None else plain_number(amount_usd)
+
+
+def _time(time_us: int | None) -> datetime | None:
+    return None if time_us is None else time_from_us(time_us)

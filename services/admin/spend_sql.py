@@ -1,0 +1,183 @@
+"""The SQL that the admin service asks the ledger's reader, and the rows it makes of the answers.
+
+Values are parameters, never text: no request can change a query (threat model, SQL injection).
+A request counts in the budget window in which it ended, as the ledger's budgets count it.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from schemas.rpc import QueryReply
+from services.admin.bodies import SpendDay, SpendLog
+from services.admin.money import plain_number
+from services.admin.shapes import KeySpend
+
+__all__ = [
+    "GLOBAL_SPEND",
+    "SPEND_BY_DAY",
+    "SPEND_LOGS",
+    "SPEND_OF_KEYS",
+    "days_from",
+    "logs_from",
+    "spends_from",
+]
+
+SPEND_OF_KEYS = """
+SELECT wanted.key_id,
+       sum(requests.cost_usd) AS total_usd,
+       sum(requests.cost_usd) FILTER (epoch_us(requests.ended_at) >= wanted.start_us) AS window_usd,
+       max(requests.ended_at) AS last_active
+FROM (SELECT unnest($1::VARCHAR[]) AS key_id, unnest($2::BIGINT[]) AS start_us) AS wanted
+JOIN requests ON requests.key_id = wanted.key_id
+GROUP BY wanted.key_id
+"""
+"""$1: key ids; $2: for each the beginning of its window, in microseconds since the epoch."""
+
+GLOBAL_SPEND = "SELECT sum(cost_usd) AS spend FROM requests"
+
+_FILTERS = """
+WHERE ($1::VARCHAR IS NULL OR key_id = $1::VARCHAR)
+  AND ($2::VARCHAR IS NULL OR user_id = $2::VARCHAR)
+  AND ($3::VARCHAR IS NULL OR request_id = $3::VARCHAR)
+  AND epoch_us(started_at) >= $4::BIGINT
+  AND epoch_us(started_at) < $5::BIGINT
+"""
+
+_LOG_COLUMNS = (
+    "request_id",
+    "key_id",
+    "user_id",
+    "team_id",
+    "model_name",
+    "model",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+    "web_search_requests",
+    "cost_usd",
+    "billing",
+    "status",
+    "http_status",
+    "error_type",
+    "estimated",
+    "session_id",
+    "duration_ms",
+    "started_at",
+    "first_byte_at",
+    "ended_at",
+    "key_alias",
+)
+
+SPEND_LOGS = (
+    f"SELECT {', '.join(_LOG_COLUMNS)} FROM requests {_FILTERS} "  # noqa: S608 - constants only
+    "ORDER BY started_at DESC, request_id DESC"
+)
+"""$1 key id, $2 user id, $3 request id (each may be NULL), $4 and $5 the time, newest first."""
+
+SPEND_BY_DAY = f"""
+SELECT strftime(make_timestamp(epoch_us(started_at)), '%Y-%m-%d') AS day,
+       coalesce(user_id, '') AS user_id,
+       coalesce(model, model_name, '') AS model,
+       sum(cost_usd) AS spend
+FROM requests {_FILTERS}
+GROUP BY ALL ORDER BY ALL
+"""  # noqa: S608 - constants only
+"""The same parameters; one row for each day (UTC), user and model."""
+
+
+def money(cell: Any) -> Decimal | None:
+    """Return a DECIMAL cell (a string in the reader's answers) exactly; None stays None."""
+    return None if cell is None else plain_number(Decimal(str(cell)))
+
+
+def spends_from(reply: QueryReply) -> dict[str, KeySpend]:
+    """Return the spend by key id from an answer to SPEND_OF_KEYS."""
+    return {
+        row[0]: KeySpend(
+            total_usd=money(row[1]) or Decimal(0),
+            window_usd=money(row[2]) or Decimal(0),
+            last_active=None if row[3] is None else datetime.fromisoformat(row[3]),
+        )
+        for row in reply.rows
+    }
+
+
+def logs_from(reply: QueryReply, hash_of: Callable[[str], str | None]) -> list[SpendLog]:
+    """Return LiteLLM's rows from an answer to SPEND_LOGS. `hash_of` knows a key id's SHA-256."""
+    return [_log(dict(zip(_LOG_COLUMNS, row, strict=True)), hash_of) for row in reply.rows]
+
+
+def _log(cells: dict[str, Any], hash_of: Callable[[str], str | None]) -> SpendLog:
+    reads, writes_5m, writes_1h = (
+        cells[name] or 0
+        for name in ("cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")
+    )
+    prompt_tokens = (cells["input_tokens"] or 0) + reads + writes_5m + writes_1h
+    completion_tokens = cells["output_tokens"] or 0
+    duration_ms = cells["duration_ms"]
+    return SpendLog(
+        request_id=cells["request_id"],
+        call_type="anthropic_messages",
+        api_key=None if cells["key_id"] is None else hash_of(cells["key_id"]),
+        spend=money(cells["cost_usd"]),
+        total_tokens=prompt_tokens + completion_tokens,
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        start_time=cells["started_at"],
+        end_time=cells["ended_at"],
+        completion_start_time=cells["first_byte_at"],
+        request_duration_ms=None if duration_ms is None else round(float(duration_ms)),
+        model=cells["model"],
+        model_group=cells["model_name"],
+        custom_llm_provider="anthropic",
+        user=cells["user_id"],
+        team_id=cells["team_id"],
+        session_id=cells["session_id"],
+        status="success" if cells["status"] == "success" else "failure",
+        cache_hit="False",
+        request_tags=(),
+        metadata={
+            "user_api_key_alias": cells["key_alias"],
+            "usage_object": {
+                "input_tokens": cells["input_tokens"] or 0,
+                "output_tokens": completion_tokens,
+                "cache_read_input_tokens": reads,
+                "cache_creation_input_tokens": writes_5m + writes_1h,
+                "cache_creation": {
+                    "ephemeral_5m_input_tokens": writes_5m,
+                    "ephemeral_1h_input_tokens": writes_1h,
+                },
+                "server_tool_use": {"web_search_requests": cells["web_search_requests"] or 0},
+            },
+            "tallygate_status": cells["status"],
+            "http_status": cells["http_status"],
+            "error_type": cells["error_type"],
+            "billing": cells["billing"],
+            "estimated": bool(cells["estimated"]),
+            "unpriced": cells["cost_usd"] is None and cells["status"] != "refused",
+        },
+    )
+
+
+def days_from(rows: Sequence[Sequence[Any]]) -> list[SpendDay]:
+    """Return LiteLLM's daily summary from the rows of SPEND_BY_DAY."""
+    users: dict[str, dict[str, Decimal]] = {}
+    models: dict[str, dict[str, Decimal]] = {}
+    for day, user_id, model, cell in rows:
+        spend = Decimal(str(cell or 0))
+        by_user, by_model = users.setdefault(day, {}), models.setdefault(day, {})
+        by_user[user_id] = by_user.get(user_id, Decimal(0)) + spend
+        by_model[model] = by_model.get(model, Decimal(0)) + spend
+    return [
+        SpendDay(
+            start_time=day,
+            spend=plain_number(sum(users[day].values(), Decimal(0))),
+            users={name: plain_number(spend) for name, spend in users[day].items()},
+            models={name: plain_number(spend) for name, spend in models[day].items()},
+        )
+        for day in sorted(users)
+    ]

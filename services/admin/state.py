@@ -1,0 +1,104 @@
+"""What the handlers of one admin service share, and who is asking."""
+
+import asyncio
+import time
+
+import msgspec
+
+from schemas.errors import RateLimited, Unauthenticated, Unavailable
+from schemas.keys import hash_key, same_secret
+from schemas.registry import KeyRecord
+from services.admin.failures import FailureLimit
+from services.admin.ledger_client import LedgerClient
+from services.admin.writer import RegistryWriter
+from services.runtime.bus import Bus
+from services.runtime.registry import RegistrySnapshot
+
+__all__ = ["AdminState", "Caller", "now_us"]
+
+REGISTRY_WAIT_S = 3.0
+"""A request that comes while the registry is still being read waits so long for it, then 503."""
+REGISTRY_POLL_S = 0.02
+
+
+def now_us() -> int:
+    """Return the time in microseconds since the epoch."""
+    return time.time_ns() // 1000
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who asks: the master key (`key` is None) or a virtual key."""
+
+    key: KeyRecord | None = None
+
+    @property
+    def name(self) -> str:
+        """Who is written down as the one who changed something."""
+        return "master_key" if self.key is None else self.key.key_id
+
+
+class AdminState:
+    """The parts of the admin service, wired by `services.admin.app`."""
+
+    def __init__(
+        self, *, bus: Bus, snapshot: RegistrySnapshot, master_key: str, timezone: str
+    ) -> None:
+        self.bus = bus
+        self.snapshot = snapshot
+        self.timezone = timezone
+        self.writer = RegistryWriter(bus, snapshot)
+        self.ledger = LedgerClient(bus, timezone)
+        self._master_key = master_key
+        self._failures = FailureLimit()
+
+    async def registry(self) -> RegistrySnapshot:
+        """Return the snapshot once it was read. Raises Unavailable after REGISTRY_WAIT_S."""
+        deadline_s = time.monotonic() + REGISTRY_WAIT_S
+        while not self.snapshot.loaded:
+            if time.monotonic() >= deadline_s:
+                raise Unavailable(
+                    "the registry of keys could not be read from NATS yet. Try again in some "
+                    "seconds; if it stays so, look at the logs of nats-server and ledger"
+                )
+            await asyncio.sleep(REGISTRY_POLL_S)
+        return self.snapshot
+
+    async def identify(self, candidates: list[str], address: str) -> Caller:
+        """Return who asks. Raises Unauthenticated, RateLimited or Unavailable.
+
+        The master key is compared in constant time, and only while the address did not try too
+        many wrong ones; virtual keys are looked up by their hash.
+        """
+        if not candidates:
+            raise Unauthenticated(
+                "Authentication Error, No api key passed in: send the master key as "
+                '"Authorization: Bearer …" or "x-litellm-api-key: …"',
+                {"www-authenticate": "Bearer"},
+            )
+        for candidate in candidates:
+            record = self.snapshot.by_hash(hash_key(candidate))
+            if record is not None:
+                return Caller(record)
+        now_s = time.monotonic()
+        for candidate in candidates:
+            key_hash = hash_key(candidate)
+            wait_s = self._failures.wait_s(address, key_hash, now_s)
+            if wait_s > 0:
+                raise RateLimited(
+                    "too many wrong credentials from your address; wait a minute",
+                    {"retry-after": str(int(wait_s) + 1)},
+                )
+            if same_secret(candidate, self._master_key):
+                return Caller()
+            if not self.snapshot.loaded:
+                # It may be a virtual key that is not known yet: no verdict before that is sure.
+                snapshot = await self.registry()
+                record = snapshot.by_hash(key_hash)
+                if record is not None:
+                    return Caller(record)
+            self._failures.failed(address, key_hash, now_s)
+        raise Unauthenticated(
+            "Authentication Error, Invalid API key provided: it is neither the master key nor a "
+            "virtual key of this gateway",
+            {"www-authenticate": "Bearer"},
+        )

@@ -1,0 +1,176 @@
+"""Changing the registry: one event per change, guarded against a change made meanwhile.
+
+A change is over when its event is stored in REGISTRY and this service's own snapshot holds it, so
+that whoever reads after the answer sees the change.
+"""
+
+import asyncio
+import logging
+import time
+import uuid
+from datetime import UTC, datetime
+
+from schemas.errors import BadRequest, Conflict, Unavailable
+from schemas.events import (
+    EVENT_BYTES_MAX,
+    KeyBlocked,
+    KeyCreated,
+    KeyDeleted,
+    KeyEventBase,
+    KeyUnblocked,
+    KeyUpdated,
+    encode_event,
+)
+from schemas.registry import KeyRecord
+from schemas.streams import key_subject
+from services.admin.directory import alias_holders, sequence_of
+from services.runtime.bus import Bus, BusError, BusUnavailable, WrongLastSequence
+from services.runtime.registry import RegistrySnapshot
+
+__all__ = ["KeyChange", "RegistryWriter", "alias_taken"]
+
+log = logging.getLogger(__name__)
+
+KeyChange = (
+    type[KeyCreated] | type[KeyUpdated] | type[KeyBlocked] | type[KeyUnblocked] | type[KeyDeleted]
+)
+
+SOURCE = "/admin"
+OWN_WRITE_WAIT_S = 2.0
+"""An answer waits so long for this service's snapshot to hold what was stored; then it goes."""
+RECONNECT_WAIT_S = 2.0
+"""A change whose acknowledgement was lost is sent once more if NATS is back within this time."""
+
+_NOT_CONNECTED = "NATS cannot be reached, so nothing was changed. Try again when it is back"
+_UNKNOWN = (
+    "NATS did not confirm the change in time: it may be stored or not. Look with GET /key/list "
+    "before you try again"
+)
+_CHANGED_MEANWHILE = (
+    "the key was changed by somebody else at the same moment, so nothing was changed. Read it with "
+    "GET /key/info and try again"
+)
+
+
+class RegistryWriter:
+    """Publishes key events and waits until the own snapshot holds them."""
+
+    def __init__(self, bus: Bus, snapshot: RegistrySnapshot) -> None:
+        self._bus = bus
+        self._snapshot = snapshot
+        self._progress = asyncio.Event()
+
+    def progressed(self) -> None:
+        """Wake those who wait for the snapshot: it has taken in another batch."""
+        self._progress.set()
+        self._progress = asyncio.Event()
+
+    async def write(self, change: KeyChange, record: KeyRecord, *, expected_sequence: int) -> None:
+        """Store a key's new state, if its last event is still the one at `expected_sequence`.
+
+        Raises Conflict where it is not, Unavailable where NATS cannot store it (the message says
+        whether it is certain that nothing was stored), BadRequest where the record is too large.
+        """
+        event = _event(change, record)
+        payload = encode_event(event)
+        if len(payload) > EVENT_BYTES_MAX:
+            raise BadRequest(
+                f"the key's settings are longer than {EVENT_BYTES_MAX} bytes altogether"
+            )
+        sequence = await self._store(record, event, payload, expected_sequence)
+        await self._seen(sequence)
+
+    async def claim_alias(self, change: KeyChange, record: KeyRecord, before: KeyRecord) -> None:
+        """Give a written key's alias back if another key got it at the same moment.
+
+        Aliases of different keys are different subjects, so the stream cannot refuse the second.
+        It orders them instead: of two keys with one alias the later event loses, and the admin
+        that wrote it undoes it. `before` is the state to go back to (a created key's: deleted).
+        """
+        if record.key_alias is None:
+            return
+        holders = alias_holders(self._snapshot, record.key_alias)
+        mine = sequence_of(self._snapshot, record)
+        if not any(
+            sequence_of(self._snapshot, holder) < mine
+            for holder in holders
+            if holder.key_id != record.key_id
+        ):
+            return
+        await self.write(change, before, expected_sequence=mine)
+        raise alias_taken(record.key_alias)
+
+    async def _store(
+        self, record: KeyRecord, event: KeyEventBase, payload: bytes, expected_sequence: int
+    ) -> int:
+        if not self._bus.is_connected:
+            raise Unavailable(_NOT_CONNECTED)
+        subject = key_subject(record.key_id)
+        for attempt in (1, 2):
+            try:
+                return await self._bus.publish(
+                    subject,
+                    payload,
+                    message_id=event.id,
+                    expected_last_subject_sequence=expected_sequence,
+                )
+            except WrongLastSequence:
+                if attempt == 2 and await self._is_stored(record):  # noqa: PLR2004
+                    return sequence_of(self._snapshot, record)
+                raise Conflict(_CHANGED_MEANWHILE, param="key") from None
+            except BusUnavailable:
+                if attempt == 2:  # noqa: PLR2004
+                    raise Unavailable(_UNKNOWN) from None
+                try:
+                    await self._bus.wait_connected(RECONNECT_WAIT_S)
+                except BusUnavailable:
+                    raise Unavailable(_UNKNOWN) from None
+            except BusError as error:
+                log.error("NATS refused a key event: %s", error)
+                raise Unavailable(
+                    "NATS refused to store the change, so nothing was changed; the log of the "
+                    "admin service says why"
+                ) from None
+        raise AssertionError("the second attempt returns or raises")
+
+    async def _is_stored(self, record: KeyRecord) -> bool:
+        """Tell whether the first attempt, whose acknowledgement was lost, is the stored state."""
+        deadline_s = time.monotonic() + OWN_WRITE_WAIT_S
+        while self._snapshot.keys.get(record.key_id) != record:
+            if not await self._next_progress(deadline_s):
+                return False
+        return True
+
+    async def _seen(self, sequence: int) -> None:
+        """Wait until the snapshot stands at a sequence, for OWN_WRITE_WAIT_S at most."""
+        deadline_s = time.monotonic() + OWN_WRITE_WAIT_S
+        while self._snapshot.sequence < sequence:
+            if not await self._next_progress(deadline_s):
+                log.warning("the snapshot is behind", extra={"sequence": sequence})
+                return
+
+    async def _next_progress(self, deadline_s: float) -> bool:
+        progress = self._progress
+        try:
+            await asyncio.wait_for(progress.wait(), max(0.0, deadline_s - time.monotonic()))
+        except TimeoutError:
+            return False
+        return True
+
+
+def alias_taken(key_alias: str) -> Conflict:
+    """Return the error for an alias that another live key has."""
+    return Conflict(
+        f"another key has the alias {key_alias!r}: choose another, or delete that key",
+        param="key_alias",
+    )
+
+
+def _event(change: KeyChange, record: KeyRecord) -> KeyEventBase:
+    return change(
+        source=SOURCE,
+        id=str(uuid.uuid4()),
+        time=datetime.now(UTC),
+        subject=record.key_id,
+        data=record,
+    )

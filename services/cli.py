@@ -11,6 +11,7 @@ __all__ = ["main"]
 EXIT_USAGE = 2
 EXIT_FAULT = 1
 EXIT_CONFIG = 78
+EXIT_INTERRUPTED = 130
 
 _CLIENT_COMMANDS = {
     "keys": "Make, list, block and delete virtual keys of a running gateway.",
@@ -58,9 +59,12 @@ def _run_service_command(command: str, arguments: list[str]) -> int:
     except ConfigError as error:
         sys.stderr.write(f"tallygate: {error}\n")
         return EXIT_CONFIG
-    except TallygateError as error:
+    except (TallygateError, OSError) as error:
+        # An OSError names its file: a full disk, a folder that may not be written to.
         sys.stderr.write(f"tallygate: {error}\n")
         return EXIT_FAULT
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
 
 
 def _function(command: str) -> Callable[[argparse.Namespace], int]:

@@ -84,6 +84,11 @@ def serve(values: argparse.Namespace) -> int:
     def on_ready() -> None:
         ready_after_s = time.monotonic() - began
         sink.say("info", f"ready on {host}, port {port}", ready_after_s=round(ready_after_s, 3))
+        if "NOTIFY_SOCKET" in os.environ:
+            # Whoever started this process (systemd) is told, too.
+            from services.runtime.service import notify_ready
+
+            notify_ready("serve")
         _print(banner(config, folder, url, environment=os.environ, ready_after_s=ready_after_s))
 
     async def run() -> int:

@@ -1,0 +1,10 @@
+"""The client commands, for whoever builds a command line of them."""
+
+import rich_click as click
+
+from services.client.keys import keys
+from services.client.sql import sql
+
+__all__ = ["client_commands"]
+
+client_commands: tuple[click.Command, ...] = (sql, keys)

@@ -1,0 +1,170 @@
+"""HTTP to a running gateway: one call, one answer, errors in words."""
+
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+
+from schemas.errors import TallygateError
+
+__all__ = [
+    "EXIT_REFUSED",
+    "EXIT_UNAUTHENTICATED",
+    "EXIT_UNAVAILABLE",
+    "ClientError",
+    "Gateway",
+    "find_master_key",
+]
+
+EXIT_REFUSED = 1
+"""The gateway refused the request: what was asked for is wrong."""
+EXIT_UNAVAILABLE = 69
+"""sysexits' EX_UNAVAILABLE: the gateway cannot be reached, or cannot do this now."""
+EXIT_UNAUTHENTICATED = 77
+"""sysexits' EX_NOPERM: there is no master key, or it is not the gateway's."""
+
+CONNECT_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = 30.0
+ANSWER_BYTES_MAX = 64 * 1024 * 1024
+"""A longer answer is not read: it is not this gateway's."""
+MASTER_KEY_BYTES_MAX = 4096
+MASTER_KEY_VARIABLES = ("TALLYGATE_MASTER_KEY", "LITELLM_MASTER_KEY")
+
+_SERVER_ERROR = 500
+
+
+class ClientError(TallygateError):
+    """A command cannot go on; the message says why, `exit_code` says it to scripts."""
+
+    def __init__(self, message: str, exit_code: int = EXIT_REFUSED) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class _Detail(msgspec.Struct):
+    message: str
+
+
+class _Error(msgspec.Struct):
+    error: _Detail
+    request_id: str | None = None
+
+
+def find_master_key(file: Path | None, data: Path, environment: dict[str, str]) -> str:
+    """Return the master key: from `file`, else the environment, else the data folder.
+
+    Raises ClientError, which says where it was looked for.
+    """
+    if file is not None:
+        return _key_in(file)
+    for name in MASTER_KEY_VARIABLES:
+        if environment.get(name):
+            return environment[name].strip()
+    generated = data / "secrets" / "master_key"
+    if generated.is_file():
+        return _key_in(generated)
+    raise ClientError(
+        f"no master key: neither {' nor '.join(MASTER_KEY_VARIABLES)} is set, nor is there "
+        f"{generated}. Name the data folder with --data, or a file with --master-key-file",
+        EXIT_UNAUTHENTICATED,
+    )
+
+
+def _key_in(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8") as file:
+            key = file.read(MASTER_KEY_BYTES_MAX).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise ClientError(
+            f"the master key cannot be read from {path}: {reason}", EXIT_UNAUTHENTICATED
+        ) from None
+    if not key or not key.isascii() or not key.isprintable():
+        raise ClientError(f"{path} holds no master key", EXIT_UNAUTHENTICATED)
+    return key
+
+
+class Gateway:
+    """A connection to one gateway. Use it as a context manager.
+
+    Redirects are not followed and the environment's HTTP proxies are not used: the master key
+    goes to the given URL and nowhere else.
+    """
+
+    def __init__(self, url: str, master_key: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ClientError(f"{url!r} is no URL of a gateway: http://127.0.0.1:4000 is one")
+        self.url = url.rstrip("/")
+        self.is_in_the_clear = parts.scheme == "http" and not _is_loopback(parts.hostname)
+        self._http = httpx.Client(
+            base_url=self.url,
+            headers={"authorization": f"Bearer {master_key}", "accept": "application/json"},
+            timeout=httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._http.close()
+
+    def get(self, path: str, **query: str | int) -> bytes:
+        """Return the answer to a GET. Raises ClientError."""
+        return self._call("GET", path, params=query)
+
+    def post(self, path: str, body: dict[str, Any]) -> bytes:
+        """Return the answer to a POST of JSON. Raises ClientError."""
+        content = msgspec.json.encode(body)
+        return self._call(
+            "POST", path, content=content, headers={"content-type": "application/json"}
+        )
+
+    def _call(self, method: str, path: str, **request: Any) -> bytes:
+        try:
+            with self._http.stream(method, path, **request) as response:
+                content = _read(response)
+        except httpx.HTTPError as error:
+            raise ClientError(
+                f"no gateway answers at {self.url} ({type(error).__name__}): start it with "
+                "`tallygate serve`, or name another one with --url",
+                EXIT_UNAVAILABLE,
+            ) from None
+        if response.status_code != httpx.codes.OK:
+            raise _refusal(response.status_code, content, self.url)
+        return content
+
+
+def _read(response: httpx.Response) -> bytes:
+    content = bytearray()
+    for chunk in response.iter_bytes():
+        content += chunk
+        if len(content) > ANSWER_BYTES_MAX:
+            raise ClientError(f"the answer is longer than {ANSWER_BYTES_MAX} bytes")
+    return bytes(content)
+
+
+def _refusal(status: int, content: bytes, url: str) -> ClientError:
+    """Return a gateway's error as ours."""
+    exit_code = EXIT_REFUSED
+    if status in {401, 403}:
+        exit_code = EXIT_UNAUTHENTICATED
+    elif status >= _SERVER_ERROR or status == httpx.codes.TOO_MANY_REQUESTS:
+        exit_code = EXIT_UNAVAILABLE
+    try:
+        error = msgspec.json.decode(content, type=_Error)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return ClientError(f"{url} answered {status}, not as tallygate does", exit_code)
+    return ClientError(error.error.message, exit_code)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,297 @@
+"""`tallygate keys`: virtual keys of a running gateway."""
+
+import re
+import sys
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import rich_click as click
+
+from services.client.gateway import ClientError, Gateway
+from services.client.options import gateway_options
+from services.client.output import dollars, note, print_json, print_table
+from services.client.settings import read_settings, setting_options, unset_option
+
+__all__ = ["keys"]
+
+PAGE_SIZE_MAX = 100
+
+_AS_IT_IS = re.compile(r"sk-.+|key_[0-9a-f]{24}|[0-9a-f]{64}", re.DOTALL)
+_COLUMNS = ["alias", "key", "status", "spend", "budget", "period", "models", "user", "team", "id"]
+_MONEY_COLUMNS = frozenset((3, 4))
+
+
+class _Row(msgspec.Struct):
+    """What a table shows of a key."""
+
+    key_id: str
+    key_name: str
+    status: str
+    key_alias: str | None = None
+    spend: Decimal | None = None
+    total_spend: Decimal | None = None
+    spend_error: str | None = None
+    max_budget: Decimal | None = None
+    budget_duration: str | None = None
+    budget_reset_at: str | None = None
+    expires: str | None = None
+    created_at: str | None = None
+    models: list[str] = []
+    user_id: str | None = None
+    team_id: str | None = None
+    token: str | None = None
+    metadata: dict[str, Any] = {}
+    tags: list[str] = []
+
+
+class _Created(_Row):
+    key: str = ""
+
+
+class _Info(msgspec.Struct):
+    info: _Row
+
+
+class _Page(msgspec.Struct):
+    keys: list[_Row]
+    total_count: int
+    current_page: int
+    total_pages: int
+
+
+class _Deleted(msgspec.Struct):
+    deleted_keys: list[str]
+
+
+_json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print the gateway's answer as JSON."
+)
+
+
+@click.group()
+def keys() -> None:
+    """Make, list, change, block and delete virtual keys.
+
+    KEY is a key's alias, its id (key_…), its SHA-256, or the key itself.
+    """
+
+
+@keys.command()
+@setting_options
+@_json_option
+@gateway_options
+def create(
+    *,
+    as_json: bool,
+    gateway: Gateway,
+    **settings: Any,
+) -> None:
+    """Make a virtual key and show it, this once."""
+    body = read_settings(settings)
+    content = gateway.post("/key/generate", body)
+    if as_json:
+        print_json(content)
+        return
+    row = msgspec.json.decode(content, type=_Created)
+    sys.stdout.write(f"{row.key}\n")
+    note(f"made {_name(row)} ({row.key_id}); the key above is shown this once")
+
+
+@keys.command(name="list")
+@click.option("--alias", help="Keys whose alias holds this.")
+@click.option("--user-id", help="Keys of this user.")
+@click.option("--team-id", help="Keys of this team.")
+@click.option(
+    "--status",
+    type=click.Choice(["active", "expired", "revoked", "deleted"]),
+    help="Keys of this status; without it all but deleted ones.",
+)
+@click.option("--page", type=click.IntRange(1), default=1, show_default=True)
+@click.option(
+    "--size", type=click.IntRange(1, PAGE_SIZE_MAX), default=PAGE_SIZE_MAX, show_default=True
+)
+@_json_option
+@gateway_options
+def list_keys(
+    *,
+    as_json: bool,
+    gateway: Gateway,
+    **filters: Any,
+) -> None:
+    """List virtual keys, the newest first."""
+    query: dict[str, Any] = {name: value for name, value in filters.items() if value is not None}
+    if "alias" in query:
+        query |= {"key_alias": query.pop("alias"), "substring_matching": "true"}
+    content = gateway.get("/key/list", return_full_object="true", **query)
+    if as_json:
+        print_json(content)
+        return
+    page = msgspec.json.decode(content, type=_Page)
+    rows = [
+        [
+            row.key_alias,
+            row.key_name,
+            row.status,
+            dollars(row.spend),
+            dollars(row.max_budget),
+            row.budget_duration,
+            ", ".join(row.models) or "all",
+            row.user_id,
+            row.team_id,
+            row.key_id,
+        ]
+        for row in page.keys
+    ]
+    print_table(_COLUMNS, rows, right=_MONEY_COLUMNS)
+    if page.total_pages > 1:
+        note(f"page {page.current_page} of {page.total_pages}, {page.total_count} keys in all")
+    _note_spend_error(page.keys)
+
+
+@keys.command()
+@click.argument("key")
+@_json_option
+@gateway_options
+def info(
+    *,
+    key: str,
+    as_json: bool,
+    gateway: Gateway,
+) -> None:
+    """Show one virtual key, its spend and when its budget begins anew."""
+    content = gateway.get("/key/info", key=_resolve(gateway, key))
+    if as_json:
+        print_json(content)
+        return
+    _print_row(msgspec.json.decode(content, type=_Info).info)
+
+
+@keys.command()
+@click.argument("key")
+@_json_option
+@gateway_options
+def block(
+    *,
+    key: str,
+    as_json: bool,
+    gateway: Gateway,
+) -> None:
+    """Block a virtual key: it is refused until it is unblocked."""
+    _change(gateway, "/key/block", key, {}, "blocked", as_json=as_json)
+
+
+@keys.command()
+@click.argument("key")
+@_json_option
+@gateway_options
+def unblock(
+    *,
+    key: str,
+    as_json: bool,
+    gateway: Gateway,
+) -> None:
+    """Let a blocked virtual key be used again."""
+    _change(gateway, "/key/unblock", key, {}, "unblocked", as_json=as_json)
+
+
+@keys.command()
+@click.argument("key")
+@setting_options
+@unset_option
+@_json_option
+@gateway_options
+def update(
+    *,
+    key: str,
+    as_json: bool,
+    gateway: Gateway,
+    **settings: Any,
+) -> None:
+    """Change settings of a virtual key; what is not named stays as it is."""
+    body = read_settings(settings)
+    if not body:
+        raise click.UsageError("nothing to change: name a setting, or --unset one")
+    _change(gateway, "/key/update", key, body, "changed", as_json=as_json)
+
+
+@keys.command()
+@click.argument("key", nargs=-1, required=True)
+@click.option("--yes", is_flag=True, help="Do not ask, even at a terminal.")
+@_json_option
+@gateway_options
+def delete(
+    *,
+    key: tuple[str, ...],
+    yes: bool,
+    as_json: bool,
+    gateway: Gateway,
+) -> None:
+    """Delete virtual keys for ever; their history stays in the ledger."""
+    if not yes and sys.stdin.isatty():
+        click.confirm(f"Delete {len(key)} key(s) for ever?", abort=True)
+    names = [_resolve(gateway, name) for name in key]
+    content = gateway.post("/key/delete", {"keys": names})
+    if as_json:
+        print_json(content)
+        return
+    note(f"deleted {len(msgspec.json.decode(content, type=_Deleted).deleted_keys)} key(s)")
+
+
+def _change(
+    gateway: Gateway, path: str, key: str, body: dict[str, Any], done: str, *, as_json: bool
+) -> None:
+    content = gateway.post(path, {"key": _resolve(gateway, key), **body})
+    if as_json:
+        print_json(content)
+        return
+    row = msgspec.json.decode(content, type=_Row)
+    note(f"{done} {_name(row)} ({row.key_id}), which is {row.status} now")
+
+
+def _resolve(gateway: Gateway, key: str) -> str:
+    """Return what the API knows a key by: an alias is looked up, all else stays as it is.
+
+    Raises ClientError where no live key has the alias.
+    """
+    if _AS_IT_IS.fullmatch(key):
+        return key
+    content = gateway.get("/key/list", key_alias=key, return_full_object="true")
+    found = msgspec.json.decode(content, type=_Page).keys
+    if not found:
+        raise ClientError(f"no key has the alias {key!r}; `tallygate keys list` shows them all")
+    return found[0].key_id
+
+
+def _name(row: _Row) -> str:
+    return row.key_alias or row.key_name
+
+
+def _note_spend_error(rows: list[_Row]) -> None:
+    problem = next((row.spend_error for row in rows if row.spend_error), None)
+    if problem:
+        note(f"note: spend is not shown: {problem}")
+
+
+def _print_row(row: _Row) -> None:
+    budget = dollars(row.max_budget) or "none"
+    if row.budget_duration:
+        budget += f", {row.budget_duration}, begins anew at {row.budget_reset_at}"
+    lines: list[list[Any]] = [
+        ["alias", row.key_alias],
+        ["key", row.key_name],
+        ["id", row.key_id],
+        ["status", row.status],
+        ["spend", dollars(row.spend)],
+        ["spend ever", dollars(row.total_spend)],
+        ["budget", budget],
+        ["models", ", ".join(row.models) or "all"],
+        ["user", row.user_id],
+        ["team", row.team_id],
+        ["made", row.created_at],
+        ["expires", row.expires or "never"],
+        ["tags", ", ".join(row.tags)],
+        ["metadata", row.metadata or ""],
+    ]
+    print_table(["", ""], lines, right=frozenset())
+    _note_spend_error([row])

@@ -1,0 +1,100 @@
+"""The options that describe a virtual key, and the request body they make."""
+
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+from typing import Any, TypeVar
+
+import msgspec
+import rich_click as click
+
+__all__ = ["read_settings", "setting_options", "unset_option"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_FIELDS = {
+    "alias": "key_alias",
+    "model": "models",
+    "max_budget": "max_budget",
+    "soft_budget": "soft_budget",
+    "budget_duration": "budget_duration",
+    "duration": "duration",
+    "user_id": "user_id",
+    "team_id": "team_id",
+    "tag": "tags",
+    "metadata": "metadata",
+}
+"""Each option and the field of the API that it sets."""
+
+
+def setting_options(command: Command) -> Command:
+    """Add the options that describe a key."""
+    for option in (
+        click.option("--metadata", help="A JSON object of your own."),
+        click.option("--tag", multiple=True, help="A label; may be given several times."),
+        click.option("--team-id", help="The team that the key belongs to."),
+        click.option("--user-id", help="The user that the key belongs to."),
+        click.option("--duration", help="How long the key lives, such as 30d."),
+        click.option(
+            "--budget-duration", help="How long a budget lasts: daily, weekly, monthly, 12h, …"
+        ),
+        click.option("--soft-budget", help="US dollars; only noted, never enforced."),
+        click.option("--max-budget", help="US dollars, such as 100.00; then requests are refused."),
+        click.option(
+            "--model",
+            multiple=True,
+            help="A model that the key may use; may be given several times. Without it: all.",
+        ),
+        click.option("--alias", help="A name to know the key by."),
+    ):
+        command = option(command)
+    return command
+
+
+def unset_option(command: Command) -> Command:
+    """Add the option that takes settings away."""
+    option = click.option(
+        "--unset",
+        multiple=True,
+        type=click.Choice([name.replace("_", "-") for name in _FIELDS]),
+        help="Take a setting away; may be given several times.",
+    )
+    return option(command)
+
+
+def read_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the request body for the options given. Raises click.BadParameter."""
+    body: dict[str, Any] = {}
+    for name, field in _FIELDS.items():
+        value = settings.get(name)
+        if value is None or value == ():
+            continue
+        if name.endswith("_budget"):
+            value = _amount(name, value)
+        elif name == "metadata":
+            value = _object(value)
+        body[field] = value
+    for name in settings.get("unset", ()):
+        field = _FIELDS[name.replace("-", "_")]
+        if field in body:
+            raise click.BadParameter(f"--{name} is both given and unset")
+        body[field] = None
+    return body
+
+
+def _amount(name: str, text: str) -> Decimal:
+    """Return dollars exactly; msgspec sends them as a string, which the API reads exactly."""
+    option = "--" + name.replace("_", "-")
+    try:
+        amount = Decimal(text.removeprefix("$"))
+    except InvalidOperation:
+        raise click.BadParameter(f"{option} must be an amount such as 100.00") from None
+    if not amount.is_finite() or amount < 0:
+        raise click.BadParameter(f"{option} must be a finite amount, not negative")
+    return amount
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except (msgspec.MsgspecError, RecursionError):
+        raise click.BadParameter("--metadata must be a JSON object") from None

@@ -61,7 +61,7 @@ NATS_USERS = (
     ),
     NatsUser(
         name="ledger-reader",
-        publish=_reading(USAGE, REGISTRY),
+        publish=_reading(USAGE, REGISTRY, BUDGET),
         subscribe=(QUERY_SUBJECT,),
         answers=True,
     ),

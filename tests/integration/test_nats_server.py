@@ -156,7 +156,7 @@ def test_every_service_can_do_its_work_through_the_bus(tmp_path: Path) -> None:
                 assert await first(bus, USAGE.name) == [b"usage"]
             for bus in (proxy, admin, writer, reader):
                 assert await first(bus, REGISTRY.name) == [b"1"]
-            for bus in (proxy, admin, writer):
+            for bus in (proxy, admin, writer, reader):
                 assert await first(bus, BUDGET.name, last=True) == [b"budget"]
 
             async def answer(question: bytes) -> bytes:

@@ -1,0 +1,177 @@
+"""The ledger's composition root: the writer keeps the books, the reader answers about them."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, Literal
+
+from schemas.errors import ConfigError
+from schemas.streams import QUERY_SUBJECT
+from services.ledger.books import Books
+from services.ledger.price_book import PriceBook
+from services.ledger.publisher import BudgetPublisher
+from services.ledger.query import QueryService
+from services.ledger.store import BooksUnreadable, Store
+from services.ledger.worker import Worker
+from services.runtime.bus import Bus, BusUnavailable
+from services.runtime.service import ServiceContext, notify_ready
+
+__all__ = ["Role", "run"]
+
+log = logging.getLogger(__name__)
+
+Role = Literal["writer", "reader"]
+STREAMS_RETRY_S = 0.2
+QUERIES_AT_ONCE_MAX = 8
+
+
+async def run(context: ServiceContext, role: Role) -> None:
+    """Run until `context.stop` is set, then take in what the stream still holds.
+
+    Raises ConfigError where the books and the stream do not fit each other.
+    """
+    bus = await Bus.connect(context.nats_url, f"ledger-{role}", wait=False)
+    try:
+        if role == "writer":
+            await _run_writer(context, bus)
+        else:
+            await _run_reader(context, bus)
+    finally:
+        await bus.close()
+
+
+async def _run_writer(context: ServiceContext, bus: Bus) -> None:
+    store = Store(context.folder.ledger_database)
+    books = Books(store, PriceBook.load(), timezone=context.config.timezone, with_budgets=True)
+    publisher: BudgetPublisher | None = None
+
+    def on_spend(key_ids: set[str]) -> None:
+        if publisher is not None:
+            publisher.look_at(key_ids)
+
+    worker = Worker(bus, books, on_spend)
+    publisher = BudgetPublisher(bus, books, worker)
+    try:
+        if not await _until_stop(context, _ensure_streams(bus)):
+            return
+        await _serve(
+            context,
+            worker,
+            [
+                worker.follow_usage(),
+                worker.follow_keys(),
+                publisher.follow_published(),
+                publisher.publish_for_ever(),
+            ],
+        )
+    finally:
+        worker.close()
+        store.close()
+
+
+async def _run_reader(context: ServiceContext, bus: Bus) -> None:
+    path = context.folder.reader_database
+    while True:
+        try:
+            await _read_once(context, bus, path)
+        except _Rebuild as error:
+            log.warning("the reader's file is thrown away and built anew: %s", error)
+            _remove(path)
+        else:
+            return
+
+
+class _Rebuild(Exception):
+    """The reader's file is of no use; the message says why."""
+
+
+async def _read_once(context: ServiceContext, bus: Bus, path: Path) -> None:
+    try:
+        store = Store(path)
+    except BooksUnreadable as error:
+        raise _Rebuild(str(error)) from None
+    books = Books(store, PriceBook.load(), timezone=context.config.timezone, with_budgets=False)
+    worker = Worker(bus, books, lambda _: None)
+    queries = QueryService(
+        store.connection,
+        memory_bytes_max=context.config.settings.query_memory_bytes_max,
+        sequence_query="SELECT sequence FROM checkpoints WHERE stream = 'USAGE'",
+    )
+
+    async def answer(payload: bytes) -> bytes:
+        return await asyncio.to_thread(queries.answer, payload)
+
+    async def serve_queries() -> None:
+        await bus.wait_connected()
+        await bus.serve(QUERY_SUBJECT, answer, parallel_max=QUERIES_AT_ONCE_MAX)
+        await asyncio.Event().wait()
+
+    async def follow() -> None:
+        try:
+            await worker.follow_usage()
+        except ConfigError as error:
+            # A projection that does not fit the stream is only a copy: it is made again.
+            raise _Rebuild(str(error)) from None
+
+    try:
+        await _serve(context, worker, [follow(), worker.follow_keys(), serve_queries()])
+    finally:
+        queries.close()
+        worker.close()
+        store.close()
+
+
+async def _serve(
+    context: ServiceContext, worker: Worker, parts: list[Coroutine[Any, Any, None]]
+) -> None:
+    """Run the parts until the process is told to stop; a part that ends ends all of it."""
+    tasks = [asyncio.create_task(part) for part in parts]
+    ready = asyncio.create_task(_tell_ready(context, worker))
+    stopping = asyncio.create_task(context.stop.wait())
+    try:
+        done, _ = await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done - {stopping}:
+            # Raises what ended it.
+            task.result()
+        await worker.drain()
+    finally:
+        for task in (*tasks, ready, stopping):
+            task.cancel()
+        await asyncio.gather(*tasks, ready, stopping, return_exceptions=True)
+
+
+async def _tell_ready(context: ServiceContext, worker: Worker) -> None:
+    await worker.caught_up()
+    notify_ready(context.part)
+
+
+async def _ensure_streams(bus: Bus) -> None:
+    while True:
+        try:
+            await bus.ensure_streams()
+        except BusUnavailable:
+            await asyncio.sleep(STREAMS_RETRY_S)
+        else:
+            return
+
+
+async def _until_stop(context: ServiceContext, work: Coroutine[Any, Any, None]) -> bool:
+    """Do some work unless the process is told to stop first; tell whether it was done."""
+    task = asyncio.create_task(work)
+    stopping = asyncio.create_task(context.stop.wait())
+    await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if task.done():
+        task.result()
+        return True
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    return False
+
+
+def _remove(path: Path) -> None:
+    for each in (path, path.with_name(path.name + ".wal")):
+        each.unlink(missing_ok=True)

@@ -1,0 +1,55 @@
+"""The books of one role, for one thread: store, projection and budgets together."""
+
+from collections.abc import Iterable, Sequence
+
+from schemas.registry import KeyRecord
+from services.ledger.budgets import Budgets, Standing
+from services.ledger.price_book import PriceBook
+from services.ledger.projection import Projected, Projection
+from services.ledger.store import Checkpoint, Store
+from services.runtime.bus import StreamMessage
+
+__all__ = ["Books"]
+
+
+class Books:
+    """Takes messages in and answers where the budgets stand. Not thread-safe: one thread owns it.
+
+    `with_budgets` is for the writer; the reader keeps none.
+    """
+
+    def __init__(self, store: Store, book: PriceBook, *, timezone: str, with_budgets: bool) -> None:
+        self.store = store
+        self._projection = Projection(book, store.producers(), store.open_requests())
+        self._budgets = Budgets(timezone, store.spend_picos) if with_budgets else None
+        self._waiting: Projected | None = None
+
+    def project(self, messages: Sequence[StreamMessage]) -> None:
+        """Make rows of messages; `commit` stores them."""
+        self._waiting = self._projection.project(messages)
+
+    def commit(self, stream: str, stream_created: str) -> set[str]:
+        """Store what `project` made; return the keys whose budgets changed.
+
+        May be called again after a failure: nothing was stored then.
+        """
+        assert self._waiting is not None
+        self.store.commit(stream, stream_created, self._waiting)
+        projected, self._waiting = self._waiting, None
+        return self._budgets.add(projected.spends) if self._budgets is not None else set()
+
+    def put_keys(self, records: Sequence[KeyRecord]) -> None:
+        """Take in the state of some keys."""
+        self.store.put_keys(records)
+        if self._budgets is not None:
+            for record in records:
+                self._budgets.put_key(record)
+
+    def standings(self, key_ids: Iterable[str], now_us: int) -> dict[str, Standing | None]:
+        """Return where the budgets of some keys stand; None where a key has none."""
+        assert self._budgets is not None
+        return {key_id: self._budgets.standing(key_id, now_us) for key_id in key_ids}
+
+    def checkpoint(self, stream: str) -> Checkpoint | None:
+        """Return how far a stream has been taken in."""
+        return self.store.checkpoint(stream)

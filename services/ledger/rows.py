@@ -1,0 +1,137 @@
+"""The rows that the ledger stores: their columns, and how they become Arrow tables.
+
+The names here are the columns of services/ledger/sql/schema.sql; a test compares them.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+__all__ = [
+    "DEAD_LETTER_COLUMNS",
+    "GAP_COLUMNS",
+    "KEY_COLUMNS",
+    "OPEN_REQUEST_COLUMNS",
+    "PRODUCER_COLUMNS",
+    "REQUEST_COLUMNS",
+    "Columns",
+    "table",
+]
+
+Columns = tuple[tuple[str, pa.DataType], ...]
+
+_TEXT = pa.string()
+_COUNT = pa.int64()
+_TIME = pa.timestamp("us")
+_MONEY = pa.decimal128(18, 12)
+
+REQUEST_COLUMNS: Columns = (
+    ("request_id", _TEXT),
+    ("started_at", _TIME),
+    ("first_byte_at", _TIME),
+    ("ended_at", _TIME),
+    ("duration_ms", _COUNT),
+    ("ttfb_ms", _COUNT),
+    ("endpoint", _TEXT),
+    ("key_id", _TEXT),
+    ("key_alias", _TEXT),
+    ("user_id", _TEXT),
+    ("team_id", _TEXT),
+    ("model_name", _TEXT),
+    ("model", _TEXT),
+    ("response_model", _TEXT),
+    ("deployment", _TEXT),
+    ("billing", _TEXT),
+    ("stream", pa.bool_()),
+    ("status", _TEXT),
+    ("http_status", pa.int16()),
+    ("error_type", _TEXT),
+    ("reason", _TEXT),
+    ("input_tokens", _COUNT),
+    ("output_tokens", _COUNT),
+    ("cache_read_tokens", _COUNT),
+    ("cache_write_5m_tokens", _COUNT),
+    ("cache_write_1h_tokens", _COUNT),
+    ("prompt_tokens", _COUNT),
+    ("total_tokens", _COUNT),
+    ("web_search_requests", _COUNT),
+    ("web_fetch_requests", _COUNT),
+    ("service_tier", _TEXT),
+    ("speed", _TEXT),
+    ("inference_geo", _TEXT),
+    ("iterations", _TEXT),
+    ("cost_usd", _MONEY),
+    ("input_cost_usd", _MONEY),
+    ("output_cost_usd", _MONEY),
+    ("cache_read_cost_usd", _MONEY),
+    ("cache_write_5m_cost_usd", _MONEY),
+    ("cache_write_1h_cost_usd", _MONEY),
+    ("web_search_cost_usd", _MONEY),
+    ("unpriced", pa.bool_()),
+    ("unpriced_reason", _TEXT),
+    ("estimated", pa.bool_()),
+    ("estimate_basis", _TEXT),
+    ("session_id", _TEXT),
+    ("user_agent", _TEXT),
+    ("stop_reason", _TEXT),
+    ("upstream_request_id", _TEXT),
+    ("message_id", _TEXT),
+    ("request_bytes", _COUNT),
+    ("response_bytes", _COUNT),
+    ("producer", _TEXT),
+    ("producer_sequence", _COUNT),
+    ("stream_sequence", _COUNT),
+)
+
+OPEN_REQUEST_COLUMNS: Columns = (
+    ("request_id", _TEXT),
+    ("started_at", _TIME),
+    ("key_id", _TEXT),
+    ("model_name", _TEXT),
+    ("producer", _TEXT),
+)
+
+GAP_COLUMNS: Columns = (
+    ("producer", _TEXT),
+    ("first_missing", _COUNT),
+    ("last_missing", _COUNT),
+    ("stream_sequence", _COUNT),
+)
+
+DEAD_LETTER_COLUMNS: Columns = (
+    ("stream_sequence", _COUNT),
+    ("position", pa.int32()),
+    ("reason", _TEXT),
+    ("payload", pa.binary()),
+    ("payload_bytes", _COUNT),
+)
+
+PRODUCER_COLUMNS: Columns = (("producer", _TEXT), ("last_sequence", _COUNT))
+
+KEY_COLUMNS: Columns = (
+    ("key_id", _TEXT),
+    ("key_alias", _TEXT),
+    ("key_name", _TEXT),
+    ("user_id", _TEXT),
+    ("team_id", _TEXT),
+    ("models", pa.list_(_TEXT)),
+    ("max_budget_usd", pa.decimal128(18, 6)),
+    ("budget_duration", _TEXT),
+    ("expires_at", _TIME),
+    ("blocked", pa.bool_()),
+    ("deleted", pa.bool_()),
+    ("created_at", _TIME),
+    ("updated_at", _TIME),
+)
+
+
+def table(columns: Columns, rows: Sequence[tuple[Any, ...]]) -> pa.Table:
+    """Return rows (tuples in the order of the columns) as an Arrow table. Times are in µs."""
+    values = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
+    return pa.table(
+        {
+            name: pa.array(column, type=kind)
+            for (name, kind), column in zip(columns, values, strict=True)
+        }
+    )

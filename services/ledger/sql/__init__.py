@@ -1,0 +1,1 @@
+"""The ledger's SQL: its tables and views."""

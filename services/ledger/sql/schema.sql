@@ -1,0 +1,247 @@
+-- The ledger's tables and views. All times are UTC. Money is exact: DECIMAL(18,12) US dollars.
+
+CREATE TABLE meta (name VARCHAR NOT NULL, value VARCHAR NOT NULL);
+COMMENT ON TABLE meta IS 'About this file: the version of its schema and of its price book.';
+COMMENT ON COLUMN meta.name IS 'What is told.';
+COMMENT ON COLUMN meta.value IS 'Its value, as text.';
+
+CREATE TABLE requests (
+    request_id VARCHAR NOT NULL,
+    started_at TIMESTAMP NOT NULL,
+    first_byte_at TIMESTAMP,
+    ended_at TIMESTAMP NOT NULL,
+    duration_ms BIGINT NOT NULL,
+    ttfb_ms BIGINT,
+    endpoint VARCHAR NOT NULL,
+    key_id VARCHAR,
+    key_alias VARCHAR,
+    user_id VARCHAR,
+    team_id VARCHAR,
+    model_name VARCHAR,
+    model VARCHAR,
+    response_model VARCHAR,
+    deployment VARCHAR,
+    billing VARCHAR NOT NULL,
+    stream BOOLEAN NOT NULL,
+    status VARCHAR NOT NULL,
+    http_status SMALLINT NOT NULL,
+    error_type VARCHAR,
+    reason VARCHAR,
+    input_tokens BIGINT NOT NULL,
+    output_tokens BIGINT NOT NULL,
+    cache_read_tokens BIGINT NOT NULL,
+    cache_write_5m_tokens BIGINT NOT NULL,
+    cache_write_1h_tokens BIGINT NOT NULL,
+    prompt_tokens BIGINT NOT NULL,
+    total_tokens BIGINT NOT NULL,
+    web_search_requests BIGINT NOT NULL,
+    web_fetch_requests BIGINT NOT NULL,
+    service_tier VARCHAR,
+    speed VARCHAR,
+    inference_geo VARCHAR,
+    iterations VARCHAR,
+    cost_usd DECIMAL(18, 12),
+    input_cost_usd DECIMAL(18, 12),
+    output_cost_usd DECIMAL(18, 12),
+    cache_read_cost_usd DECIMAL(18, 12),
+    cache_write_5m_cost_usd DECIMAL(18, 12),
+    cache_write_1h_cost_usd DECIMAL(18, 12),
+    web_search_cost_usd DECIMAL(18, 12),
+    unpriced BOOLEAN NOT NULL,
+    unpriced_reason VARCHAR,
+    estimated BOOLEAN NOT NULL,
+    estimate_basis VARCHAR,
+    session_id VARCHAR,
+    user_agent VARCHAR,
+    stop_reason VARCHAR,
+    upstream_request_id VARCHAR,
+    message_id VARCHAR,
+    request_bytes BIGINT NOT NULL,
+    response_bytes BIGINT NOT NULL,
+    producer VARCHAR NOT NULL,
+    producer_sequence BIGINT NOT NULL,
+    stream_sequence BIGINT NOT NULL
+);
+COMMENT ON TABLE requests IS 'One row for each request that is over, refused ones included.';
+COMMENT ON COLUMN requests.request_id IS 'The gateway''s own id of the request (x-tallygate-request-id).';
+COMMENT ON COLUMN requests.started_at IS 'When the request came in; its day decides its price, its moment the budget window.';
+COMMENT ON COLUMN requests.first_byte_at IS 'When the first byte of the answer''s body came; NULL: none came.';
+COMMENT ON COLUMN requests.ended_at IS 'When the answer was over.';
+COMMENT ON COLUMN requests.duration_ms IS 'From started_at to ended_at.';
+COMMENT ON COLUMN requests.ttfb_ms IS 'From started_at to first_byte_at.';
+COMMENT ON COLUMN requests.endpoint IS 'messages or count_tokens (never paid).';
+COMMENT ON COLUMN requests.key_id IS 'The virtual key; NULL where none was known.';
+COMMENT ON COLUMN requests.key_alias IS 'The key''s name at that moment.';
+COMMENT ON COLUMN requests.user_id IS 'The key''s user at that moment.';
+COMMENT ON COLUMN requests.team_id IS 'The key''s team at that moment.';
+COMMENT ON COLUMN requests.model_name IS 'The model name that the client asked for.';
+COMMENT ON COLUMN requests.model IS 'The model that the deployment was asked for.';
+COMMENT ON COLUMN requests.response_model IS 'The model that the answer names; it is priced by this one.';
+COMMENT ON COLUMN requests.deployment IS 'Which entry of model_list served it.';
+COMMENT ON COLUMN requests.billing IS 'api: paid by the company''s API account; subscription: by a seat (the cost is the API equivalent).';
+COMMENT ON COLUMN requests.stream IS 'Whether a stream was asked for.';
+COMMENT ON COLUMN requests.status IS 'success, failure, refused (by the gateway) or client_closed.';
+COMMENT ON COLUMN requests.http_status IS 'The status of the answer; 0: there was none.';
+COMMENT ON COLUMN requests.error_type IS 'What kind of error, in the API''s words or the gateway''s.';
+COMMENT ON COLUMN requests.reason IS 'Why the gateway refused it.';
+COMMENT ON COLUMN requests.input_tokens IS 'Tokens of the prompt that were neither read from the cache nor written to it.';
+COMMENT ON COLUMN requests.output_tokens IS 'Tokens of the answer.';
+COMMENT ON COLUMN requests.cache_read_tokens IS 'Tokens of the prompt that were read from the cache.';
+COMMENT ON COLUMN requests.cache_write_5m_tokens IS 'Tokens of the prompt written to the 5-minute cache.';
+COMMENT ON COLUMN requests.cache_write_1h_tokens IS 'Tokens of the prompt written to the 1-hour cache.';
+COMMENT ON COLUMN requests.prompt_tokens IS 'The whole prompt: input, cache reads and cache writes.';
+COMMENT ON COLUMN requests.total_tokens IS 'prompt_tokens and output_tokens.';
+COMMENT ON COLUMN requests.web_search_requests IS 'Web searches that the API ran.';
+COMMENT ON COLUMN requests.web_fetch_requests IS 'Pages that the API fetched.';
+COMMENT ON COLUMN requests.service_tier IS 'standard, priority or batch.';
+COMMENT ON COLUMN requests.speed IS 'standard or fast.';
+COMMENT ON COLUMN requests.inference_geo IS 'Where the model ran, where that is told.';
+COMMENT ON COLUMN requests.iterations IS 'usage.iterations as JSON: parts of the request that other models did.';
+COMMENT ON COLUMN requests.cost_usd IS 'The cost at list price, exact; NULL: unpriced.';
+COMMENT ON COLUMN requests.input_cost_usd IS 'The part of cost_usd for input_tokens.';
+COMMENT ON COLUMN requests.output_cost_usd IS 'The part of cost_usd for output_tokens.';
+COMMENT ON COLUMN requests.cache_read_cost_usd IS 'The part of cost_usd for cache reads.';
+COMMENT ON COLUMN requests.cache_write_5m_cost_usd IS 'The part of cost_usd for 5-minute cache writes.';
+COMMENT ON COLUMN requests.cache_write_1h_cost_usd IS 'The part of cost_usd for 1-hour cache writes.';
+COMMENT ON COLUMN requests.web_search_cost_usd IS 'The part of cost_usd for web searches.';
+COMMENT ON COLUMN requests.unpriced IS 'Whether the price book has no price for it.';
+COMMENT ON COLUMN requests.unpriced_reason IS 'Which price is missing.';
+COMMENT ON COLUMN requests.estimated IS 'Whether part of the usage is not the API''s own final word.';
+COMMENT ON COLUMN requests.estimate_basis IS 'How the estimate was made.';
+COMMENT ON COLUMN requests.session_id IS 'The Claude Code session.';
+COMMENT ON COLUMN requests.user_agent IS 'The client program, as it calls itself.';
+COMMENT ON COLUMN requests.stop_reason IS 'Why the model stopped.';
+COMMENT ON COLUMN requests.upstream_request_id IS 'The API''s own id of the request (request-id).';
+COMMENT ON COLUMN requests.message_id IS 'The API''s id of the message.';
+COMMENT ON COLUMN requests.request_bytes IS 'Length of the request''s body.';
+COMMENT ON COLUMN requests.response_bytes IS 'Length of the answer''s body, as it came from the API.';
+COMMENT ON COLUMN requests.producer IS 'Which life of which proxy worker reported it.';
+COMMENT ON COLUMN requests.producer_sequence IS 'The number of the report among those of its producer.';
+COMMENT ON COLUMN requests.stream_sequence IS 'The message of the stream USAGE that held it.';
+
+CREATE TABLE open_requests (
+    request_id VARCHAR NOT NULL,
+    started_at TIMESTAMP NOT NULL,
+    key_id VARCHAR,
+    model_name VARCHAR,
+    producer VARCHAR NOT NULL
+);
+COMMENT ON TABLE open_requests IS 'Requests that have been sent to a deployment and are not over yet.';
+COMMENT ON COLUMN open_requests.request_id IS 'The gateway''s own id of the request.';
+COMMENT ON COLUMN open_requests.started_at IS 'When the request came in.';
+COMMENT ON COLUMN open_requests.key_id IS 'The virtual key.';
+COMMENT ON COLUMN open_requests.model_name IS 'The model name that the client asked for.';
+COMMENT ON COLUMN open_requests.producer IS 'Which life of which proxy worker reported it.';
+
+CREATE TABLE keys (
+    key_id VARCHAR NOT NULL,
+    key_alias VARCHAR,
+    key_name VARCHAR NOT NULL,
+    user_id VARCHAR,
+    team_id VARCHAR,
+    models VARCHAR[] NOT NULL,
+    max_budget_usd DECIMAL(18, 6),
+    budget_duration VARCHAR,
+    expires_at TIMESTAMP,
+    blocked BOOLEAN NOT NULL,
+    deleted BOOLEAN NOT NULL,
+    created_at TIMESTAMP NOT NULL,
+    updated_at TIMESTAMP NOT NULL
+);
+COMMENT ON TABLE keys IS 'Every virtual key that there is or was, as it stands now.';
+COMMENT ON COLUMN keys.key_id IS 'Its id, which it keeps for life.';
+COMMENT ON COLUMN keys.key_alias IS 'Its name.';
+COMMENT ON COLUMN keys.key_name IS 'How it is recognised: sk-... and its last four characters.';
+COMMENT ON COLUMN keys.user_id IS 'Whose it is.';
+COMMENT ON COLUMN keys.team_id IS 'Whose team it belongs to.';
+COMMENT ON COLUMN keys.models IS 'The models that it may use; empty: all.';
+COMMENT ON COLUMN keys.max_budget_usd IS 'Its budget in a window; NULL: none.';
+COMMENT ON COLUMN keys.budget_duration IS 'The window of its budget; NULL: it never resets.';
+COMMENT ON COLUMN keys.expires_at IS 'When it ends; NULL: never.';
+COMMENT ON COLUMN keys.blocked IS 'Whether it is blocked.';
+COMMENT ON COLUMN keys.deleted IS 'Whether it was deleted.';
+COMMENT ON COLUMN keys.created_at IS 'When it was made.';
+COMMENT ON COLUMN keys.updated_at IS 'When it was last changed.';
+
+CREATE TABLE producers (producer VARCHAR NOT NULL, last_sequence BIGINT NOT NULL);
+COMMENT ON TABLE producers IS 'How far each producer''s events have been taken in; repeats are known by it.';
+COMMENT ON COLUMN producers.producer IS 'One life of one proxy worker.';
+COMMENT ON COLUMN producers.last_sequence IS 'The number of its last event in the ledger.';
+
+CREATE TABLE checkpoints (
+    stream VARCHAR NOT NULL,
+    stream_created VARCHAR NOT NULL,
+    sequence BIGINT NOT NULL
+);
+COMMENT ON TABLE checkpoints IS 'How far each stream has been taken in; changed in the transaction of its rows.';
+COMMENT ON COLUMN checkpoints.stream IS 'The stream.';
+COMMENT ON COLUMN checkpoints.stream_created IS 'When the stream was made: tells it from another of its name.';
+COMMENT ON COLUMN checkpoints.sequence IS 'The last message that is in the ledger.';
+
+CREATE TABLE gaps (
+    producer VARCHAR NOT NULL,
+    first_missing BIGINT NOT NULL,
+    last_missing BIGINT NOT NULL,
+    stream_sequence BIGINT NOT NULL
+);
+COMMENT ON TABLE gaps IS 'Events that a producer wrote and that never arrived. Empty, or something was lost.';
+COMMENT ON COLUMN gaps.producer IS 'The producer.';
+COMMENT ON COLUMN gaps.first_missing IS 'The first number that is missing.';
+COMMENT ON COLUMN gaps.last_missing IS 'The last number that is missing.';
+COMMENT ON COLUMN gaps.stream_sequence IS 'The message in which it was noticed.';
+
+CREATE TABLE dead_letters (
+    stream_sequence BIGINT NOT NULL,
+    position INTEGER NOT NULL,
+    reason VARCHAR NOT NULL,
+    payload BLOB NOT NULL,
+    payload_bytes BIGINT NOT NULL
+);
+COMMENT ON TABLE dead_letters IS 'Events that could not be read. They stop nothing and are kept.';
+COMMENT ON COLUMN dead_letters.stream_sequence IS 'The message of the stream USAGE that held it.';
+COMMENT ON COLUMN dead_letters.position IS 'Its place in the message; -1: the whole message.';
+COMMENT ON COLUMN dead_letters.reason IS 'Why it could not be read.';
+COMMENT ON COLUMN dead_letters.payload IS 'Its bytes, the first 64 KiB.';
+COMMENT ON COLUMN dead_letters.payload_bytes IS 'How long it was.';
+
+CREATE VIEW spend_by_day AS
+SELECT
+    started_at::DATE AS day,
+    key_id,
+    any_value(key_alias) AS key_alias,
+    user_id,
+    team_id,
+    model,
+    billing,
+    count(*) AS requests,
+    sum(prompt_tokens) AS prompt_tokens,
+    sum(output_tokens) AS output_tokens,
+    sum(cost_usd) AS cost_usd,
+    count(*) FILTER (unpriced) AS unpriced_requests
+FROM requests
+WHERE status <> 'refused'
+GROUP BY ALL;
+COMMENT ON VIEW spend_by_day IS 'Spend, tokens and requests by day, key, model and billing.';
+
+CREATE VIEW rejections AS
+SELECT request_id, started_at, key_id, key_alias, user_id, team_id, model_name, http_status,
+       error_type, reason, session_id, user_agent
+FROM requests
+WHERE status = 'refused';
+COMMENT ON VIEW rejections IS 'Requests that the gateway refused, and why.';
+
+CREATE VIEW sessions AS
+SELECT
+    session_id,
+    any_value(key_alias) AS key_alias,
+    any_value(user_id) AS user_id,
+    min(started_at) AS started_at,
+    max(ended_at) AS ended_at,
+    count(*) AS requests,
+    sum(prompt_tokens) AS prompt_tokens,
+    sum(output_tokens) AS output_tokens,
+    sum(cost_usd) AS cost_usd
+FROM requests
+WHERE session_id IS NOT NULL AND status <> 'refused'
+GROUP BY session_id;
+COMMENT ON VIEW sessions IS 'Claude Code sessions with what they cost.';

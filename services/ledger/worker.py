@@ -1,0 +1,156 @@
+"""The worker: follows the stream from the books' own checkpoint, commits, and never skips."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import duckdb
+
+from schemas.errors import ConfigError
+from schemas.registry import KeyRecord
+from schemas.streams import REGISTRY, USAGE
+from services.ledger.books import Books
+from services.runtime.bus import Bus, BusError, StreamBatch, StreamState
+
+__all__ = ["Worker"]
+
+log = logging.getLogger(__name__)
+
+RETRY_WAIT_S = 0.2
+RETRY_WAIT_MAX_S = 5.0
+DRAIN_TIMEOUT_S = 20.0
+KEYS_PER_COMMIT_MAX = 5000
+
+T = TypeVar("T")
+
+
+class Worker:
+    """Takes one stream into the books.
+
+    All work on the books is done in one thread of its own, in order; the event loop stays free.
+    `on_spend` hears which keys' budgets may have changed.
+    """
+
+    def __init__(self, bus: Bus, books: Books, on_spend: Callable[[set[str]], None]) -> None:
+        self._bus = bus
+        self._books = books
+        self._on_spend = on_spend
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="books")
+        self.sequence = 0
+        self._is_caught_up = asyncio.Event()
+        self._advanced = asyncio.Event()
+
+    async def in_books(self, work: Callable[[], T]) -> T:
+        """Run something in the books' thread and return its result."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def follow_usage(self) -> None:
+        """Take in usage for ever. Raises ConfigError where the stream does not fit the books."""
+        state = await self._stream_state(USAGE.name)
+        checkpoint = await self.in_books(lambda: self._books.checkpoint(USAGE.name))
+        if checkpoint is not None:
+            _check_stream(state, checkpoint.stream_created, checkpoint.sequence)
+            self.sequence = checkpoint.sequence
+        elif state.first_sequence > 1:
+            raise ConfigError(_LOST.format(first=1, last=state.first_sequence - 1))
+        async for batch in self._bus.follow(USAGE.name, self.sequence + 1):
+            if batch.messages:
+                await self._take(batch, state.created)
+            if batch.pending == 0:
+                self._is_caught_up.set()
+
+    async def _take(self, batch: StreamBatch, stream_created: str) -> None:
+        expected = self.sequence + 1
+        for message in batch.messages:
+            if message.sequence != expected:
+                raise ConfigError(_LOST.format(first=expected, last=message.sequence - 1))
+            expected += 1
+        await self.in_books(lambda: self._books.project(batch.messages))
+        wait_s = RETRY_WAIT_S
+        while True:
+            try:
+                changed = await self.in_books(
+                    lambda: self._books.commit(USAGE.name, stream_created)
+                )
+                break
+            except duckdb.FatalException:
+                # The database has closed itself: only a new process can open it again.
+                raise
+            except (duckdb.Error, OSError) as error:
+                log.error("the books cannot be written, trying again: %s", error)
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, RETRY_WAIT_MAX_S)
+        self.sequence = expected - 1
+        self._advanced.set()
+        if changed:
+            self._on_spend(changed)
+
+    async def follow_keys(self) -> None:
+        """Keep the table of keys, and the budgets, as the registry says, for ever."""
+        from services.runtime.registry import RegistrySnapshot
+
+        await self._stream_state(REGISTRY.name)
+        snapshot = RegistrySnapshot()
+        async for batch in self._bus.follow(REGISTRY.name, last_per_subject=True):
+            changed: dict[str, KeyRecord] = {}
+            for message in batch.messages:
+                record = snapshot.apply(message)
+                if record is not None:
+                    changed[record.key_id] = record
+            records = list(changed.values())
+            for start in range(0, len(records), KEYS_PER_COMMIT_MAX):
+                some = records[start : start + KEYS_PER_COMMIT_MAX]
+                await self.in_books(lambda some=some: self._books.put_keys(some))  # type: ignore[misc]
+            if changed:
+                self._on_spend(set(changed))
+
+    async def _stream_state(self, stream: str) -> StreamState:
+        """Return a stream's state, waiting until NATS and the stream are there."""
+        while True:
+            await self._bus.wait_connected()
+            try:
+                return await self._bus.stream_state(stream)
+            except BusError:
+                await asyncio.sleep(RETRY_WAIT_S)
+
+    async def caught_up(self) -> None:
+        """Wait until everything that the stream held has been taken in."""
+        await self._is_caught_up.wait()
+
+    async def drain(self) -> None:
+        """Take in what the stream holds now, as far as NATS is there, within a time limit."""
+        if not self._bus.is_connected:
+            return
+        try:
+            async with asyncio.timeout(DRAIN_TIMEOUT_S):
+                last = (await self._bus.stream_state(USAGE.name)).last_sequence
+                while self.sequence < last:
+                    self._advanced.clear()
+                    await self._advanced.wait()
+        except (TimeoutError, BusError):
+            log.warning("stopped before the end of the stream; the next start goes on from there")
+
+    def close(self) -> None:
+        """Let the books' thread finish what it does and end."""
+        self._thread.shutdown(wait=True)
+
+
+_LOST = (
+    "the stream USAGE has lost its messages {first} to {last}, which the ledger has not taken in. "
+    "Restore the stream from a backup; to go on without them, move the ledger's files away"
+)
+
+
+def _check_stream(state: StreamState, created: str, sequence: int) -> None:
+    """Raise ConfigError where the stream is not the one that the books were kept from."""
+    if state.created != created or state.last_sequence < sequence:
+        raise ConfigError(
+            f"the stream USAGE is not the one that the ledger was kept from (the ledger stands at "
+            f"message {sequence} of the stream made at {created}; this one was made at "
+            f"{state.created} and ends at {state.last_sequence}). Is this the right NATS? "
+            "To begin new books, move the ledger's files away"
+        )
+    if state.first_sequence > sequence + 1:
+        raise ConfigError(_LOST.format(first=sequence + 1, last=state.first_sequence - 1))

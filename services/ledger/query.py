@@ -111,7 +111,13 @@ class QueryService:
         self._sequence_query = sequence_query
         self._at_once = threading.BoundedSemaphore(queries_at_once_max)
         self._queries_at_once_max = queries_at_once_max
-        self._watch = QueryWatch(memory_bytes_max)
+        self._failed = False
+        self._watch = QueryWatch(self._root.cursor(), memory_bytes_max)
+
+    @property
+    def failed(self) -> bool:
+        """True once DuckDB has given up its instance: the process must be started again."""
+        return self._failed
 
     def close(self) -> None:
         """Interrupt what runs and end the watching thread."""
@@ -169,7 +175,9 @@ class QueryService:
         except (SqlInvalid, UnsupportedType) as error:
             return _error("invalid", self._clean(str(error)))
         except duckdb.FatalException as error:
-            _log.error("DuckDB gave up: %s", self._clean(str(error)))
+            if not self._failed:
+                self._failed = True
+                _log.critical("DuckDB gave up its instance: %s", self._clean(str(error)))
             return _error("unavailable", "the ledger's reader must be started again")
         except (duckdb.OutOfMemoryException, MemoryError):
             return _memory_exceeded()

@@ -55,7 +55,7 @@ _CONDITIONS_AND_TYPES = """
     constant_or_null enum_code enum_first enum_last enum_range enum_range_boundary
     nullif switch typeof pg_typeof can_cast_implicitly
     gen_random_uuid uuid uuid_extract_timestamp uuid_extract_version uuidv4 uuidv7
-    current_database current_schema current_user version
+    current_database current_schema current_user
 """
 
 _LISTS = """

@@ -3,8 +3,8 @@
 DuckDB has no wall between a query and its host, and a SELECT can do a great deal: read files,
 run other SQL, stop a server. So a text runs only where all of it is known to be harmless:
 
-1. it is one statement, of type SELECT, that DuckDB itself can write down as a tree
-   (`json_serialize_sql` refuses everything else);
+1. it is one statement, a SELECT, that DuckDB itself can write down as a tree
+   (`json_serialize_sql` refuses everything else, and runs nothing);
 2. each node of the tree is of a kind listed here, each function is on the list of
    `sql_functions`, each table is one of the ledger's (or one of the views that describe them);
 3. the tree is neither so deep nor so large that planning it, which cannot be interrupted, would
@@ -64,7 +64,8 @@ _OTHER_NAMES = """
     ORDER_ASCENDING ORDER_DEFAULT ORDER_DESCENDING ASCENDING DESCENDING
 """
 _OTHER_NODES = frozenset(_OTHER_NAMES.split())
-_NO_NODE_TEXT = "one SELECT is allowed here, nothing that changes data, settings or files"
+_PIVOT = re.compile(r"\bpivot\b", re.IGNORECASE)
+_WORD = re.compile(r"^\s*([A-Za-z]+)")
 _WIDE_FIELD = re.compile(r"\d{4,}|\*|\{[^}]*\{")
 
 
@@ -92,23 +93,13 @@ def check_sql(
             f"the query is longer than {QUERY_SQL_BYTES_MAX} bytes (QUERY_SQL_BYTES_MAX): "
             "give long lists as parameters"
         )
-    try:
-        statements = connection.extract_statements(text)
-    except duckdb.Error as error:
-        raise SqlInvalid(str(error)) from None
-    if not statements:
-        raise SqlRefused("the query is empty: write one SELECT")
-    kinds = [statement.type.name for statement in statements]
-    if kinds == ["CREATE", "SELECT"] and not statements[0].query:
-        raise SqlRefused(
-            "a PIVOT that finds its columns by itself would write: list them, "
-            "as in PIVOT … ON model IN ('a', 'b') USING …"
-        )
-    if len(statements) > 1:
-        raise SqlRefused(f"the query holds {len(statements)} statements: send them one by one")
-    if kinds != ["SELECT"]:
-        raise SqlRefused(f"{kinds[0]} is refused: {_NO_NODE_TEXT}")
+    if "\0" in text:
+        raise SqlRefused("the query holds a zero byte: DuckDB would read no further than to it")
     check_tree(_tree(connection, text), tables, database)
+    # Only now: for PRAGMA and IMPORT this call already runs SQL and reads files.
+    statements = connection.extract_statements(text)
+    assert len(statements) == 1
+    assert statements[0].type == duckdb.StatementType.SELECT
     return statements[0]
 
 
@@ -122,10 +113,31 @@ def _tree(connection: duckdb.DuckDBPyConnection, text: str) -> dict[str, Any]:
     except RecursionError:
         raise _too_deep() from None
     if tree["error"]:
-        raise SqlRefused(f"the query is refused: {_NO_NODE_TEXT}")
-    if len(tree["statements"]) != 1:
-        raise SqlRefused("the query does not hold exactly one statement: send them one by one")
+        if tree["error_type"] == "not implemented":
+            raise _no_select(text)
+        place = f" (at character {int(tree['position']) + 1})" if "position" in tree else ""
+        raise SqlInvalid(f"Parser Error: {tree['error_message']}{place}")
+    count = len(tree["statements"])
+    if count == 0:
+        raise SqlRefused("the query is empty: write one SELECT")
+    if count > 1:
+        raise SqlRefused(f"the query holds {count} statements: send them one by one")
     return tree
+
+
+def _no_select(text: str) -> SqlRefused:
+    if _PIVOT.search(text):
+        return SqlRefused(
+            "a PIVOT that finds its columns by itself would write: list them, "
+            "as in PIVOT … ON model IN ('a', 'b') USING …"
+        )
+    word = _WORD.search(text)
+    what = f"{word[1].upper()} is refused" if word else "the query is refused"
+    if ";" in text:
+        what = "the query is refused (it may hold several statements)"
+    return SqlRefused(
+        f"{what}: one SELECT is allowed here, nothing that changes data, settings or files"
+    )
 
 
 def check_tree(tree: dict[str, Any], tables: Collection[str], database: str) -> None:

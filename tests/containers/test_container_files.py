@@ -1,6 +1,7 @@
 """The files that describe containers agree with each other and with the program."""
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,20 @@ def test_image_copies_only_what_the_ignore_file_lets_in() -> None:
     ]
     assert "services" in copied
     assert [name for name in copied if f"!{name}" not in allowed] == []
+
+
+def test_package_holds_every_file_that_its_code_reads() -> None:
+    """Given the packages, then each file that is no Python is named in their package data."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    globs = project["tool"]["setuptools"]["package-data"]
+    for package in ("prices", "schemas", "services"):
+        files = [
+            path.relative_to(ROOT / package)
+            for path in (ROOT / package).rglob("*")
+            if path.is_file() and path.suffix not in {".py", ".pyc"}
+        ]
+        left_out = [path for path in files if not any(path.match(glob) for glob in globs[package])]
+        assert left_out == [], package
 
 
 def _read(path: str) -> dict[str, Any]:

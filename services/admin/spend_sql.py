@@ -1,7 +1,7 @@
 """The SQL that the admin service asks the ledger's reader, and the rows it makes of the answers.
 
 Values are parameters, never text: no request can change a query (threat model, SQL injection).
-A request counts in the budget window in which it ended, as the ledger's budgets count it.
+A request counts in the budget window in which it started, as the ledger's budgets count it.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ __all__ = [
 SPEND_OF_KEYS = """
 SELECT wanted.key_id,
        sum(requests.cost_usd) AS total_usd,
-       sum(requests.cost_usd) FILTER (epoch_us(requests.ended_at) >= wanted.start_us) AS window_usd,
+       sum(requests.cost_usd) FILTER (epoch_us(requests.started_at) >= wanted.start_us) AS window_usd,
        max(requests.ended_at) AS last_active
 FROM (SELECT unnest($1::VARCHAR[]) AS key_id, unnest($2::BIGINT[]) AS start_us) AS wanted
 JOIN requests ON requests.key_id = wanted.key_id
@@ -64,6 +64,8 @@ _LOG_COLUMNS = (
     "http_status",
     "error_type",
     "estimated",
+    "unpriced",
+    "endpoint",
     "session_id",
     "duration_ms",
     "started_at",
@@ -71,6 +73,9 @@ _LOG_COLUMNS = (
     "ended_at",
     "key_alias",
 )
+
+_CALL_TYPES = {"messages": "anthropic_messages"}
+"""LiteLLM's words for endpoints, where it has one."""
 
 SPEND_LOGS = (
     f"SELECT {', '.join(_LOG_COLUMNS)} FROM requests {_FILTERS} "  # noqa: S608 - constants only
@@ -121,7 +126,7 @@ def _log(cells: dict[str, Any], hash_of: Callable[[str], str | None]) -> SpendLo
     duration_ms = cells["duration_ms"]
     return SpendLog(
         request_id=cells["request_id"],
-        call_type="anthropic_messages",
+        call_type=_CALL_TYPES.get(cells["endpoint"], cells["endpoint"]),
         api_key=None if cells["key_id"] is None else hash_of(cells["key_id"]),
         spend=money(cells["cost_usd"]),
         total_tokens=prompt_tokens + completion_tokens,
@@ -158,7 +163,7 @@ def _log(cells: dict[str, Any], hash_of: Callable[[str], str | None]) -> SpendLo
             "error_type": cells["error_type"],
             "billing": cells["billing"],
             "estimated": bool(cells["estimated"]),
-            "unpriced": cells["cost_usd"] is None and cells["status"] != "refused",
+            "unpriced": bool(cells["unpriced"]),
         },
     )
 

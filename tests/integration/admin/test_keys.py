@@ -1,0 +1,219 @@
+"""The life of virtual keys through the management API of a real admin process."""
+
+import asyncio
+import hashlib
+from decimal import Decimal
+
+import httpx
+import msgspec
+import pytest
+
+from schemas.events import KeyCreated, decode_key_event
+from schemas.streams import key_subject
+from services.runtime.bus import Bus
+from tests.support.admin import MASTER_KEY, RunningAdmin
+from tests.support.nats import NatsServer
+
+
+def own(admin: RunningAdmin, own_key: str, **query: str) -> httpx.Response:
+    """Ask /key/info with a virtual key."""
+    headers = {"x-litellm-api-key": f"Bearer {own_key}"}
+    return httpx.get(f"{admin.url}/key/info", headers=headers, params=query)
+
+
+async def stored(url: str) -> list[tuple[str, bytes]]:
+    """Return all that REGISTRY holds."""
+    bus = await Bus.connect(url, "admin")
+    found: list[tuple[str, bytes]] = []
+    async for batch in bus.follow("REGISTRY"):
+        found += [(message.subject, message.payload) for message in batch.messages]
+        if batch.pending == 0:
+            break
+    await bus.close()
+    return found
+
+
+def test_generated_key_is_litellms_answer_and_is_stored_as_an_event(
+    admin: RunningAdmin, nats: NatsServer
+) -> None:
+    # Given the request of the LiteLLM tutorial, when it is sent,
+    answer = admin.generate(
+        key_alias="tutorial", max_budget=100.00, budget_duration="monthly", metadata={"a": 1}
+    )
+    # Then the answer shows the key and its settings, and REGISTRY holds the same as an event.
+    key, token = str(answer["key"]), str(answer["token"])
+    assert key.startswith("sk-")
+    assert token == answer["token_id"] == hashlib.sha256(key.encode()).hexdigest()
+    assert answer["key_name"] == f"sk-...{key[-4:]}"
+    assert (answer["max_budget"], answer["budget_duration"]) == (100, "monthly")
+    assert str(answer["budget_reset_at"]).endswith("-01T00:00:00Z")
+    assert (answer["expires"], answer["models"], answer["metadata"]) == (None, [], {"a": 1})
+    subject = key_subject(str(answer["key_id"]))
+    payload = dict(asyncio.run(stored(nats.url)))[subject]
+    event = decode_key_event(payload)
+    assert isinstance(event, KeyCreated)
+    assert (event.data.key_alias, str(event.data.max_budget_usd)) == ("tutorial", "100")
+    assert event.data.key_hash == token
+
+
+@pytest.mark.parametrize("text", ["0.1", "1e-7", "0.000000000001", "999999999.999999999999"])
+def test_money_is_exact_to_the_last_digit(admin: RunningAdmin, text: str) -> None:
+    # Given a budget that a float cannot hold, when it is set as a JSON number,
+    response = admin.http.post(
+        "/key/generate",
+        content=f'{{"max_budget": {text}}}',
+        headers={"content-type": "application/json"},
+    )
+
+    # Then the answer's number has exactly that value.
+    class Answer(msgspec.Struct):
+        max_budget: msgspec.Raw
+
+    raw = bytes(msgspec.json.decode(response.content, type=Answer).max_budget)
+    assert Decimal(raw.decode()) == Decimal(text)
+
+
+@pytest.mark.parametrize("text", ["-1", "1e999999999", "1e-13", '"NaN"', '"Infinity"', "true"])
+def test_impossible_budgets_are_refused(admin: RunningAdmin, text: str) -> None:
+    # Given an amount that is no budget, when it is sent, then 400 names the field.
+    response = admin.http.post(
+        "/key/generate",
+        content=f'{{"max_budget": {text}}}',
+        headers={"content-type": "application/json"},
+    )
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == "max_budget"
+
+
+def test_key_shows_itself_and_nothing_else(admin: RunningAdmin) -> None:
+    # Given two keys, when one asks for itself and for the other,
+    mine, other = admin.generate(key_alias="mine"), admin.generate(key_alias="other")
+    key = str(mine["key"])
+    # Then it sees itself, in all ways of naming it, and never the other.
+    for query in ({}, {"key": key}, {"key": str(mine["token"])}, {"key": str(mine["key_id"])}):
+        response = own(admin, key, **query)
+        assert response.status_code == 200
+        assert response.json()["info"]["key_alias"] == "mine"
+        assert "token" not in response.json()["info"]
+    for name in ("key", "token", "key_id"):
+        assert own(admin, key, key=str(other[name])).status_code == 403
+    assert own(admin, key, key="sk-no-such-key").status_code == 403
+    for path in ("/key/list", "/spend/logs", "/global/spend"):
+        headers = {"Authorization": f"Bearer {key}"}
+        assert httpx.get(admin.url + path, headers=headers).status_code == 403
+
+
+def test_blocked_updated_and_deleted_keys_are_seen_at_once(admin: RunningAdmin) -> None:
+    # Given a key, when it goes through its life,
+    made = admin.generate(key_alias="life", models=["a", "b"])
+    key = str(made["key"])
+
+    def status() -> str:
+        return str(admin.http.get("/key/info", params={"key": key}).json()["info"]["status"])
+
+    # Then each answer is followed at once by a read that knows it.
+    assert status() == "active"
+    assert admin.http.post("/key/block", json={"key": key}).json()["blocked"] is True
+    assert status() == "revoked"
+    assert admin.http.post("/key/block", json={"key": made["token"]}).status_code == 200
+    assert admin.http.post("/key/unblock", json={"key": key}).json()["blocked"] is False
+    assert status() == "active"
+    body = {"key": key, "max_budget": 5, "models": None, "duration": "1s", "user_id": "u"}
+    updated = admin.http.post("/key/update", json=body).json()
+    assert (updated["key"], updated["max_budget"], updated["models"]) == (key, 5, [])
+    assert (updated["user_id"], updated["key_alias"]) == ("u", "life")
+    assert (
+        admin.http.post("/key/update", json={"key": key, "duration": "-1"}).json()["expires"]
+        is None
+    )
+    deleted = admin.http.post("/key/delete", json={"keys": [key]})
+    assert deleted.json() == {"deleted_keys": [key]}
+    assert status() == "deleted"
+    assert own(admin, key).status_code == 401
+    for path in ("/key/block", "/key/update", "/key/delete"):
+        body = {"keys": [key]} if path == "/key/delete" else {"key": key}
+        assert admin.http.post(path, json=body).status_code == 404
+
+
+def test_alias_is_unique_among_live_keys_and_free_after_deletion(admin: RunningAdmin) -> None:
+    # Given a key with an alias, when another one wants it, then 409 until the first is deleted.
+    admin.generate(key_alias="wanted")
+    second = admin.generate(key_alias="second")
+    taken = admin.http.post("/key/generate", json={"key_alias": "wanted"})
+    assert (taken.status_code, taken.json()["error"]["param"]) == (409, "key_alias")
+    rename = {"key": second["token"], "key_alias": "wanted"}
+    assert admin.http.post("/key/update", json=rename).status_code == 409
+    assert admin.http.post("/key/delete", json={"key_aliases": ["wanted"]}).status_code == 200
+    assert admin.http.post("/key/update", json=rename).status_code == 200
+
+
+def test_chosen_key_works_once_and_never_again(admin: RunningAdmin) -> None:
+    # Given a key of one's own choice, when it is made, deleted and wanted again,
+    chosen = "sk-chosen-by-the-caller-1234567890"
+    assert admin.generate(key=chosen)["key"] == chosen
+    assert own(admin, chosen).status_code == 200
+    assert admin.http.post("/key/generate", json={"key": chosen}).status_code == 409
+    admin.http.post("/key/delete", json={"keys": [chosen]})
+    # Then a deleted secret never comes back to life.
+    assert admin.http.post("/key/generate", json={"key": chosen}).status_code == 409
+    assert own(admin, chosen).status_code == 401
+
+
+def test_deleting_several_keys_deletes_all_or_none(admin: RunningAdmin) -> None:
+    # Given two keys and a wrong one, when they are deleted together, then none is.
+    keys = [admin.generate()["key"] for _ in range(2)]
+    response = admin.http.post("/key/delete", json={"keys": [*keys, "sk-no-such-key-at-all"]})
+    assert response.status_code == 404
+    assert "sk-no-such-key-at-all" not in response.text
+    assert all(own(admin, str(key)).status_code == 200 for key in keys)
+    assert admin.http.post("/key/delete", json={"keys": keys}).status_code == 200
+
+
+def test_list_filters_sorts_and_pages(admin: RunningAdmin) -> None:
+    # Given three keys of a team, when they are listed two a page,
+    for name in ("b", "a", "c"):
+        admin.generate(key_alias=f"paged-{name}", team_id="paging", user_id=f"user-{name}")
+    query = {"team_id": "paging", "sort_by": "key_alias", "sort_order": "asc", "size": "2"}
+    full = {"return_full_object": "true"}
+    pages = [
+        admin.http.get("/key/list", params={**query, **full, "page": str(page)}).json()
+        for page in (1, 2, 3)
+    ]
+    # Then each is shown once, in order, with counts; hashes alone without the full object.
+    names = [[row["key_alias"] for row in page["keys"]] for page in pages]
+    assert names == [["paged-a", "paged-b"], ["paged-c"], []]
+    assert [(p["total_count"], p["total_pages"], p["current_page"]) for p in pages] == [
+        (3, 2, 1), (3, 2, 2), (3, 2, 3),
+    ]  # fmt: skip
+    hashes = admin.http.get("/key/list", params=query).json()["keys"]
+    assert hashes == [row["token"] for row in pages[0]["keys"]]
+    part = {"key_alias": "PAGED-", "substring_matching": "true", "size": "100"}
+    assert admin.http.get("/key/list", params=part).json()["total_count"] == 3
+    assert admin.http.get("/key/list", params={"key_alias": "PAGED-"}).json()["keys"] == []
+
+
+def test_no_secret_reaches_the_log_the_stream_or_an_error(
+    admin: RunningAdmin, nats: NatsServer
+) -> None:
+    # Given keys made, used wrongly and deleted, when log, stream and store are searched,
+    key = str(admin.generate(key_alias="canary")["key"])
+    chosen = "sk-canary-chosen-key-0123456789"
+    admin.generate(key=chosen)
+    texts = [
+        own(admin, key, key="sk-other-canary-0123456789").text,
+        own(admin, "sk-wrong-canary-0123456789").text,
+        admin.http.post("/key/block", json={"key": "sk-wrong-canary-0123456789"}).text,
+        admin.http.post("/key/generate", json={"key": chosen}).text,
+        admin.http.post("/key/generate", json={"key": [chosen]}).text,
+        admin.http.post("/key/generate", json={chosen: 1}).text,
+        admin.http.post("/key/delete", json={"keys": [key, "sk-wrong-canary-0123456789"]}).text,
+        admin.log,
+    ]
+    texts += [payload.decode() for _, payload in asyncio.run(stored(nats.url))]
+    texts += [path.read_bytes().decode("latin-1") for path in nats.store_dir.rglob("*.blk")]
+    # Then none of them is there.
+    assert len(texts) > 10
+    for secret in (key, chosen.removeprefix("sk-canary-"), "wrong-canary-0123456789", MASTER_KEY):
+        found = [text[:200] for text in texts if secret in text]
+        # A field name that the caller made up is the caller's own text.
+        assert [text for text in found if "not a known field" not in text] == []

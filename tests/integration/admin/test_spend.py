@@ -1,0 +1,213 @@
+"""Spend and SQL through the management API, answered by the ledger's own query service."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.admin import RunningAdmin
+from tests.support.nats import NatsServer
+from tests.support.query_reader import request_row, running_query_reader
+
+WINDOW_SPEND = "0.249753600001"
+OLD_SPEND = "1000000.000000000001"
+
+
+@pytest.fixture(scope="module")
+def key(admin: RunningAdmin) -> dict[str, Any]:
+    """A key with a budget that begins anew each month."""
+    return admin.generate(key_alias="spender", max_budget=10, budget_duration="monthly")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _reader(
+    admin: RunningAdmin,
+    nats: NatsServer,
+    key: dict[str, Any],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[None]:
+    created = str(key["created_at"]).replace("T", " ").removesuffix("Z")
+    mine = {"key_id": key["key_id"], "key_alias": "spender", "user_id": "u1", "team_id": "t"}
+    rows = [
+        request_row(
+            request_id="tg_now",
+            started_at=created,
+            first_byte_at=created,
+            ended_at=created,
+            cost_usd=WINDOW_SPEND,
+            **mine,
+        ),
+        request_row(
+            request_id="tg_old",
+            started_at="2024-02-29 23:59:59.999999",
+            ended_at="2024-03-01 00:00:01",
+            cost_usd="999999.999999999999",
+            **mine,
+        ),
+        request_row(
+            request_id="tg_old_2",
+            started_at="2024-02-29 00:00:00",
+            cost_usd="0.000000000002",
+            model="claude-opus-4-5",
+            **{**mine, "user_id": "'; DROP TABLE requests; --"},
+        ),
+        request_row(
+            request_id="tg_unpriced",
+            started_at="2024-03-01 00:00:00",
+            cost_usd=None,
+            unpriced=True,
+            status="failure",
+            http_status=500,
+            **mine,
+        ),
+    ]
+    folder: Path = tmp_path_factory.mktemp("reader")
+    with running_query_reader(folder, nats.url, rows):
+        yield
+
+
+def test_key_info_shows_window_and_whole_spend_exactly(
+    admin: RunningAdmin, key: dict[str, Any]
+) -> None:
+    # Given spend in this month and long ago, when the key is shown,
+    response = admin.http.get("/key/info", params={"key": key["key"]})
+    # Then both sums are exact to the last of twelve decimals, as numbers.
+    assert f'"spend":{WINDOW_SPEND},' in response.text
+    assert '"total_spend":1000000.249753600002,' in response.text
+    assert response.json()["info"]["spend_error"] is None
+    assert response.json()["info"]["last_active"].startswith("20")
+
+
+def test_list_shows_the_spend_of_each_key(admin: RunningAdmin, key: dict[str, Any]) -> None:
+    # Given a key that spent and one that did not, when they are listed, then each has its sum.
+    admin.generate(key_alias="saver")
+    rows = admin.http.get("/key/list", params={"return_full_object": "true"}).json()["keys"]
+    spends = {row["key_alias"]: row["total_spend"] for row in rows}
+    assert spends == {"spender": 1000000.249753600002, "saver": 0}
+
+
+def test_spend_logs_are_litellms_rows(admin: RunningAdmin, key: dict[str, Any]) -> None:
+    # Given a request of 64,679 prompt tokens and 333 output tokens, when it is looked up,
+    rows = admin.http.get("/spend/logs", params={"request_id": "tg_now"}).json()
+    # Then it is LiteLLM's row, with our facts in its metadata.
+    assert len(rows) == 1
+    row = rows[0]
+    assert (row["prompt_tokens"], row["completion_tokens"], row["total_tokens"]) == (
+        64679,
+        333,
+        65012,
+    )
+    assert row["api_key"] == key["token"]
+    assert (row["model"], row["model_group"]) == ("claude-sonnet-4-20250514", "anthropic-claude")
+    assert (row["status"], row["user"], row["team_id"]) == ("success", "u1", "t")
+    assert row["call_type"] == "anthropic_messages"
+    assert row["startTime"].endswith("Z")
+    assert row["metadata"]["usage_object"]["cache_read_input_tokens"] == 25142
+    assert row["metadata"]["billing"] == "api"
+
+
+def test_unpriced_request_has_no_spend_rather_than_zero(admin: RunningAdmin) -> None:
+    # Given a request whose model has no known price, when it is looked up, then spend is null.
+    row = admin.http.get("/spend/logs", params={"request_id": "tg_unpriced"}).json()[0]
+    assert row["spend"] is None
+    assert row["metadata"]["unpriced"] is True
+    assert row["status"] == "failure"
+
+
+@pytest.mark.parametrize(
+    ("query", "ids"),
+    [
+        ({}, ["tg_now", "tg_unpriced", "tg_old", "tg_old_2"]),
+        ({"user_id": "u1"}, ["tg_now", "tg_unpriced", "tg_old"]),
+        ({"user_id": "'; DROP TABLE requests; --"}, ["tg_old_2"]),
+        ({"user_id": "' OR 1=1 --"}, []),
+        ({"request_id": "' OR ''='"}, []),
+        ({"end_date": "2024-02-29"}, ["tg_old", "tg_old_2"]),
+        ({"start_date": "2024-03-01"}, ["tg_now", "tg_unpriced"]),
+        (
+            {"start_date": "2024-02-29", "end_date": "2024-02-29", "summarize": "false"},
+            ["tg_old", "tg_old_2"],
+        ),
+    ],
+)
+def test_spend_logs_are_filtered_by_values_never_by_sql(
+    admin: RunningAdmin, query: dict[str, str], ids: list[str]
+) -> None:
+    # Given filters, hostile ones among them, when rows are asked for, then values are values.
+    rows = admin.http.get("/spend/logs", params=query).json()
+    assert [row["request_id"] for row in rows] == ids
+
+
+def test_spend_logs_of_a_key_by_each_of_its_names(admin: RunningAdmin, key: dict[str, Any]) -> None:
+    # Given a key, when its rows are asked for by the key, its hash or its id, then all come.
+    for name in ("key", "token", "key_id"):
+        assert len(admin.http.get("/spend/logs", params={"api_key": key[name]}).json()) == 4
+
+
+def test_spend_by_day_sums_exactly_in_utc_days(admin: RunningAdmin) -> None:
+    # Given both dates, when spend is asked for, then there is one exact row a day.
+    query = {"start_date": "2024-02-01", "end_date": "2024-03-31"}
+    response = admin.http.get("/spend/logs", params=query)
+    assert '"spend":1000000.000000000001' in response.text
+    first, second = response.json()
+    assert first["startTime"] == "2024-02-29"
+    assert set(first["models"]) == {"claude-sonnet-4-20250514", "claude-opus-4-5"}
+    assert set(first["users"]) == {"u1", "'; DROP TABLE requests; --"}
+    assert second == {
+        "startTime": "2024-03-01",
+        "spend": 0,
+        "users": {"u1": 0},
+        "models": {"claude-sonnet-4-20250514": 0},
+    }
+
+
+def test_global_spend_is_the_sum_of_all(admin: RunningAdmin) -> None:
+    # Given four requests, when all spend is asked for, then it is exact.
+    assert '"spend":1000000.249753600002' in admin.http.get("/global/spend").text
+
+
+def test_sql_answers_columns_and_rows(admin: RunningAdmin) -> None:
+    # Given the ledger, when a SELECT is posted, then columns have types and money stays exact.
+    body = {
+        "query": "SELECT request_id, cost_usd, started_at FROM requests WHERE cost_usd < $1 "
+        "ORDER BY cost_usd",
+        "parameters": [0.1],
+    }
+    answer = admin.http.post("/ledger/sql", json=body).json()
+    assert answer["columns"] == [
+        {"name": "request_id", "type": "VARCHAR"},
+        {"name": "cost_usd", "type": "DECIMAL(18,12)"},
+        {"name": "started_at", "type": "TIMESTAMP"},
+    ]
+    assert answer["rows"] == [["tg_old_2", "0.000000000002", "2024-02-29T00:00:00Z"]]
+    assert answer["truncated"] is False
+
+
+def test_sql_rows_are_cut_where_asked(admin: RunningAdmin) -> None:
+    # Given four rows, when two are wanted, then two come and the answer says that it was cut.
+    body = {"query": "SELECT request_id FROM requests", "rows_max": 2}
+    answer = admin.http.post("/ledger/sql", json=body).json()
+    assert (len(answer["rows"]), answer["truncated"]) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "DROP TABLE requests",
+        "DELETE FROM requests",
+        "SELECT 1; SELECT 2",
+        "COPY requests TO '/tmp/stolen.csv'",
+        "SELECT * FROM read_text('/etc/passwd')",
+        "SELECT * FROM no_such_table",
+        "SELEC 1",
+        "SELECT 1 FROM requests WHERE",
+    ],
+)
+def test_sql_that_is_no_harmless_select_is_400(admin: RunningAdmin, query: str) -> None:
+    # Given SQL that is refused or wrong, when it is posted, then 400 says why, and all is there.
+    response = admin.http.post("/ledger/sql", json={"query": query})
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == "query"
+    count = admin.http.post("/ledger/sql", json={"query": "SELECT count(*) FROM requests"})
+    assert count.json()["rows"] == [[4]]

@@ -57,9 +57,10 @@ def test_source_files_keep_to_one_purpose(folder: str) -> None:
 
 def test_links_in_documents_lead_somewhere() -> None:
     # Given all documents, when their links to files are followed, then each file is there.
-    broken = []
-    for path in tracked("*.md"):
-        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", path.read_text("utf-8")):
-            if "://" not in target and not (path.parent / target).exists():
-                broken.append(f"{path.relative_to(ROOT)}: {target}")
+    broken = [
+        f"{path.relative_to(ROOT)}: {target}"
+        for path in tracked("*.md")
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", path.read_text("utf-8"))
+        if "://" not in target and not (path.parent / target).exists()
+    ]
     assert broken == []

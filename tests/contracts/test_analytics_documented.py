@@ -1,0 +1,118 @@
+"""docs/analytics.md is a subject of tests: its questions run, its limits are the real ones."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import msgspec
+import pytest
+
+from schemas import rpc
+from schemas.rpc import QueryReply
+from services.admin import spend_sql
+from services.ledger import query, query_watch, sql_rules
+from services.ledger.query import QueryService
+
+ROOT = Path(__file__).parents[2]
+DOCUMENT = (ROOT / "docs" / "analytics.md").read_text()
+SCHEMA = (ROOT / "services" / "ledger" / "sql" / "schema.sql").read_text()
+QUESTIONS = dict(
+    re.findall(r"^### ([^\n]*\?)\n+```sql\n(.*?)```", DOCUMENT, re.MULTILINE | re.DOTALL)
+)
+LIMITS = dict(re.findall(r"^\| `([A-Z][A-Z_]+)` \| ([\d.]+)", DOCUMENT, re.MULTILINE))
+ROWS = 1000
+STATES = "['success', 'failure', 'refused', 'client_closed']"
+MADE_UP = {
+    "started_at": "now()::TIMESTAMP - INTERVAL 1 MINUTE * n",
+    "ended_at": "now()::TIMESTAMP - INTERVAL 1 MINUTE * n + INTERVAL 2 SECOND",
+    "status": f"{STATES}[1 + n % 4]",
+    "billing": "['api', 'subscription'][1 + n % 2]",
+    "cost_usd": "n * 0.000001",
+    "key_id": "'key-' || n % 3",
+    "session_id": "'session-' || n % 10",
+}
+"""The columns of a made-up request for which any value of the type would not do."""
+
+
+def made_up(name: str, kind: str) -> str:
+    if name in MADE_UP:
+        return MADE_UP[name]
+    return {"VARCHAR": f"'{name}-' || n % 5", "BOOLEAN": "n % 7 = 0"}.get(kind, f"n::{kind}")
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[QueryService]:
+    connection = duckdb.connect(":memory:")
+    connection.execute(SCHEMA)
+    columns = [(row[0], row[1]) for row in connection.execute("DESCRIBE requests").fetchall()]
+    cells = ", ".join(
+        "NULL" if kind == "TIMESTAMP" and name not in MADE_UP else made_up(name, kind)
+        for name, kind in columns
+    )
+    connection.execute(f"INSERT INTO requests SELECT {cells} FROM range({ROWS}) AS t(n)")
+    connection.execute(
+        "INSERT INTO keys BY NAME SELECT 'key-' || n AS key_id, 'alias' AS key_alias,"
+        " 'sk-...abcd' AS key_name, []::VARCHAR[] AS models, 5 AS max_budget_usd,"
+        " false AS blocked, false AS deleted, now()::TIMESTAMP AS created_at,"
+        " now()::TIMESTAMP AS updated_at FROM range(3) AS t(n)"
+    )
+    service = QueryService(connection, memory_bytes_max=512 * 1024 * 1024)
+    yield service
+    service.close()
+    connection.close()
+
+
+def ask(service: QueryService, text: str, *parameters: object) -> QueryReply:
+    payload = msgspec.json.encode({"query": text, "parameters": parameters})
+    return msgspec.json.decode(service.answer(payload), type=QueryReply)
+
+
+def test_there_are_enough_worked_questions() -> None:
+    # given the document, when its questions are counted, then none was lost by a slip of form
+    assert len(QUESTIONS) == DOCUMENT.count("```sql") >= 12
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_worked_question_is_answered(service: QueryService, question: str) -> None:
+    # given requests of many kinds, when the question is asked, then rows come, with names
+    reply = ask(service, QUESTIONS[question])
+    assert reply.error is None, reply.error
+    assert reply.rows
+    assert all(re.fullmatch(r"[a-z][a-z0-9_]*", column.name) for column in reply.columns)
+
+
+def test_documented_limits_are_the_real_ones() -> None:
+    # given the table of limits, when it is compared with the code, then every figure is right
+    assert len(LIMITS) >= 12
+    for name, figure in LIMITS.items():
+        module = next(m for m in (rpc, query, query_watch, sql_rules) if hasattr(m, name))
+        assert float(figure) == getattr(module, name), name
+
+
+def test_every_table_and_column_can_be_found_with_its_comment(service: QueryService) -> None:
+    # given the ways to look around that the document names, when they are asked, then every
+    # column of requests has its comment
+    reply = ask(
+        service, "SELECT column_name, comment FROM duckdb_columns() WHERE table_name = 'requests'"
+    )
+    assert len(reply.rows) > 50
+    assert [name for name, comment in reply.rows if not comment] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "parameters"),
+    [
+        (spend_sql.SPEND_OF_KEYS, (["key-1"], [0])),
+        (spend_sql.GLOBAL_SPEND, ()),
+        (spend_sql.SPEND_LOGS, ("key-1", None, None, 0, 2**60)),
+        (spend_sql.SPEND_BY_DAY, (None, None, None, 0, 2**60)),
+    ],
+)
+def test_questions_of_the_admin_service_may_be_asked(
+    service: QueryService, text: str, parameters: tuple[object, ...]
+) -> None:
+    # given the SQL of the admin service, when the reader gets it, then its rules let it pass
+    reply = ask(service, text, *parameters)
+    assert reply.error is None, reply.error
+    assert reply.rows

@@ -16,7 +16,9 @@ from services.ledger.query import QueryService
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "analytics.md").read_text()
-SCHEMA = (ROOT / "services" / "ledger" / "sql" / "schema.sql").read_text()
+SCHEMA = "\n".join(
+    path.read_text() for path in sorted((ROOT / "services" / "ledger" / "sql").glob("*.sql"))
+)
 QUESTIONS = dict(
     re.findall(r"^### ([^\n]*\?)\n+```sql\n(.*?)```", DOCUMENT, re.MULTILINE | re.DOTALL)
 )

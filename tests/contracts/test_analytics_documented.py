@@ -33,32 +33,40 @@ MADE_UP = {
     "cost_usd": "n * 0.000001",
     "key_id": "'key-' || n % 3",
     "session_id": "'session-' || n % 10",
+    "max_budget_usd": "5",
+    "deleted": "false",
 }
 """The columns of a made-up request for which any value of the type would not do."""
 
 
 def made_up(name: str, kind: str) -> str:
+    """Return SQL for a cell of a made-up row with the number n."""
     if name in MADE_UP:
         return MADE_UP[name]
-    return {"VARCHAR": f"'{name}-' || n % 5", "BOOLEAN": "n % 7 = 0"}.get(kind, f"n::{kind}")
+    if kind.endswith("[]"):
+        return "[]"
+    plain = {
+        "VARCHAR": f"'{name}-' || n % 5",
+        "BOOLEAN": "n % 7 = 0",
+        "TIMESTAMP": "now()::TIMESTAMP",
+        "DATE": "current_date",
+        "BLOB": "''::BLOB",
+    }
+    return plain.get(kind, f"n % 100::{kind}")
+
+
+def fill(connection: duckdb.DuckDBPyConnection, table: str, rows: int) -> None:
+    columns = connection.execute(f"DESCRIBE {table}").fetchall()
+    cells = ", ".join(made_up(row[0], row[1]) for row in columns)
+    connection.execute(f"INSERT INTO {table} SELECT {cells} FROM range({rows}) AS t(n)")
 
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[QueryService]:
     connection = duckdb.connect(":memory:")
     connection.execute(SCHEMA)
-    columns = [(row[0], row[1]) for row in connection.execute("DESCRIBE requests").fetchall()]
-    cells = ", ".join(
-        "NULL" if kind == "TIMESTAMP" and name not in MADE_UP else made_up(name, kind)
-        for name, kind in columns
-    )
-    connection.execute(f"INSERT INTO requests SELECT {cells} FROM range({ROWS}) AS t(n)")
-    connection.execute(
-        "INSERT INTO keys BY NAME SELECT 'key-' || n AS key_id, 'alias' AS key_alias,"
-        " 'sk-...abcd' AS key_name, []::VARCHAR[] AS models, 5 AS max_budget_usd,"
-        " false AS blocked, false AS deleted, now()::TIMESTAMP AS created_at,"
-        " now()::TIMESTAMP AS updated_at FROM range(3) AS t(n)"
-    )
+    fill(connection, "requests", ROWS)
+    fill(connection, "keys", 3)
     service = QueryService(connection, memory_bytes_max=512 * 1024 * 1024)
     yield service
     service.close()

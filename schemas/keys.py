@@ -6,6 +6,7 @@ stored or published; the key itself is shown once, in the answer that created it
 
 import hashlib
 import hmac
+import re
 import secrets
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "KEY_PREFIX",
     "hash_key",
     "key_name",
+    "looks_like_key",
     "new_key",
     "new_key_id",
     "same_secret",
@@ -21,6 +23,8 @@ __all__ = [
 KEY_PREFIX = "sk-"
 KEY_LENGTH_MAX = 512
 """A credential longer than this is refused before it is hashed."""
+
+_FORM = re.compile(r"sk-[A-Za-z0-9_-]{43}")
 
 
 def new_key() -> str:
@@ -36,6 +40,11 @@ def new_key_id() -> str:
 def hash_key(key: str) -> str:
     """Return the lowercase hex SHA-256 of a key: the only form in which it is stored."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def looks_like_key(text: str) -> bool:
+    """Tell whether a text has the form of `new_key()`, whoever made it."""
+    return _FORM.fullmatch(text) is not None
 
 
 def key_name(key: str) -> str:

@@ -21,10 +21,20 @@ from services.proxy.routing import Router
 from services.proxy.upstream import Origin, UpstreamRequest
 from services.runtime.registry import RegistrySnapshot
 
-__all__ = ["Admission", "Admitted", "ClientGone", "Draft", "new_request_id", "now_us"]
+__all__ = [
+    "Admission",
+    "Admitted",
+    "BodyTooSlow",
+    "ClientGone",
+    "Draft",
+    "new_request_id",
+    "now_us",
+]
 
 HEADERS_MAX = 200
 HEADER_BYTES_MAX = 64 * 1024
+BODY_TIMEOUTS_MAX = 10
+"""A body that always comes on, but slowly, may take so many times `client_body_timeout_s`."""
 _TEXT_MAX = 256
 ANTHROPIC_HOST = "api.anthropic.com"
 
@@ -57,9 +67,9 @@ class Draft(msgspec.Struct):
             started_at_us=self.started_at_us,
             endpoint=self.endpoint,
             key_id=key.key_id if key else None,
-            key_alias=key.key_alias if key else None,
-            user_id=key.user_id if key else None,
-            team_id=key.team_id if key else None,
+            key_alias=_cut(key.key_alias) if key else None,
+            user_id=_cut(key.user_id) if key else None,
+            team_id=_cut(key.team_id) if key else None,
             model_name=self.model_name,
             model=self.model,
             deployment=self.deployment.deployment_id if self.deployment else None,
@@ -69,6 +79,11 @@ class Draft(msgspec.Struct):
             user_agent=self.user_agent,
             request_bytes=self.request_bytes,
         )
+
+
+def _cut(text: str | None) -> str | None:
+    """Keep a text from outside within what an event may hold."""
+    return text[:_TEXT_MAX] if text is not None else None
 
 
 class Admitted(msgspec.Struct, frozen=True):
@@ -140,7 +155,7 @@ class Admission:
         draft.request_bytes = len(body)
         read = read_body(body)
         draft.model_name = read.model
-        draft.is_stream = read.stream is True
+        draft.is_stream = read.is_stream
         sessions = header_values(headers, b"x-claude-code-session-id")
         session = sessions[0].decode("latin-1") if sessions else session_id_of(read)
         draft.session_id = session[:_TEXT_MAX] if session else None
@@ -191,12 +206,15 @@ class Admission:
         lengths = header_values(headers, b"content-length")
         if lengths and lengths[0].isdigit() and int(lengths[0]) > bytes_max:
             raise too_large
-        message = await receive()
+        timeout_s = self._settings.client_body_timeout_s
+        loop = asyncio.get_running_loop()
+        latest_s = loop.time() + BODY_TIMEOUTS_MAX * timeout_s
         chunks = []
         size = 0
         try:
-            async with asyncio.timeout(self._settings.client_body_timeout_s):
+            async with asyncio.timeout(timeout_s) as limit:
                 while True:
+                    message = await receive()
                     if message["type"] == "http.disconnect":
                         raise ClientGone
                     chunk = message.get("body", b"")
@@ -206,16 +224,17 @@ class Admission:
                     chunks.append(chunk)
                     if not message.get("more_body", False):
                         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-                    message = await receive()
+                    limit.reschedule(min(loop.time() + timeout_s, latest_s))
         except TimeoutError:
-            raise _BodyTooSlow(
-                "The request body did not arrive within "
-                f"{self._settings.client_body_timeout_s:g} s",
+            raise BodyTooSlow(
+                f"The request body stood still for {timeout_s:g} s, or was too slow",
                 {"connection": "close"},
             ) from None
 
 
-class _BodyTooSlow(ApiError):
+class BodyTooSlow(ApiError):
+    """408: the request's body did not come in time."""
+
     http_status = 408
     error_type = "timeout_error"
 

@@ -10,6 +10,7 @@ from litestar import HttpMethod, Litestar, Request, Response, asgi, get, route
 from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp
 
+from schemas.config import GatewayConfig
 from schemas.errors import ApiError, BadRequest, InternalError, NotFound
 from services.proxy import models
 from services.proxy.admission import Admission, Draft, new_request_id, now_us
@@ -17,7 +18,7 @@ from services.proxy.budgets import SpentBudgets
 from services.proxy.management import Management
 from services.proxy.messages import Messages
 from services.proxy.outbox import Outbox
-from services.proxy.upstream import UpstreamPool
+from services.proxy.pool import UpstreamPool, tls_context
 from services.runtime.bus import Bus
 from services.runtime.http_server import serve_http
 from services.runtime.listen import listen
@@ -152,6 +153,7 @@ async def run(
     transport = UpstreamPool(
         connections_max=settings.upstream_connections_max,
         connect_timeout_s=settings.connect_timeout_s,
+        tls=tls_context() if _needs_tls(context.config) else None,
     )
     management = Management(admin_url)
     messages = Messages(admission=admission, outbox=outbox, transport=transport, settings=settings)
@@ -188,6 +190,11 @@ async def run(
         await management.aclose()
         await bus.close()
         outbox.close()
+
+
+def _needs_tls(config: GatewayConfig) -> bool:
+    """Tell whether any deployment is reached over TLS (its roots take a moment to load)."""
+    return any(each.api_base.startswith("https:") for each in config.deployments)
 
 
 def _load_registry(folder: Path) -> tuple[RegistrySnapshot, Path]:

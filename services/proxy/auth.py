@@ -12,7 +12,7 @@ import msgspec
 from schemas.config import Deployment
 from schemas.errors import BadRequest, Unauthenticated
 from schemas.events import Billing
-from schemas.keys import KEY_LENGTH_MAX, hash_key
+from schemas.keys import KEY_LENGTH_MAX, hash_key, looks_like_key
 from schemas.registry import KeyRecord
 from services.proxy.headers import RawHeaders
 
@@ -136,22 +136,30 @@ def own_credential(
     """Return the client's own credential for the deployment, or None.
 
     `is_gateway_secret` tells whether a value is (or was) a virtual key or the master key: such a
-    value never leaves the gateway, whichever header it came in.
+    value never leaves the gateway, whichever header it came in. Nor does one that has the form of
+    the gateway's own keys: it may be a key that was replaced long ago.
     """
     bearer, api_key = credentials.bearer, credentials.api_key
+    if api_key is not None and api_key == bearer and not bearer.startswith(_OAUTH):
+        # apiKeyHelper sends one credential in both headers; an API key belongs in x-api-key.
+        bearer = None
     if bearer is not None and bearer.startswith(_ANTHROPIC) and not is_gateway_secret(bearer):
         return OwnCredential(
             b"authorization", b"Bearer " + bearer.encode(), bearer.startswith(_OAUTH)
         )
-    if api_key is None or api_key == bearer or is_gateway_secret(api_key):
+    if api_key is None or is_gateway_secret(api_key):
         return None
-    if credentials.gateway is None and not _is_second_credential(credentials, api_key):
+    if not api_key.startswith(_ANTHROPIC) and (
+        looks_like_key(api_key) or not _is_second_credential(credentials, api_key)
+    ):
         return None
     return OwnCredential(b"x-api-key", api_key.encode(), api_key.startswith(_OAUTH))
 
 
 def _is_second_credential(credentials: Credentials, api_key: str) -> bool:
-    """Tell whether x-api-key stands beside a virtual key in Authorization, not in its place."""
+    """Tell whether x-api-key stands beside a virtual key in another header, not in its place."""
+    if credentials.gateway is not None:
+        return credentials.gateway != api_key
     return credentials.bearer is not None and credentials.bearer != api_key
 
 

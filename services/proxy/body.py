@@ -11,21 +11,42 @@ import msgspec
 
 from schemas.errors import BadRequest
 
-__all__ = ["RequestBody", "read_body", "session_id_of", "with_model"]
+__all__ = ["MODEL_CHARACTERS_MAX", "RequestBody", "read_body", "session_id_of", "with_model"]
 
-_FIRST_KEY = re.compile(rb'\s*\{\s*"model"\s*:\s*("[^"\\]*+(?:\\.[^"\\]*+)*+")')
-_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}:,]')
-_OPENING = (b"{", b"[")
-_CLOSING = (b"}", b"]")
+MODEL_CHARACTERS_MAX = 256
+"""No model name is longer."""
+_MODEL_KEYS_MAX = 0x10000
+"""A body that spells the key "model" more often than this, at whatever depth, is refused."""
+
+_SPACE = rb"[ \t\n\r]*"
+_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_FIRST = re.compile(
+    _SPACE + rb"\{" + _SPACE + rb'"model"' + _SPACE + b":" + _SPACE + b"(" + _STRING + b")"
+    # A comma and a key must follow: then what is left is an object but for its brace.
+    + _SPACE + b"," + _SPACE + rb'(?=")'
+)  # fmt: skip
+_KEY = re.compile(rb'"model"')
+_VALUE = re.compile(_SPACE + b":" + _SPACE + b"(" + _STRING + b")")
+_MARKS = b"~^|`!@#$%&*+<>?"
 
 
-class RequestBody(msgspec.Struct):
+class RequestBody(msgspec.Struct, frozen=True):
     """The fields of a Messages request that the gateway looks at; all others are passed over.
 
     Only the model must have its type: what else is wrong with a request, the API says best.
+    `model_span` is where the model's value stands in the body, quotes included.
     """
 
     model: str
+    is_stream: bool
+    metadata: msgspec.Raw
+    model_span: tuple[int, int]
+
+
+class _Rest(msgspec.Struct):
+    """A body without its first key. `model` is there only where the key comes twice."""
+
+    model: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     stream: object = False
     metadata: msgspec.Raw = msgspec.Raw(b"null")
 
@@ -38,24 +59,75 @@ class _UserId(msgspec.Struct):
     session_id: str
 
 
-_decoder = msgspec.json.Decoder(RequestBody)
+_rest_decoder = msgspec.json.Decoder(_Rest)
+_object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_name_decoder = msgspec.json.Decoder(str)
 _metadata_decoder = msgspec.json.Decoder(_Metadata)
 _user_id_decoder = msgspec.json.Decoder(_UserId)
 
 
 def read_body(body: bytes) -> RequestBody:
-    """Return the fields that the gateway needs. Raises BadRequest where they cannot be read."""
+    """Return the fields that the gateway needs. Raises BadRequest where they cannot be read.
+
+    An object with several `model` keys is refused: programs differ in which one counts, so what
+    was checked might not be what is billed.
+    """
     try:
-        read = _decoder.decode(body)
+        # Claude Code sends the model first. One decoding of the rest then tells all.
+        first = _FIRST.match(body)
+        read = _read_rest(body, first) if first is not None else _read_whole(body)
     except msgspec.ValidationError as error:
         raise BadRequest(f"The request body is not a Messages request: {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRequest(f"The request body is not valid JSON: {error}") from None
     except RecursionError:
         raise BadRequest("The request body is nested too deeply") from None
-    if not read.model or len(read.model) > 256:  # noqa: PLR2004 - no model name is longer
-        raise BadRequest("model: a model name of 1 to 256 characters is required")
+    if not 1 <= len(read.model) <= MODEL_CHARACTERS_MAX:
+        raise BadRequest(f"model: a name of 1 to {MODEL_CHARACTERS_MAX} characters is required")
     return read
+
+
+def _read_rest(body: bytes, first: re.Match[bytes]) -> RequestBody:
+    model = _name_decoder.decode(first[1])
+    rest = _rest_decoder.decode(b"{" + body[first.end() :])
+    if rest.model is not msgspec.UNSET:
+        raise _not_once()
+    return RequestBody(model, rest.stream is True, rest.metadata, first.span(1))
+
+
+def _read_whole(body: bytes) -> RequestBody:
+    """Read a body whose model stands anywhere.
+
+    Each spelling of the key is given a mark of its own, of the same length; the marks that the
+    decoder then finds among the object's own keys are those of the top level.
+    """
+    mark = next((mark for mark in _MARKS if b'"%c' % mark not in body), 0)
+    if not mark or body.count(b'"model"') > _MODEL_KEYS_MAX:
+        raise BadRequest("The request body holds too many odd keys to be told apart")
+    spans: list[tuple[int, int]] = []
+
+    def marked(key: re.Match[bytes]) -> bytes:
+        spans.append(key.span())
+        return b'"%c%04x"' % (mark, len(spans) - 1)
+
+    fields = _object_decoder.decode(_KEY.sub(marked, body))
+    names = [name for name in fields if name[:1] == chr(mark)]
+    # A key that is called "model" and was not marked is spelled with escapes.
+    if len(names) != 1 or "model" in fields:
+        raise _not_once()
+    found = _VALUE.match(body, spans[int(names[0][1:], 16)][1])
+    if found is None:
+        raise BadRequest("model: a name is required")
+    return RequestBody(
+        _name_decoder.decode(found[1]),
+        bytes(fields.get("stream", b"")) == b"true",
+        fields.get("metadata", msgspec.Raw(b"null")),
+        found.span(1),
+    )
+
+
+def _not_once() -> BadRequest:
+    return BadRequest('model: the request body must have this key once, spelled "model"')
 
 
 def session_id_of(read: RequestBody) -> str | None:
@@ -67,51 +139,8 @@ def session_id_of(read: RequestBody) -> str | None:
 
 
 def with_model(body: bytes, read: RequestBody, model: str) -> bytes:
-    """Return the body with its top-level `model` set to `model`, every other byte unchanged.
-
-    Raises BadRequest where the object has several `model` keys: programs differ in which one
-    counts, so what was checked might not be what is billed.
-    """
+    """Return the body with its top-level `model` set to `model`, every other byte unchanged."""
     if model == read.model:
         return body
-    start, end = _model_span(body, read.model)
+    start, end = read.model_span
     return body[:start] + msgspec.json.encode(model) + body[end:]
-
-
-def _model_span(body: bytes, value: str) -> tuple[int, int]:
-    """Return where the value of the top-level `model` stands, quotes included."""
-    first = _FIRST_KEY.match(body)
-    # Claude Code sends the model first; then nothing else needs to be looked at.
-    if first is not None and body.count(b'"model"') == 1 and msgspec.json.decode(first[1]) == value:
-        return first.span(1)
-    spans = _top_level_spans(body)
-    if len(spans) != 1:
-        raise BadRequest("model: the request body must have this key once")
-    return spans[0]
-
-
-def _top_level_spans(body: bytes) -> list[tuple[int, int]]:
-    """Walk over the tokens of a valid JSON object; return the values of its `model` keys."""
-    spans: list[tuple[int, int]] = []
-    depth = 0
-    key: bytes | None = None
-    after_colon = False
-    for token in _TOKEN.finditer(body):
-        text = token[0]
-        if text in _OPENING:
-            depth += 1
-            after_colon = False
-        elif text in _CLOSING:
-            depth -= 1
-        elif depth == 1:
-            if text == b":":
-                after_colon = True
-            elif text == b",":
-                key, after_colon = None, False
-            elif after_colon:
-                if key is not None and msgspec.json.decode(key) == "model":
-                    spans.append(token.span())
-                after_colon = False
-            else:
-                key = text
-    return spans

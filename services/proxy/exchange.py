@@ -10,13 +10,14 @@ import logging
 
 import msgspec
 
-from schemas.errors import ApiError, InternalError, error_body
+from schemas.errors import ApiError, InternalError, UpstreamUnreachable, error_body
 from schemas.events import RequestStatus, UsageRecord
 from schemas.usage import Usage
 from services.proxy.admission import Admitted, now_us
 from services.proxy.answers import Receive, Send, send_error
 from services.proxy.headers import forwardable_response_headers, header_values
-from services.proxy.meter import Meter, NoMeter, meter_for
+from services.proxy.meter import Meter, NoMeter, StreamMeter
+from services.proxy.metering import meter_for
 from services.proxy.outbox import Outbox
 from services.proxy.upstream import Transport, UpstreamBroke, UpstreamResponse
 
@@ -26,10 +27,15 @@ log = logging.getLogger(__name__)
 
 _BYTES_PER_TOKEN = 4
 _END_MARK = b"message_stop"
+_BODILESS = frozenset({204, 304})
 
 
 class Exchange:
-    """Forwards one admitted request. `drain_on_disconnect`: read on when the client has gone."""
+    """Forwards one admitted request.
+
+    `drain_on_disconnect`: read on when the client has gone. `client_stall_s`: a client that takes
+    nothing of what waits for it for so long (twice that at most) is given up.
+    """
 
     def __init__(
         self,
@@ -39,6 +45,7 @@ class Exchange:
         transport: Transport,
         metered_bytes_max: int,
         drain_on_disconnect: bool,
+        client_stall_s: float,
     ) -> None:
         self._facts = admitted.facts
         self._request = admitted.upstream
@@ -46,6 +53,8 @@ class Exchange:
         self._transport = transport
         self._metered_bytes_max = metered_bytes_max
         self._drain = drain_on_disconnect
+        self._client_stall_s = client_stall_s
+        self._sends = 0
         self._meter: Meter = NoMeter()
         self._status = 0
         self._response_bytes = 0
@@ -62,6 +71,7 @@ class Exchange:
         if self._facts.endpoint == "messages":
             self._outbox.request_started(self._facts)
         watch = asyncio.create_task(self._watch(receive, task))
+        self._look_for_stall(task, -1)
         try:
             await self._forward(send)
         except asyncio.CancelledError:
@@ -78,6 +88,18 @@ class Exchange:
                 await send_error(send, error, self._facts.request_id)
         finally:
             watch.cancel()
+            self._stall_timer.cancel()
+
+    def _look_for_stall(self, task: asyncio.Task[object], sends_before: int) -> None:
+        """Give the client up where it is still at the same send as at the last look."""
+        # The number is odd while bytes are being handed over.
+        if self._sends == sends_before and self._sends % 2:
+            self._is_client_gone = True
+            task.cancel()
+            return
+        self._stall_timer = asyncio.get_running_loop().call_later(
+            self._client_stall_s, self._look_for_stall, task, self._sends
+        )
 
     async def _watch(self, receive: Receive, task: asyncio.Task[object]) -> None:
         """Wait for the client to go away; then stop the request, unless it is to be drained."""
@@ -96,12 +118,25 @@ class Exchange:
             await send_error(send, error, self._facts.request_id)
             return
         try:
-            await self._answer(response, send)
+            if 300 <= response.status < 400:  # noqa: PLR2004
+                # Whoever followed it would send a credential to a place that nobody configured.
+                await self._refuse_redirect(response.status, send)
+            else:
+                await self._answer(response, send)
         except UpstreamBroke as broke:
             self._book("failure", error_type="upstream_broke")
             await self._end_broken(broke, send)
         finally:
             await response.aclose()
+
+    async def _refuse_redirect(self, status: int, send: Send) -> None:
+        error = UpstreamUnreachable(
+            f"The deployment answered with a redirect ({status}), which is not followed: "
+            "your administrator must correct its api_base"
+        )
+        self._status = error.http_status
+        self._book("failure", error_type="redirect")
+        await send_error(send, error, self._facts.request_id)
 
     async def _answer(self, response: UpstreamResponse, send: Send) -> None:
         headers = response.headers
@@ -112,12 +147,11 @@ class Exchange:
         self._meter, feed = meter_for(kinds[0] if kinds else b"", encoding, self._metered_bytes_max)
         # In packed bytes the end of a stream cannot be seen without unpacking them first.
         is_packed = bool(encoding) and encoding != b"identity"
+        if is_packed:
+            self._meter.boundary = False
         ids = header_values(headers, b"request-id")
         self._upstream_request_id = ids[0].decode("latin-1")[:256] if ids else None
-        forwarded = forwardable_response_headers(headers)
-        forwarded.append((b"x-tallygate-request-id", self._facts.request_id.encode()))
-        self._is_started = True
-        await send({"type": "http.response.start", "status": response.status, "headers": forwarded})
+        await self._send_head(response, send)
         noted = 0
         async for chunk, is_last in response.chunks():
             if self._first_byte_at_us is None:
@@ -125,7 +159,7 @@ class Exchange:
             self._response_bytes += len(chunk)
             is_metered_first = is_last or is_packed or not self._meter.boundary
             if not is_metered_first and _END_MARK not in chunk:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                await self._send_body(send, chunk, more=True)
                 feed(chunk)
             else:
                 feed(chunk)
@@ -133,12 +167,27 @@ class Exchange:
                     self._meter.finish()
                 if is_last or self._meter.complete:
                     self._book_end()
-                await send({"type": "http.response.body", "body": chunk, "more_body": not is_last})
+                await self._send_body(send, chunk, more=not is_last)
             if self._meter.revision != noted and not self._is_booked:
                 noted = self._meter.revision
                 usage, _ = self._meter.usage()
                 if usage is not None:
                     self._outbox.usage_seen(self._facts.request_id, usage)
+
+    async def _send_head(self, response: UpstreamResponse, send: Send) -> None:
+        headers = forwardable_response_headers(response.headers)
+        if response.status in _BODILESS:
+            headers = [header for header in headers if header[0] != b"content-length"]
+        headers.append((b"x-tallygate-request-id", self._facts.request_id.encode()))
+        self._is_started = True
+        self._sends += 1
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        self._sends += 1
+
+    async def _send_body(self, send: Send, body: bytes, *, more: bool) -> None:
+        self._sends += 1
+        await send({"type": "http.response.body", "body": body, "more_body": more})
+        self._sends += 1
 
     async def _end_broken(self, broke: UpstreamBroke, send: Send) -> None:
         """End an answer that broke off, so that the client notices and repeats at once.
@@ -146,11 +195,11 @@ class Exchange:
         Between two events of a stream Anthropic's own error event says it (Claude Code then
         repeats without streaming: measured). Elsewhere the connection is cut by returning early.
         """
-        if not self._meter.boundary or self._facts.stream is False or self._is_client_gone:
+        if not isinstance(self._meter, StreamMeter) or not self._meter.boundary:
             return
         message = f"The answer broke off: {broke.reason}"
         event = b"event: error\ndata: " + error_body("api_error", message, None) + b"\n\n"
-        await send({"type": "http.response.body", "body": event, "more_body": False})
+        await self._send_body(send, event, more=False)
 
     # ------------------------------------------------------------------------------ booking
 
@@ -159,10 +208,13 @@ class Exchange:
         meter = self._meter
         if self._is_client_gone:
             self._book("client_closed")
-        elif self._status >= 400:  # noqa: PLR2004
+        elif not 200 <= self._status < 300:  # noqa: PLR2004
             self._book("failure", error_type=meter.error_type or f"http_{self._status}")
         elif meter.error_type is not None:
             self._book("failure", error_type=meter.error_type)
+        elif isinstance(meter, NoMeter) and self._facts.endpoint == "messages":
+            # A page of some other server: nothing that a model said.
+            self._book("failure", error_type="not_an_answer")
         elif not meter.complete:
             self._book("failure", error_type="incomplete_answer")
         else:
@@ -198,15 +250,17 @@ class Exchange:
         """Return what was used and how far that is an estimate."""
         if self._facts.endpoint != "messages":
             return None, None
-        usage, basis = self._meter.usage()
-        if usage is not None or self._meter.complete:
+        meter = self._meter
+        usage, basis = meter.usage()
+        if usage is not None:
             return usage, basis
         if self._status == 0:
             return None, "the client left before the deployment answered: nothing was reported"
-        if self._status >= 400:  # noqa: PLR2004 - an error costs nothing
-            return None, None
+        is_answer = 200 <= self._status < 300 and not isinstance(meter, NoMeter)  # noqa: PLR2004
+        if not is_answer or meter.error_type is not None:
+            return None, None  # An error costs nothing.
         estimate = Usage(
             input_tokens=-(-self._facts.request_bytes // _BYTES_PER_TOKEN),
-            output_tokens=-(-self._meter.text_bytes // _BYTES_PER_TOKEN),
+            output_tokens=-(-meter.text_bytes // _BYTES_PER_TOKEN),
         )
-        return estimate, "the answer broke off unread: tokens from the bytes of both bodies, 4 each"
+        return estimate, "the answer told no usage: tokens from the bytes of both bodies, 4 each"

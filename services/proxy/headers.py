@@ -88,9 +88,11 @@ def forwardable_request_headers(headers: RawHeaders) -> RawHeaders:
     kept: RawHeaders = []
     for header in headers:
         name = header[0]
-        if name in _REQUEST_DROPPED or name in nominated:
+        # Some servers take `_` for `-`: a credential must not slip through under such a name.
+        plain = name.replace(b"_", b"-") if b"_" in name else name
+        if plain in _REQUEST_DROPPED or name in nominated:
             continue
-        if name.startswith(_REQUEST_DROPPED_PREFIXES):
+        if plain.startswith(_REQUEST_DROPPED_PREFIXES):
             continue
         if name == b"accept-encoding":
             kept.append((name, _metered_codings(header[1])))

@@ -10,6 +10,7 @@ Segment: `<number>.journal`, numbers counting up. `position`: how far the reader
 """
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -75,7 +76,7 @@ class Journal:
         self._file = -1
         self._sizes = self._scan()
         self.read_position = self._load_position()
-        self._begin_segment(max(self._sizes, default=self.read_position.segment) + 1)
+        self._begin_segment(max(self.read_position.segment, *self._sizes, 0) + 1)
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:012d}.journal"
@@ -121,12 +122,13 @@ class Journal:
 
     def append(self, kind: bytes, payload: bytes) -> None:
         """Append a record. Raises OSError (disk full) and then leaves the journal as it was."""
+        assert 0 < len(payload) <= RECORD_BYTES_MAX, "no reader would take it for a record"
         header = _HEADER.pack(len(payload), zlib.crc32(payload, kind[0]), kind)
         record = header + payload
         written = os.write(self._file, record)
         if written != len(record):
             os.ftruncate(self._file, self._sizes[self.segment])
-            raise OSError(28, "the disk is full")
+            raise OSError(errno.ENOSPC, "the disk is full")
         self._sizes[self.segment] += written
 
     @property
@@ -142,7 +144,7 @@ class Journal:
         """Return whole records from a position on, and where they end.
 
         At most about `bytes_max` of one segment; an empty list means that all has been read.
-        A torn record ends its segment (only the last segment of a dead process can have one).
+        A record torn by the death of its process, or damaged on disk, is passed over.
         """
         while True:
             size = self._sizes.get(position.segment)
@@ -156,12 +158,15 @@ class Journal:
             chunk = os.pread(self._reader(position.segment), length, position.offset)
             records, used = _parse(chunk)
             if used == 0:
+                lost = _next_record(chunk) or length
                 log.error(
-                    "segment %d of the outbox is cut at byte %d: a torn record",
+                    "%d bytes of the outbox cannot be read and are passed over (segment %d, byte "
+                    "%d): a torn or damaged record",
+                    lost,
                     position.segment,
                     position.offset,
                 )
-                self._sizes[position.segment] = position.offset
+                position = Position(position.segment, position.offset + lost)
                 continue
             return records, Position(position.segment, position.offset + used)
 
@@ -183,7 +188,11 @@ class Journal:
         """Remember that everything before a position is done with, and drop whole segments."""
         self.read_position = position
         raw = struct.pack("<QQ", position.segment, position.offset)
-        os.pwrite(self._position_file, raw + struct.pack("<I", zlib.crc32(raw)), 0)
+        try:
+            os.pwrite(self._position_file, raw + struct.pack("<I", zlib.crc32(raw)), 0)
+        except OSError as error:
+            # After a crash some would be read and published again: harmless, the ledger knows them.
+            log.error("the position in the outbox cannot be written: %s", error)
         self.drop_segments(position.segment)
 
     def drop_read_segments(self) -> None:
@@ -209,18 +218,31 @@ class Journal:
         self._readers.clear()
 
 
+def _record_end(chunk: bytes, start: int) -> int | None:
+    """Return where the record at `start` ends, None where there is no whole and sound one."""
+    if start + _HEADER.size > len(chunk):
+        return None
+    length, checksum, kind = _HEADER.unpack_from(chunk, start)
+    end: int = start + _HEADER.size + length
+    # No record is empty: bytes of zero, which a crash of the machine can leave, are none.
+    if not 0 < length <= RECORD_BYTES_MAX or end > len(chunk):
+        return None
+    sound = zlib.crc32(memoryview(chunk)[start + _HEADER.size : end], kind[0]) == checksum
+    return end if sound else None
+
+
 def _parse(chunk: bytes) -> tuple[list[Record], int]:
     """Return the whole records at the start of a chunk and how many bytes they take."""
     records = []
     used = 0
-    while used + _HEADER.size <= len(chunk):
-        length, checksum, kind = _HEADER.unpack_from(chunk, used)
-        end = used + _HEADER.size + length
-        if length > RECORD_BYTES_MAX or end > len(chunk):
-            break
-        payload = chunk[used + _HEADER.size : end]
-        if zlib.crc32(payload, kind[0]) != checksum:
-            break
-        records.append(Record(kind, payload))
+    while (end := _record_end(chunk, used)) is not None:
+        kind_at = used + _HEADER.size - 1
+        records.append(Record(chunk[kind_at : kind_at + 1], chunk[kind_at + 1 : end]))
         used = end
     return records, used
+
+
+def _next_record(chunk: bytes) -> int | None:
+    """Return where the next sound record begins behind a damaged one at the chunk's start."""
+    starts = range(1, len(chunk) - _HEADER.size)
+    return next((start for start in starts if _record_end(chunk, start) is not None), None)

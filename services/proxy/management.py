@@ -3,12 +3,13 @@
 This is not the hot path: it uses httpx.
 """
 
+import asyncio
 import logging
 
 import httpx
 
 from schemas.errors import ApiError, BodyTooLarge, NotFound, Unavailable
-from services.proxy.admission import new_request_id, now_us
+from services.proxy.admission import BodyTooSlow, ClientGone, new_request_id, now_us
 from services.proxy.answers import Receive, Scope, Send, send_error
 
 __all__ = ["Management"]
@@ -19,6 +20,8 @@ BODY_BYTES_MAX = 4 * 1024 * 1024
 CONNECTIONS_MAX = 64
 CONNECT_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 60.0
+BODY_TIMEOUT_S = 60.0
+"""A request's body must be there within this."""
 _HOP_BY_HOP = frozenset(
     {
         b"connection",
@@ -57,10 +60,13 @@ class Management:
         except ApiError as error:
             await send_error(send, error, new_request_id(now_us()))
             return
+        except ClientGone:
+            return
         headers = [
             (name.lower(), value)
             for name, value in response.headers.raw
-            if name.lower() not in _HOP_BY_HOP
+            # httpx has unpacked the body.
+            if name.lower() not in _HOP_BY_HOP and name.lower() != b"content-encoding"
         ]
         content = await response.aread()
         headers.append((b"content-length", b"%d" % len(content)))
@@ -83,7 +89,13 @@ class Management:
                 "This proxy knows no admin service: "
                 "set tallygate: admin_url (or TALLYGATE_ADMIN_URL)"
             )
-        body = await _whole_body(receive)
+        try:
+            body = await asyncio.wait_for(_whole_body(receive), BODY_TIMEOUT_S)
+        except TimeoutError:
+            raise BodyTooSlow(
+                f"The request body did not arrive within {BODY_TIMEOUT_S:g} s",
+                {"connection": "close"},
+            ) from None
         query: bytes = scope["query_string"]
         target = path + b"?" + query if query else path
         headers = [(name, value) for name, value in scope["headers"] if name not in _HOP_BY_HOP]
@@ -114,7 +126,8 @@ async def _whole_body(receive: Receive) -> bytes:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            return b""
+            # A part of a command is no command: nothing is passed on.
+            raise ClientGone
         chunk = message.get("body", b"")
         size += len(chunk)
         if size > BODY_BYTES_MAX:

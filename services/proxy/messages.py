@@ -51,6 +51,7 @@ class Messages:
         self._transport = transport
         self._metered_bytes_max = settings.response_bytes_metered_max
         self._drain = settings.client_disconnect == "drain"
+        self._client_stall_s = settings.idle_timeout_s
         self._unidentified_second = 0
         self._unidentified_count = 0
         self.unidentified_unbooked = 0
@@ -78,6 +79,7 @@ class Messages:
             transport=self._transport,
             metered_bytes_max=self._metered_bytes_max,
             drain_on_disconnect=self._drain,
+            client_stall_s=self._client_stall_s,
         )
         await exchange.run(receive, send)
 

@@ -5,8 +5,7 @@ replace it; an absent field keeps the earlier value. An answer that breaks off i
 was seen, and its output is estimated from the text that passed.
 """
 
-import zlib
-from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -18,76 +17,54 @@ __all__ = [
     "Meter",
     "NoMeter",
     "StreamMeter",
-    "Unpacker",
-    "meter_for",
 ]
 
 LINE_BYTES_MAX = 1024 * 1024
 """A line of a stream longer than this is passed over by the meter (never by the proxy)."""
 ITERATIONS_MAX = 256
-_PACKED = frozenset({b"gzip", b"x-gzip", b"deflate"})
+_LONG_LINE_BYTES_KEPT = 128
 _TEXT_MAX = 200
 _CHARS_PER_TOKEN = 4
 
 
-class _CacheCreation(msgspec.Struct):
-    ephemeral_5m_input_tokens: int | None = None
-    ephemeral_1h_input_tokens: int | None = None
-
-
-class _ServerTools(msgspec.Struct):
-    web_search_requests: int | None = None
-    web_fetch_requests: int | None = None
-
-
-class _Iteration(msgspec.Struct):
-    type: str = "message"
-    model: str | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_creation: _CacheCreation | None = None
-
-
 class _Usage(msgspec.Struct):
-    """Anthropic's usage object; null and absent mean the same."""
+    """Anthropic's usage object, or an entry of its `iterations`; null and absent mean the same.
 
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_creation: _CacheCreation | None = None
-    server_tool_use: _ServerTools | None = None
-    service_tier: str | None = None
-    speed: str | None = None
-    inference_geo: str | None = None
-    iterations: list[_Iteration] | None = None
+    No field has its type here: one odd figure must not cost all the others.
+    """
+
+    input_tokens: object = None
+    output_tokens: object = None
+    cache_read_input_tokens: object = None
+    cache_creation_input_tokens: object = None
+    cache_creation: object = None
+    server_tool_use: object = None
+    service_tier: object = None
+    speed: object = None
+    inference_geo: object = None
+    iterations: object = None
 
 
-class _Delta(msgspec.Struct):
-    stop_reason: str | None = None
-
-
-class _Error(msgspec.Struct):
-    type: str | None = None
+class _Iteration(_Usage):
+    type: object = None
+    model: object = None
 
 
 class _Message(msgspec.Struct):
-    id: str | None = None
-    model: str | None = None
-    stop_reason: str | None = None
+    id: object = None
+    model: object = None
+    stop_reason: object = None
     usage: _Usage | None = None
-    type: str | None = None
-    error: _Error | None = None
+    type: object = None
+    error: object = None
 
 
 class _StreamEvent(msgspec.Struct):
     type: str
     message: _Message | None = None
-    delta: _Delta | None = None
+    delta: object = None
     usage: _Usage | None = None
-    error: _Error | None = None
+    error: object = None
 
 
 _message_decoder = msgspec.json.Decoder(_Message)
@@ -112,59 +89,67 @@ class _Totals:
                 setattr(latest, field, value)
 
     def result(self, output_tokens_min: int) -> Usage:
+        self.unbelievable = False
         latest = self._latest
         writes_5m, writes_1h = self._writes(latest)
-        tools = latest.server_tool_use or _ServerTools()
+        tools = self._object(latest.server_tool_use)
         return Usage(
             input_tokens=self._count(latest.input_tokens),
             output_tokens=max(self._count(latest.output_tokens), output_tokens_min),
             cache_read_tokens=self._count(latest.cache_read_input_tokens),
             cache_write_5m_tokens=writes_5m,
             cache_write_1h_tokens=writes_1h,
-            web_search_requests=self._count(tools.web_search_requests),
-            web_fetch_requests=self._count(tools.web_fetch_requests),
+            web_search_requests=self._count(tools.get("web_search_requests")),
+            web_fetch_requests=self._count(tools.get("web_fetch_requests")),
             service_tier=_cut(latest.service_tier),
             speed=_cut(latest.speed),
             inference_geo=_cut(latest.inference_geo),
             iterations=self._iterations(latest.iterations),
         )
 
-    def _iterations(self, iterations: list[_Iteration] | None) -> tuple[IterationUsage, ...]:
-        if not iterations:
+    def _iterations(self, iterations: object) -> tuple[IterationUsage, ...]:
+        if iterations is None:
             return ()
-        if len(iterations) > ITERATIONS_MAX:
+        if not isinstance(iterations, list) or len(iterations) > ITERATIONS_MAX:
             self.unbelievable = True
-        found = []
-        for entry in iterations[:ITERATIONS_MAX]:
-            writes_5m, writes_1h = self._writes(entry)
-            found.append(
-                IterationUsage(
-                    type=_cut(entry.type) or "message",
-                    model=_cut(entry.model),
-                    input_tokens=self._count(entry.input_tokens),
-                    output_tokens=self._count(entry.output_tokens),
-                    cache_read_tokens=self._count(entry.cache_read_input_tokens),
-                    cache_write_5m_tokens=writes_5m,
-                    cache_write_1h_tokens=writes_1h,
-                )
-            )
-        return tuple(found)
+            return ()
+        return tuple(self._iteration(self._object(entry)) for entry in iterations)
 
-    def _writes(self, usage: _Usage | _Iteration) -> tuple[int, int]:
+    def _iteration(self, fields: dict[str, Any]) -> IterationUsage:
+        entry = msgspec.convert(fields, _Iteration)
+        writes_5m, writes_1h = self._writes(entry)
+        return IterationUsage(
+            type=_cut(entry.type) or "message",
+            model=_cut(entry.model),
+            input_tokens=self._count(entry.input_tokens),
+            output_tokens=self._count(entry.output_tokens),
+            cache_read_tokens=self._count(entry.cache_read_input_tokens),
+            cache_write_5m_tokens=writes_5m,
+            cache_write_1h_tokens=writes_1h,
+        )
+
+    def _writes(self, usage: _Usage) -> tuple[int, int]:
         """Return cache writes of 5 minutes and of 1 hour.
 
         The split may lag behind the total, or be absent: the rest counts as 5-minute writes.
         """
         total = self._count(usage.cache_creation_input_tokens)
-        split = usage.cache_creation or _CacheCreation()
-        writes_5m = self._count(split.ephemeral_5m_input_tokens)
-        writes_1h = self._count(split.ephemeral_1h_input_tokens)
+        split = self._object(usage.cache_creation)
+        writes_5m = self._count(split.get("ephemeral_5m_input_tokens"))
+        writes_1h = self._count(split.get("ephemeral_1h_input_tokens"))
         return writes_5m + max(0, total - writes_5m - writes_1h), writes_1h
 
-    def _count(self, value: int | None) -> int:
+    def _object(self, value: object) -> dict[str, Any]:
+        if isinstance(value, dict):
+            return value
+        self.unbelievable |= value is not None
+        return {}
+
+    def _count(self, value: object) -> int:
         if value is None:
             return 0
-        if 0 <= value <= TOKENS_MAX:
+        # A bool is an int for Python, and no count.
+        if type(value) is int and 0 <= value <= TOKENS_MAX:
             return value
         self.unbelievable = True
         return 0
@@ -237,38 +222,55 @@ class StreamMeter(Meter):
     def __init__(self) -> None:
         super().__init__()
         self._tail = b""
-        self._skipping = False
+        # Of a line that is too long: its beginning, and how many bytes of it have gone by.
+        self._long_line = b""
+        self._long_bytes = 0
 
     def feed(self, chunk: bytes) -> None:
         """Take in the next bytes of the stream."""
+        if not chunk:
+            return
         lines = (self._tail + chunk if self._tail else chunk).split(b"\n")
         self._tail = lines.pop()
-        if self._skipping and lines:
-            # The end of a line that was too long to be looked at.
+        if self._long_bytes and lines:
+            self._end_long_line(lines[0])
             del lines[0]
-            self._skipping = False
         for line in lines:
             if line[:5] == b"data:":
                 self._line(line)
         if len(self._tail) > LINE_BYTES_MAX:
+            self._long_line = self._long_line or self._tail[:_LONG_LINE_BYTES_KEPT]
+            self._long_bytes += len(self._tail)
             self._tail = b""
-            self._skipping = True
-            self._unreadable = True
         last = lines[-1].rstrip(b"\r") if lines else None
-        self.boundary = not self._tail and not self._skipping and last == b""
+        self.boundary = not self._tail and not self._long_bytes and last == b""
+
+    def _end_long_line(self, rest: bytes) -> None:
+        self._pass_over(self._long_line, self._long_bytes + len(rest))
+        self._long_line, self._long_bytes = b"", 0
+
+    def _pass_over(self, line: bytes, line_bytes: int) -> None:
+        """Count a line that is too long to be read, of which the beginning is given."""
+        if line[:5] != b"data:":
+            return
+        if b'"content_block_' in line[:_LONG_LINE_BYTES_KEPT]:
+            self.text_bytes += line_bytes
+        else:
+            self._unreadable = True
 
     def _line(self, line: bytes) -> None:
+        if len(line) > LINE_BYTES_MAX:
+            self._pass_over(line, len(line))
+            return
         # A quote inside a JSON string is escaped, so these marks are keys or values of their own.
-        text_at = line.find(b'_delta","')
-        if text_at >= 0 and b'"content_block_delta"' in line:
-            value_at = line.find(b'":"', text_at + 8)
-            if value_at >= 0:
+        if b'"content_block_delta"' in line:
+            # The last value of the line is the text, the thinking or the tool's input; a signature
+            # is no output of the model.
+            value_at = line.rfind(b'":"')
+            if value_at >= 0 and b'"signature_delta"' not in line:
                 self.text_bytes += max(0, len(line.rstrip()) - value_at - 6)
             return
         if b'"message_' not in line and b'"error"' not in line:
-            return
-        if len(line) > LINE_BYTES_MAX:
-            self._unreadable = True
             return
         try:
             event = _event_decoder.decode(line[5:])
@@ -283,12 +285,12 @@ class StreamMeter(Meter):
         elif event.type == "message_delta":
             if event.usage is not None:
                 self._merge(event.usage)
-            if event.delta is not None and event.delta.stop_reason is not None:
-                self.stop_reason = _cut(event.delta.stop_reason)
+            if isinstance(event.delta, dict) and event.delta.get("stop_reason") is not None:
+                self.stop_reason = _cut(event.delta["stop_reason"])
         elif event.type == "message_stop":
             self.complete = True
         elif event.type == "error":
-            self.error_type = _cut(event.error.type if event.error else None) or "api_error"
+            self.error_type = _error_type(event.error)
 
     def finish(self) -> None:
         """Take in a last line that no line break ended."""
@@ -328,7 +330,7 @@ class JsonMeter(Meter):
         self._take_message(message)
         self.complete = True
         if message.type == "error":
-            self.error_type = _cut(message.error.type if message.error else None) or "api_error"
+            self.error_type = _error_type(message.error)
 
 
 class NoMeter(Meter):
@@ -342,62 +344,9 @@ class NoMeter(Meter):
         self.complete = True
 
 
-class Unpacker:
-    """Gives a meter the decoded copy of a compressed answer, a bounded piece at a time."""
-
-    PIECE_BYTES_MAX = 256 * 1024
-    RATIO_MAX = 200
-    """Text packs 3 to 20 times; more than this is an attack: the meter stops reading."""
-
-    def __init__(self, meter: Meter) -> None:
-        self._meter = meter
-        # 47: gzip or zlib, told apart by the header.
-        self._inflate = zlib.decompressobj(47)
-        self._taken = 0
-        self._given = 0
-        self._stopped = False
-
-    def feed(self, chunk: bytes) -> None:
-        """Decode a chunk and let the meter see it."""
-        if self._stopped:
-            return
-        self._taken += len(chunk)
-        try:
-            while chunk:
-                piece = self._inflate.decompress(chunk, self.PIECE_BYTES_MAX)
-                self._given += len(piece)
-                if self._given > self.RATIO_MAX * self._taken + self.PIECE_BYTES_MAX:
-                    self._stop()
-                    return
-                if piece:
-                    self._meter.feed(piece)
-                chunk = self._inflate.unconsumed_tail
-        except zlib.error:
-            self._stop()
-        # A packed stream cannot be continued by plain text.
-        self._meter.boundary = False
-
-    def _stop(self) -> None:
-        self._stopped = True
-        self._meter.unreadable()
+def _cut(text: object) -> str | None:
+    return text[:_TEXT_MAX] if isinstance(text, str) else None
 
 
-def meter_for(
-    content_type: bytes, content_encoding: bytes, json_bytes_max: int
-) -> tuple[Meter, Callable[[bytes], None]]:
-    """Return the meter for an answer with these headers, and what its chunks are to be fed to."""
-    kind = content_type.split(b";", 1)[0].strip().lower()
-    meter: Meter
-    if kind == b"text/event-stream":
-        meter = StreamMeter()
-    elif kind.endswith(b"json"):
-        meter = JsonMeter(json_bytes_max)
-    else:
-        meter = NoMeter()
-    if content_encoding.strip().lower() in _PACKED:
-        return meter, Unpacker(meter).feed
-    return meter, meter.feed
-
-
-def _cut(text: str | None) -> str | None:
-    return text[:_TEXT_MAX] if text is not None else None
+def _error_type(error: object) -> str:
+    return (_cut(error.get("type")) if isinstance(error, dict) else None) or "api_error"

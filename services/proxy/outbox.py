@@ -20,7 +20,7 @@ import msgspec
 
 from schemas.errors import Unavailable
 from schemas.events import (
-    Event,
+    EVENT_BYTES_MAX,
     Rejection,
     RequestFacts,
     RequestRejected,
@@ -42,7 +42,10 @@ log = logging.getLogger(__name__)
 STARTED_DELAY_S = 0.1
 """A `request.started` alone waits so long for company before it is published."""
 RETRY_WAIT_S = 0.2
-RETRY_WAIT_MAX_S = 5.0
+RETRY_WAIT_MAX_S = 1.0
+"""Between two tries to publish it waits so long, the first and the later times."""
+TROUBLE_LOG_INTERVAL_S = 60.0
+"""Trouble that lasts is logged when it begins, so often while it lasts, and when it is over."""
 UNWRITTEN_MAX = 10_000
 """Events held in memory while the disk is full; beyond that they are lost, counted and logged."""
 _BATCH_OVERHEAD = 2
@@ -94,6 +97,7 @@ class Outbox:
         self._open: dict[str, _Note] = {}
         self._unwritten: list[tuple[bytes, bytes]] = []
         self.events_lost = 0
+        self._trouble_told_at_s: float | None = None
         self._due = asyncio.Event()
         self._delayed: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
@@ -115,26 +119,30 @@ class Outbox:
     def request_started(self, facts: RequestFacts) -> None:
         """Write that a request is about to be sent to its deployment."""
         self._open[facts.request_id] = _Note(facts)
-        self._append(
-            RequestStarted(**self._envelope(facts.request_id), data=facts), is_urgent=False
-        )
+        event = RequestStarted(**self._envelope(facts.request_id), data=facts)
+        self._append(encode_event(event), is_urgent=False)
 
     def usage_seen(self, request_id: str, usage: Usage) -> None:
         """Note what a running request has used so far, in case this process dies."""
         note = self._open.get(request_id)
         if note is not None:
-            note = _Note(note.facts, usage)
+            note = _Note(note.facts, _without_iterations(usage))
             self._open[request_id] = note
             self._write(_NOTE, msgspec.json.encode(note))
 
     def usage_recorded(self, record: UsageRecord) -> None:
         """Write that a request is over. It is in the journal when this returns."""
         self._open.pop(record.request_id, None)
-        self._append(UsageRecorded(**self._envelope(record.request_id), data=record))
+        event = UsageRecorded(**self._envelope(record.request_id), data=record)
+        payload = encode_event(event)
+        if len(payload) > EVENT_BYTES_MAX:
+            payload = encode_event(msgspec.structs.replace(event, data=_shortened(record)))
+        self._append(payload)
 
     def request_rejected(self, rejection: Rejection) -> None:
         """Write that the gateway refused a request."""
-        self._append(RequestRejected(**self._envelope(rejection.request_id), data=rejection))
+        event = RequestRejected(**self._envelope(rejection.request_id), data=rejection)
+        self._append(encode_event(event))
 
     def _envelope(self, subject: str) -> _Envelope:
         self._sequence += 1
@@ -145,8 +153,8 @@ class Outbox:
             "subject": subject,
         }
 
-    def _append(self, event: Event, *, is_urgent: bool = True) -> None:
-        self._write(_EVENT, encode_event(event))
+    def _append(self, payload: bytes, *, is_urgent: bool = True) -> None:
+        self._write(_EVENT, payload)
         self._idle.clear()
         if is_urgent:
             self._due.set()
@@ -161,7 +169,7 @@ class Outbox:
         try:
             self._journal.append(kind, payload)
         except OSError as error:
-            log.error("the outbox cannot be written: %s", error)
+            log.error("the outbox cannot be written (kept in memory meanwhile): %s", error)
             self._keep(kind, payload)
             return
         self._rotate_when_full()
@@ -193,10 +201,17 @@ class Outbox:
             return
         try:
             self._journal.rotate()
-            for note in self._open.values():
-                self._journal.append(_NOTE, msgspec.json.encode(note))
         except OSError as error:
             log.error("the outbox cannot begin a new segment: %s", error)
+            return
+        notes = [(_NOTE, msgspec.json.encode(note)) for note in self._open.values()]
+        try:
+            while notes:
+                self._journal.append(*notes[0])
+                del notes[0]
+        except OSError as error:
+            log.error("the outbox cannot be written (kept in memory meanwhile): %s", error)
+            self._unwritten[:0] = notes
 
     # ----------------------------------------------------------------------------- recovery
 
@@ -204,11 +219,16 @@ class Outbox:
         """Close the requests that an earlier life of this worker did not live to end."""
         orphans: dict[str, _Note] = {}
         for record in self._journal.records():
-            if record.kind == _NOTE:
-                note = _note_decoder.decode(record.payload)
-                orphans[note.facts.request_id] = note
+            try:
+                if record.kind == _NOTE:
+                    note = _note_decoder.decode(record.payload)
+                    orphans[note.facts.request_id] = note
+                    continue
+                event = decode_usage_event(record.payload)
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                # Of another version, perhaps. It is published as it is; only this look-up lacks it.
+                log.error("a record of the outbox is not understood")
                 continue
-            event = decode_usage_event(record.payload)
             if isinstance(event, RequestStarted):
                 orphans.setdefault(event.data.request_id, _Note(event.data))
             elif isinstance(event, UsageRecorded):
@@ -262,12 +282,27 @@ class Outbox:
                 if batch:
                     await bus.publish(usage_subject(), b"[" + b",".join(batch) + b"]")
             except BusError as error:
-                log.warning("events wait in the outbox: %s", error)
+                self._tell_trouble(error)
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, RETRY_WAIT_MAX_S)
                 continue
             wait_s = RETRY_WAIT_S
+            self._tell_trouble(None)
             self._journal.acknowledge(position)
+
+    def _tell_trouble(self, error: BusError | None) -> None:
+        """Log that events cannot be published, or that they can be again."""
+        now_s = asyncio.get_running_loop().time()
+        if error is None:
+            if self._trouble_told_at_s is not None:
+                log.info("events are published again")
+            self._trouble_told_at_s = None
+        elif (
+            self._trouble_told_at_s is None
+            or now_s - self._trouble_told_at_s > TROUBLE_LOG_INTERVAL_S
+        ):
+            self._trouble_told_at_s = now_s
+            log.warning("events wait in the outbox (%d bytes): %s", self.bytes_waiting, error)
 
     async def _wait_due(self) -> None:
         await self._due.wait()
@@ -293,6 +328,22 @@ class Outbox:
     def close(self) -> None:
         """Close the journal's files."""
         self._journal.close()
+
+
+def _without_iterations(usage: Usage) -> Usage:
+    return msgspec.structs.replace(usage, iterations=()) if usage.iterations else usage
+
+
+def _shortened(record: UsageRecord) -> UsageRecord:
+    """Return a record without the usage's parts, which alone can be so many."""
+    usage = record.usage
+    basis = "the list of iterations was too long to be recorded"
+    return msgspec.structs.replace(
+        record,
+        usage=None if usage is None else _without_iterations(usage),
+        estimated=True,
+        estimate_basis=f"{record.estimate_basis}; {basis}" if record.estimate_basis else basis,
+    )
 
 
 def _batch(records: list[Record], end: Position) -> tuple[list[bytes], Position]:

@@ -2,17 +2,82 @@
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-__all__ = ["serve_http"]
+__all__ = ["HEAD_BYTES_MAX", "HEAD_TIMEOUT_S", "serve_http"]
 
 STARTED_POLL_S = 0.005
 KEEP_ALIVE_S = 75
 """An idle client connection is closed after this; Claude Code's own pool closes sooner."""
+HEAD_TIMEOUT_S = 30.0
+"""A connection that has not sent the whole head of a request within this is closed."""
+HEAD_BYTES_MAX = 1024 * 1024
+"""A connection that sends more than this without the head of a request being whole is closed."""
+CUT_TIMEOUT_S = 5.0
+"""Requests that are cut in the end get so long to write down what they used."""
+
+
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's, with limits of time and size on the head of a request, which it has none of."""
+
+    _head_timer: asyncio.TimerHandle | None = None
+    _head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        self._head_is_there()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Count the bytes of a head that is not whole yet."""
+        if self._head_timer is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES_MAX:
+                self.transport.abort()
+                return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        """Wait for the head of this request."""
+        super().on_message_begin()
+        if self._head_timer is None:
+            self._await_head()
+
+    def on_headers_complete(self) -> None:
+        """Serve the request."""
+        self._head_is_there()
+        super().on_headers_complete()
+
+    def _await_head(self) -> None:
+        self._head_bytes = 0
+        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._head_too_late)
+
+    def _head_is_there(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_too_late(self) -> None:
+        self._head_timer = None
+        # Behind a request that is still being answered the next one may wait.
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.abort()
+
+
+def _is_worth_a_line(record: logging.LogRecord) -> bool:
+    """Leave out what uvicorn says of answers that were cut by intent: their owners say why."""
+    return "without completing response" not in record.getMessage()
 
 
 class _Server(uvicorn.Server):
@@ -39,7 +104,7 @@ async def serve_http(
     server = _Server(
         uvicorn.Config(
             app,
-            http="httptools",
+            http=_Protocol,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -51,6 +116,7 @@ async def serve_http(
             timeout_graceful_shutdown=max(1, int(drain_timeout_s)),
         )
     )
+    logging.getLogger("uvicorn.error").addFilter(_is_worth_a_line)
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
     while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn tells it so
         await asyncio.sleep(STARTED_POLL_S)
@@ -61,3 +127,7 @@ async def serve_http(
     stopping.cancel()
     server.should_exit = True
     await serving
+    # uvicorn has told the requests that still ran to end, and does not wait for them.
+    cut = set(server.server_state.tasks)
+    if cut:
+        await asyncio.wait(cut, timeout=CUT_TIMEOUT_S)

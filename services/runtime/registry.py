@@ -5,6 +5,7 @@ only), so that it starts and serves while NATS is down.
 """
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -91,7 +92,9 @@ class RegistrySnapshot:
         """Set the state of one key."""
         before = self.keys.get(record.key_id)
         if before is not None:
-            self._by_hash.pop(before.key_hash, None)
+            holder = self._by_hash.get(before.key_hash)
+            if holder is not None and holder.key_id == record.key_id:
+                del self._by_hash[before.key_hash]
         self.keys[record.key_id] = record
         self._known_hashes.add(record.key_hash)
         if not record.deleted:
@@ -104,18 +107,29 @@ class RegistrySnapshot:
         self._by_hash.clear()
         self._known_hashes.clear()
         self.sequence = 0
+        self.loaded = False
+
+    def encoded(self) -> bytes:
+        """Return the copy for the disk: a line with its SHA-256, then the state as JSON."""
+        state = msgspec.json.encode(
+            _Cached(
+                self.stream_created, self.sequence, list(self.keys.values()), self.subject_sequences
+            )
+        )
+        return hashlib.sha256(state).hexdigest().encode() + b"\n" + state
 
     def save(self, path: Path) -> None:
         """Write the copy on disk, whole or not at all."""
-        cached = _Cached(
-            self.stream_created, self.sequence, list(self.keys.values()), self.subject_sequences
-        )
-        write_private(path, msgspec.json.encode(cached))
+        write_private(path, self.encoded())
 
     def load(self, path: Path) -> bool:
         """Read the copy on disk; False where there is none or it cannot be believed."""
         try:
-            cached = msgspec.json.decode(path.read_bytes(), type=_Cached)
+            digest, _, state = path.read_bytes().partition(b"\n")
+            if digest != hashlib.sha256(state).hexdigest().encode():
+                log.warning("the registry's copy on disk is damaged and not used")
+                return False
+            cached = msgspec.json.decode(state, type=_Cached)
         except FileNotFoundError:
             return False
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -149,8 +163,7 @@ async def follow_registry(
         snapshot.clear()
         snapshot.stream_created = state.created
     fresh = snapshot.sequence == 0
-    saving: asyncio.TimerHandle | None = None
-    loop = asyncio.get_running_loop()
+    copy = _Copy(snapshot, cache) if cache is not None else None
     async for batch in bus.follow(REGISTRY.name, snapshot.sequence + 1, last_per_subject=fresh):
         for message in batch.messages:
             record = snapshot.apply(message)
@@ -160,13 +173,35 @@ async def follow_registry(
             snapshot.loaded = True
         if on_progress is not None:
             on_progress()
-        if (
-            cache is not None
-            and snapshot.loaded
-            and (saving is None or loop.time() >= saving.when())
-        ):
-            # Saved a moment later, once for all changes that came in meanwhile.
-            saving = loop.call_later(CACHE_INTERVAL_S, snapshot.save, cache)
+        if copy is not None and snapshot.loaded:
+            copy.save_soon()
+
+
+class _Copy:
+    """Writes a snapshot's copy on disk, a moment after a change and once for all that came in."""
+
+    def __init__(self, snapshot: RegistrySnapshot, path: Path) -> None:
+        self._snapshot = snapshot
+        self._path = path
+        self._saving: asyncio.Task[None] | None = None
+        self._is_due = False
+
+    def save_soon(self) -> None:
+        """Note that there is something new."""
+        self._is_due = True
+        if self._saving is None or self._saving.done():
+            self._saving = asyncio.create_task(self._save(), name="registry copy")
+
+    async def _save(self) -> None:
+        while self._is_due:
+            await asyncio.sleep(CACHE_INTERVAL_S)
+            self._is_due = False
+            content = self._snapshot.encoded()
+            try:
+                # The disk may take its time; requests must not wait for it.
+                await asyncio.to_thread(write_private, self._path, content)
+            except OSError as error:
+                log.error("the registry's copy cannot be written: %s", error)
 
 
 async def _stream_state(bus: Bus) -> StreamState:

@@ -1,0 +1,279 @@
+"""One HTTP/1.1 connection to a deployment: writes a request, reads its answer as it comes."""
+
+import asyncio
+import collections
+from collections.abc import AsyncIterator
+from typing import Protocol, cast
+
+import httptools
+
+from schemas.errors import ApiError, UpstreamTimeout, UpstreamUnreachable
+from services.proxy.headers import RawHeaders
+from services.proxy.upstream import Origin, UpstreamBroke, UpstreamRequest
+
+__all__ = ["BUFFER_BYTES_HIGH", "HEADERS_MAX", "HEADER_BYTES_MAX", "Connection", "Keeper"]
+
+HEADERS_MAX = 200
+HEADER_BYTES_MAX = 64 * 1024
+"""An answer with more headers, or longer ones, is refused as garbage."""
+BUFFER_BYTES_HIGH = 256 * 1024
+"""So much of an answer may wait for a slow client before the deployment is made to wait."""
+
+_STATUS_MIN, _STATUS_MAX = 200, 599
+
+
+class Keeper(Protocol):
+    """Whoever keeps connections: hears of each one's end."""
+
+    def release(self, connection: "Connection", *, is_clean: bool) -> None:
+        """An answer is over; a clean connection may take the next request."""
+
+    def forget(self, connection: "Connection") -> None:
+        """A connection is lost."""
+
+
+class Connection(asyncio.Protocol):
+    """One connection, one request at a time; it is its own response object."""
+
+    status: int
+    headers: RawHeaders
+
+    def __init__(self, keeper: Keeper, origin: Origin) -> None:
+        self._keeper = keeper
+        self.origin = origin
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self.is_lost = False
+        self.is_used = False
+        self.idle_since_s = 0.0
+        self.rest()
+
+    def rest(self) -> None:
+        """Make ready for the next request."""
+        self._parser = httptools.HttpResponseParser(self)
+        self.status = 0
+        self.headers = []
+        self._header_bytes = 0
+        self._chunks: collections.deque[bytes] = collections.deque()
+        self._buffered = 0
+        self._is_paused = False
+        self._is_complete = False
+        self._keep_alive = False
+        self._failure: str | None = None
+        self._timed_out = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._idle_timeout_s = 0.0
+        self._head_seen = False
+        self._received_any = False
+
+    # ------------------------------------------------------------------- asyncio's callbacks
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport (uvloop's does not derive from asyncio's, so a cast)."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came; what is no proper answer cuts the connection."""
+        self._received_any = True
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._fail("it answered with a protocol change")
+        except httptools.HttpParserError as error:
+            # A callback's own complaint is in the cause.
+            cause = error.__context__
+            self._fail(str(cause) if isinstance(cause, ValueError) else "it did not answer in HTTP")
+        self._wake()
+        is_too_much = self._buffered > BUFFER_BYTES_HIGH and not self._is_paused
+        if is_too_much and self._failure is None and self._transport is not None:
+            self._is_paused = True
+            self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        """Take a half-closed connection for a closed one."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the answer: well, where a close is its proper end, else as broken."""
+        self.is_lost = True
+        is_open = self._head_seen and not self._is_complete and self._failure is None
+        if is_open and exc is None and self._ends_with_close():
+            self._is_complete = True
+        if not self._is_complete and self._failure is None:
+            self._failure = "it reset the connection" if exc else "it closed the connection"
+        self._keeper.forget(self)
+        self._wake()
+
+    # --------------------------------------------------------------------- the parser's callbacks
+
+    def on_message_begin(self) -> None:
+        """Refuse a second answer."""
+        if self._is_complete:
+            # The callbacks of this second answer would write over the first one.
+            raise ValueError("it sent more than one answer")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header."""
+        self._header_bytes += len(name) + len(value)
+        if len(self.headers) >= HEADERS_MAX or self._header_bytes > HEADER_BYTES_MAX:
+            raise ValueError("its headers are too long")
+        self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """Take the status; wait on where the answer is an interim one."""
+        self.status = self._parser.get_status_code()
+        if 100 <= self.status < _STATUS_MIN:  # noqa: PLR2004 - interim: the real one follows
+            self.headers = []
+            return
+        if not _STATUS_MIN <= self.status <= _STATUS_MAX:
+            raise ValueError(f"it answered with the status {self.status}")
+        self._keep_alive = self._parser.should_keep_alive()
+        self._head_seen = True
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a piece of the body until it is asked for."""
+        self._chunks.append(body)
+        self._buffered += len(body)
+
+    def on_message_complete(self) -> None:
+        """Note that the answer is whole."""
+        if self._head_seen:
+            self._is_complete = True
+
+    def _ends_with_close(self) -> bool:
+        """Tell whether a close is this answer's proper end: it names no length of its body."""
+        names = {name for name, _ in self.headers}
+        return b"content-length" not in names and b"transfer-encoding" not in names
+
+    # ----------------------------------------------------------------------------- requests
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _fail(self, reason: str) -> None:
+        if self._failure is None:
+            self._failure = reason
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _on_timeout(self) -> None:
+        self._timer = None
+        self._timed_out = True
+        self._fail("it sent nothing for too long")
+        self._wake()
+
+    def _arm(self, timeout_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(timeout_s, self._on_timeout)
+
+    async def _wait(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    async def send(self, request: UpstreamRequest) -> None:
+        """Send a request and wait for the headers of its answer."""
+        assert self._transport is not None
+        if self._received_any:
+            self._fail("it spoke before it was asked")
+            raise self._no_answer(request.head_timeout_s)
+        self._idle_timeout_s = request.idle_timeout_s
+        self._arm(request.head_timeout_s)
+        # The body is in memory anyway, so the transport may hold what the network does not take
+        # yet; an answer that comes before all of it is sent is heard at once.
+        self._transport.write(_request_head(request))
+        if request.body:
+            self._transport.write(request.body)
+        try:
+            while not self._head_seen and self._failure is None:
+                await self._wait()
+        finally:
+            self._disarm()
+        if self._failure is not None and not self._head_seen:
+            raise self._no_answer(request.head_timeout_s)
+
+    def _no_answer(self, timeout_s: float) -> ApiError:
+        host = self.origin.authority
+        if self._timed_out:
+            return UpstreamTimeout(f"{host} did not answer within {timeout_s:g} s")
+        return UpstreamUnreachable(f"No answer from {host}: {self._failure}")
+
+    async def chunks(self) -> AsyncIterator[tuple[bytes, bool]]:
+        """Yield (bytes, is this the end) as they come. Raises UpstreamBroke."""
+        while True:
+            if self._chunks:
+                chunk = self._chunks.popleft() if len(self._chunks) == 1 else self._take_all()
+                self._buffered = 0
+                if self._is_paused and not self.is_lost and self._transport is not None:
+                    self._is_paused = False
+                    self._transport.resume_reading()
+                is_last = self._is_complete and not self._chunks
+                yield chunk, is_last
+                if is_last:
+                    return
+                continue
+            if self._is_complete:
+                yield b"", True
+                return
+            if self._failure is not None:
+                raise UpstreamBroke(self._failure)
+            # Waiting for the deployment, not for a slow client: only this is timed.
+            self._arm(self._idle_timeout_s)
+            await self._wait()
+            self._disarm()
+
+    def _take_all(self) -> bytes:
+        chunk = b"".join(self._chunks)
+        self._chunks.clear()
+        return chunk
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    @property
+    def was_spoken_to(self) -> bool:
+        """Whether bytes came unasked, which the next request would take for its answer."""
+        return self._received_any
+
+    async def aclose(self) -> None:
+        """Give the connection back where the answer is over and clean, else cut it."""
+        self._disarm()
+        self._keeper.release(self, is_clean=self._is_reusable())
+
+    def _is_reusable(self) -> bool:
+        is_over = self._is_complete and self._keep_alive and self._failure is None
+        if not is_over or self.is_lost or self._is_paused or self._transport is None:
+            return False
+        # A deployment that answered early has not read the whole request yet.
+        return self._transport.get_write_buffer_size() == 0
+
+    def abort(self) -> None:
+        """Cut the connection at once."""
+        self._disarm()
+        if self._transport is not None:
+            self._transport.abort()
+
+
+def _request_head(request: UpstreamRequest) -> bytes:
+    parts = [
+        request.method,
+        b" ",
+        request.origin.prefix.encode(),
+        request.target,
+        b" HTTP/1.1\r\nhost: ",
+        request.origin.authority.encode(),
+        b"\r\n",
+    ]
+    for name, value in request.headers:
+        parts += (name, b": ", value, b"\r\n")
+    if request.body or request.method == b"POST":
+        parts.append(b"content-length: %d\r\n" % len(request.body))
+    parts.append(b"\r\n")
+    return b"".join(parts)

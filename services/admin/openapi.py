@@ -16,6 +16,8 @@ __all__ = ["OpenApi"]
 _REF = "#/components/schemas/{name}"
 _ALWAYS = (400, 401, 403, 429, 500, 503)
 """Answers that every route may give which asks for a key."""
+_WITH_BODY = (408, 413, 415)
+"""Answers that every route may give which takes a body."""
 _STATUS_TEXTS = {
     400: "The request is wrong; `error.param` names the field",
     401: "No credential, or a wrong one",
@@ -108,6 +110,8 @@ def _operation(handler: HTTPRouteHandler, path: str) -> dict[str, Any]:
         content = {"schema": schema, "example": description.example_body}
         operation["requestBody"] = {"required": True, "content": {JSON: content}}
     codes = {*description.errors, *(() if public else _ALWAYS)}
+    if description.body is not None:
+        codes |= set(_WITH_BODY)
     if path == "/health/readiness":
         operation["responses"]["503"] = _answer(description)
     error = {"schema": {"$ref": _REF.format(name=AdminErrorBody.__name__)}}

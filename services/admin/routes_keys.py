@@ -59,7 +59,7 @@ _Request = Request[Any, Any, Any]
                 "max_budget": 100.00,
                 "budget_duration": "monthly",
             },
-            errors=(400, 409, 413, 415),
+            errors=(400, 409),
         )
     ),
 )
@@ -168,7 +168,7 @@ async def list_keys(request: _Request, admin: AdminState) -> Response[bytes]:
             body=DeleteKeys,
             answer=DeletedKeys,
             example_body={"key_aliases": ["developer-1"]},
-            errors=(400, 404, 409, 413, 415),
+            errors=(400, 404, 409),
         )
     ),
 )
@@ -208,7 +208,7 @@ async def delete_keys(request: _Request, admin: AdminState) -> Response[bytes]:
             body=BlockKey,
             answer=KeyRow,
             example_body={"key": "sk-..."},
-            errors=(400, 404, 409, 413, 415),
+            errors=(400, 404, 409),
         )
     ),
 )
@@ -228,7 +228,7 @@ async def block_key(request: _Request, admin: AdminState) -> Response[bytes]:
             body=BlockKey,
             answer=KeyRow,
             example_body={"key": "sk-..."},
-            errors=(400, 404, 409, 413, 415),
+            errors=(400, 404, 409),
         )
     ),
 )
@@ -251,7 +251,7 @@ async def unblock_key(request: _Request, admin: AdminState) -> Response[bytes]:
             body=UpdateKey,
             answer=UpdatedKey,
             example_body={"key": "sk-...", "max_budget": 200.00},
-            errors=(400, 404, 409, 413, 415),
+            errors=(400, 404, 409),
         )
     ),
 )

@@ -114,7 +114,7 @@ async def global_spend(admin: AdminState) -> Response[bytes]:
             example_body={
                 "query": "SELECT key_alias, sum(cost_usd) AS spend FROM requests GROUP BY ALL"
             },
-            errors=(400, 408, 413, 415),
+            errors=(400, 408),
         )
     ),
 )

@@ -27,7 +27,8 @@ __all__ = [
 SPEND_OF_KEYS = """
 SELECT wanted.key_id,
        sum(requests.cost_usd) AS total_usd,
-       sum(requests.cost_usd) FILTER (epoch_us(requests.started_at) >= wanted.start_us) AS window_usd,
+       sum(requests.cost_usd)
+           FILTER (epoch_us(requests.started_at) >= wanted.start_us) AS window_usd,
        max(requests.ended_at) AS last_active
 FROM (SELECT unnest($1::VARCHAR[]) AS key_id, unnest($2::BIGINT[]) AS start_us) AS wanted
 JOIN requests ON requests.key_id = wanted.key_id

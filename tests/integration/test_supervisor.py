@@ -115,6 +115,8 @@ def test_connections_wait_while_a_worker_is_started_again(tmp_path: Path) -> Non
         with socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:
             assert connection.recv(100) == str(first).encode()
         os.kill(first, signal.SIGKILL)
+        # Until the signal has its effect the first one may still accept.
+        wait_until(lambda: not alive(first))
         with socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:
             answer = connection.recv(100)
         assert answer == str(running.started("proxy")[1]).encode()

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
+from litestar.routes import HTTPRoute
 
 from schemas.errors import ApiError
 
@@ -78,7 +79,7 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[
         status = error.status_code
         error_type = _TYPES.get(status, "invalid_request_error")
         message = _litestar_message(request, error)
-        headers = dict(error.headers or {})
+        headers = dict(error.headers or {}) | _allow(request, status)
     else:
         log.error(
             "a management request ended by a fault",
@@ -93,6 +94,17 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[
         media_type=JSON,
         headers=headers,
     )
+
+
+def _allow(request: Request[Any, Any, Any], status: int) -> dict[str, str]:
+    """Return the header that a 405 must carry: the methods that the route has (RFC 9110)."""
+    if status != 405:  # noqa: PLR2004
+        return {}
+    path = "/" + request.scope["path"].strip("/")
+    for route in request.app.routes:
+        if route.path == path and isinstance(route, HTTPRoute):
+            return {"allow": ", ".join(sorted(route.methods))}
+    return {}
 
 
 def _litestar_message(request: Request[Any, Any, Any], error: HTTPException) -> str:

@@ -197,6 +197,7 @@ def test_every_error_has_one_shape(
     if "content" in request_parts:
         request_parts = {"headers": {"content-type": "application/json"}} | request_parts
     response = admin.http.request(method, path, **request_parts)
+    assert (status == 405) == ("allow" in response.headers)
     # Then the answer has the one shape, and nothing was a fault.
     assert_error(response, status)
     assert "ended by a fault" not in admin.log

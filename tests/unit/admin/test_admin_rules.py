@@ -24,7 +24,7 @@ from services.admin.shapes import KeySpend, key_state, status_of, window_start_u
 from services.admin.spend_sql import days_from, spends_from
 from services.runtime.registry import RegistrySnapshot
 
-NOW_US = 1_795_492_800_000_000  # 2026-11-24 00:00 UTC
+NOW_US = 1_795_478_400_000_000  # 2026-11-24 00:00 UTC
 ISSUE = Issue(now_us=NOW_US, by="master_key")
 amounts = st.decimals(
     min_value=0, max_value=BUDGET_USD_MAX, places=12, allow_nan=False, allow_infinity=False

@@ -1,0 +1,95 @@
+"""What the admin service makes of the reader's answers, without a network."""
+
+import asyncio
+from decimal import Decimal
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from schemas.errors import ApiError
+from schemas.registry import KeyRecord
+from schemas.rpc import QueryReply, QueryRequest
+from schemas.streams import QUERY_SUBJECT
+from services.admin.ledger_client import LedgerClient
+from services.runtime.bus import Bus, BusUnavailable
+
+NOW_US = 1_795_478_400_000_000  # 2026-11-24 00:00 UTC
+
+
+class Reader:
+    """Stands where the bus stands: answers each request with one reply, or not at all."""
+
+    def __init__(self, reply: QueryReply | None) -> None:
+        self.reply = reply
+        self.asked: list[QueryRequest] = []
+
+    async def request(self, subject: str, payload: bytes, *, timeout_s: float) -> bytes:
+        request = msgspec.json.decode(payload, type=QueryRequest)
+        assert subject == QUERY_SUBJECT
+        assert timeout_s > request.timeout_s
+        self.asked.append(request)
+        if self.reply is None:
+            raise BusUnavailable("nobody serves it")
+        return msgspec.json.encode(self.reply)
+
+
+def client_of(reply: QueryReply | None) -> tuple[LedgerClient, Reader]:
+    reader = Reader(reply)
+    return LedgerClient(cast("Bus", cast("Any", reader)), "UTC"), reader
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("refused", 400),
+        ("invalid", 400),
+        ("too_large", 400),
+        ("timeout", 408),
+        ("unavailable", 503),
+        ("something new", 503),
+        (None, 503),
+    ],
+)
+def test_each_kind_of_the_readers_errors_has_its_status(kind: str | None, status: int) -> None:
+    # Given an error of the reader, when it is asked, then the API's error says the same.
+    client, _ = client_of(QueryReply(error="what went wrong", error_kind=kind))
+    with pytest.raises(ApiError, match="what went wrong") as raised:
+        asyncio.run(client.query("SELECT 1"))
+    assert raised.value.http_status == status
+
+
+def test_missing_reader_is_503() -> None:
+    client, _ = client_of(None)
+    with pytest.raises(ApiError, match="cannot be reached") as raised:
+        asyncio.run(client.query("SELECT 1"))
+    assert raised.value.http_status == 503
+
+
+def test_spend_of_keys_asks_once_for_all_with_each_window() -> None:
+    # Given keys with and without a window, when their spend is asked for, then one query asks
+    # for all; what is not in its answer has spent nothing.
+    reply = QueryReply(rows=(("k1", "1.5", "0.5", None),))
+    client, reader = client_of(reply)
+    records = [
+        KeyRecord(key_id="k1", key_hash="a", key_name="n", budget_duration="1d"),
+        KeyRecord(key_id="k2", key_hash="b", key_name="n"),
+    ]
+    spends = asyncio.run(client.spend_of(records, NOW_US + 1))
+    assert [request.parameters for request in reader.asked] == [(["k1", "k2"], [NOW_US, 0])]
+    assert (spends["k1"].total_usd, spends["k1"].window_usd) == (Decimal("1.5"), Decimal("0.5"))
+    assert (spends["k2"].total_usd, spends["k2"].window_usd) == (Decimal(0), Decimal(0))
+
+
+def test_no_keys_ask_nothing() -> None:
+    client, reader = client_of(None)
+    assert asyncio.run(client.spend_of([], NOW_US)) == {}
+    assert reader.asked == []
+
+
+def test_unknown_spend_is_none_and_never_zero() -> None:
+    # Given a ledger that cannot be asked, when spend is asked for, then it is unknown, not 0.
+    client, _ = client_of(QueryReply(error="too slow", error_kind="timeout"))
+    record = KeyRecord(key_id="k1", key_hash="a", key_name="n")
+    spend = asyncio.run(client.spend_of([record], NOW_US))["k1"]
+    assert (spend.total_usd, spend.window_usd, spend.error) == (None, None, "too slow")

@@ -93,8 +93,9 @@ def find_credentials(headers: RawHeaders) -> Credentials:
     )
 
 
-def _without_bearer(value: str) -> str:
-    return value[7:].strip() if value[:7].lower() == "bearer " else value
+def _without_bearer(value: str) -> str | None:
+    scheme, _, rest = value.partition(" ")
+    return (rest.strip() or None) if scheme.lower() == "bearer" else value
 
 
 def identify(

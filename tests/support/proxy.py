@@ -211,7 +211,7 @@ class ProxyProcess:
 
     def descriptors(self) -> int:
         """Return how many files and sockets it has open."""
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
     def issue_key(self, **fields: Any) -> str:
         """Store a new virtual key and return it once the proxy knows it."""

@@ -7,7 +7,7 @@ few requests a second; an index would have to follow every change and every relo
 import re
 from collections.abc import Iterator
 from math import ceil
-from typing import Any
+from operator import attrgetter
 
 from schemas.keys import hash_key
 from schemas.registry import KeyRecord
@@ -19,6 +19,14 @@ from services.runtime.registry import RegistrySnapshot
 __all__ = ["alias_holders", "find_key", "live_keys", "page_of_keys", "sequence_of"]
 
 _HASH = re.compile(r"[0-9a-f]{64}")
+_SORT_FIELDS = {
+    "created_at": "created_at_us",
+    "updated_at": "updated_at_us",
+    "key_alias": "key_alias",
+    "expires": "expires_at_us",
+    "max_budget": "max_budget_usd",
+}
+_ALWAYS_THERE = frozenset(("created_at", "updated_at"))
 
 
 def find_key(
@@ -54,50 +62,58 @@ def alias_holders(snapshot: RegistrySnapshot, key_alias: str) -> list[KeyRecord]
 def page_of_keys(
     snapshot: RegistrySnapshot, query: KeyListQuery, now_us: int
 ) -> tuple[list[KeyRecord], int, int]:
-    """Return one page of the keys that match, how many match, and how many pages they make."""
-    found = [record for record in snapshot.keys.values() if _matches(record, query, now_us)]
-    found.sort(key=lambda record: record.key_id)
-    # Keys without the value that is sorted by come last, whichever the order is.
-    with_value = [record for record in found if _sort_value(record, query) is not None]
-    without = [record for record in found if _sort_value(record, query) is None]
-    with_value.sort(
-        key=lambda record: _sort_value(record, query), reverse=query.sort_order == "desc"
-    )
+    """Return one page of the keys that match, how many match, and how many pages they make.
+
+    Keys without the value that is sorted by come last, whichever the order is; equal ones come in
+    the order in which the snapshot got to know them.
+    """
+    found = list(_matching(snapshot, query, now_us))
+    value = attrgetter(_SORT_FIELDS[query.sort_by])
+    if query.sort_by in _ALWAYS_THERE:
+        with_value, without = found, []
+    else:
+        with_value = [record for record in found if value(record) is not None]
+        without = [record for record in found if value(record) is None]
+    with_value.sort(key=value, reverse=query.sort_order == "desc")
     ordered = with_value + without
     first = (query.page - 1) * query.size
     return ordered[first : first + query.size], len(ordered), ceil(len(ordered) / query.size)
 
 
-def _matches(record: KeyRecord, query: KeyListQuery, now_us: int) -> bool:
+def _matching(snapshot: RegistrySnapshot, query: KeyListQuery, now_us: int) -> Iterator[KeyRecord]:
+    """Yield the keys that match; only filters that are given cost anything."""
+    found = iter(snapshot.keys.values())
     if query.status is None:
-        if record.deleted:
-            return False
-    elif status_of(record, now_us) != query.status:
-        return False
-    if query.key_hash is not None and query.key_hash not in {record.key_hash, record.key_id}:
-        return False
-    if query.team_id is not None and record.team_id != query.team_id:
-        return False
-    for wanted, value in ((query.key_alias, record.key_alias), (query.user_id, record.user_id)):
-        if wanted is None or wanted == value:
-            continue
-        if not query.substring_matching or wanted.lower() not in (value or "").lower():
-            return False
+        found = (record for record in found if not record.deleted)
+    else:
+        found = (record for record in found if status_of(record, now_us) == query.status)
+    if query.key_hash is not None:
+        names = query.key_hash
+        found = (record for record in found if names in (record.key_hash, record.key_id))
+    if query.team_id is not None:
+        found = (record for record in found if record.team_id == query.team_id)
+    if query.user_id is not None:
+        found = _holding(found, "user_id", query.user_id, part=query.substring_matching)
+    if query.key_alias is not None:
+        found = _holding(found, "key_alias", query.key_alias, part=query.substring_matching)
     if query.search is not None:
-        texts = (record.key_alias, record.user_id, record.team_id, record.key_name, record.key_id)
-        return any(query.search.lower() in (text or "").lower() for text in texts)
-    return True
+        wanted = query.search.lower()
+        found = (record for record in found if wanted in _searched(record))
+    return found
 
 
-def _sort_value(record: KeyRecord, query: KeyListQuery) -> Any:
-    match query.sort_by:
-        case "key_alias":
-            return record.key_alias
-        case "expires":
-            return record.expires_at_us
-        case "max_budget":
-            return record.max_budget_usd
-        case "updated_at":
-            return record.updated_at_us
-        case "created_at":
-            return record.created_at_us
+def _holding(
+    records: Iterator[KeyRecord], field: str, wanted: str, *, part: bool
+) -> Iterator[KeyRecord]:
+    """Yield the records whose field is this text, or with `part` holds it in any case."""
+    value = attrgetter(field)
+    if not part:
+        return (record for record in records if value(record) == wanted)
+    lower = wanted.lower()
+    return (record for record in records if lower in (value(record) or "").lower())
+
+
+def _searched(record: KeyRecord) -> str:
+    """Return all that `search` looks through; no filter holds the line breaks between them."""
+    texts = (record.key_alias, record.user_id, record.team_id, record.key_name, record.key_id)
+    return "\n".join(text or "" for text in texts).lower()

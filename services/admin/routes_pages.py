@@ -89,7 +89,7 @@ async def docs(api: OpenApi) -> Response[bytes]:
     """Return the page that describes every route."""
     return Response(
         content=render_docs(api.document).encode(),
-        media_type="text/html; charset=utf-8",
+        media_type="text/html",
         headers=DOCS_HEADERS,
     )
 

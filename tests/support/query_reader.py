@@ -21,7 +21,7 @@ _MEMORY_BYTES_MAX = 256 * 1024 * 1024
 
 
 def request_row(**cells: Any) -> dict[str, Any]:
-    """Return a row of the table `requests`; what is not given is plausible."""
+    """Return a row of the table `requests`; what is not given is plausible, or empty."""
     row: dict[str, Any] = {
         "request_id": "tg_1",
         "started_at": "2026-11-20 10:00:00",
@@ -62,9 +62,15 @@ def running_query_reader(folder: Path, nats_url: str, rows: list[dict[str, Any]]
     folder.mkdir(parents=True, exist_ok=True)
     connection = duckdb.connect(str(folder / "reader.duckdb"))
     connection.execute(files("services.ledger.sql").joinpath("schema.sql").read_text())
+    needed = connection.execute(
+        "SELECT column_name, data_type FROM duckdb_columns() "
+        "WHERE table_name = 'requests' AND NOT is_nullable"
+    ).fetchall()
+    empty = {name: "" if kind == "VARCHAR" else 0 for name, kind in needed}
     for row in rows:
-        names, marks = ", ".join(row), ", ".join("?" for _ in row)
-        connection.execute(f"INSERT INTO requests ({names}) VALUES ({marks})", list(row.values()))
+        cells = empty | row
+        names, marks = ", ".join(cells), ", ".join("?" for _ in cells)
+        connection.execute(f"INSERT INTO requests ({names}) VALUES ({marks})", [*cells.values()])
     service = QueryService(connection, memory_bytes_max=_MEMORY_BYTES_MAX)
     loop = asyncio.new_event_loop()
     serving, stop = threading.Event(), asyncio.Event()

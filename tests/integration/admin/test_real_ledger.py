@@ -1,0 +1,111 @@
+"""The admin service, the ledger's writer and its reader as processes: from events to answers."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from schemas.events import UsageRecord, UsageRecorded, us_from_time
+from schemas.streams import usage_subject
+from schemas.usage import Usage
+from services.runtime.bus import Bus
+from tests.support.admin import MASTER_KEY, RunningAdmin, running_admin
+from tests.support.nats import running_nats
+
+DEADLINE_S = 30.0
+POLL_S = 0.05
+TUTORIAL_USAGE = Usage(
+    input_tokens=2, output_tokens=333, cache_read_tokens=25_142, cache_write_1h_tokens=39_535
+)
+
+
+@contextmanager
+def running_ledger(role: str, folder: Path, config: Path, nats_url: str) -> Iterator[None]:
+    """Run the ledger's writer or reader for the length of a with statement."""
+    arguments = ["ledger", "--role", role, "--config", str(config), "--data", str(folder / "data")]
+    with (folder / f"{role}.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "services.cli", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={
+                "PATH": os.environ["PATH"],
+                "TALLYGATE_NATS_URL": nats_url,
+                "LITELLM_MASTER_KEY": MASTER_KEY,
+            },
+        )
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(DEADLINE_S)
+
+
+async def record_usage(nats_url: str, key: dict[str, Any]) -> None:
+    """Publish the end of one request, as a proxy would."""
+    now_us = us_from_time(datetime.now(UTC))
+    event = UsageRecorded(
+        source="/proxy/test",
+        id="1",
+        time=datetime.now(UTC),
+        data=UsageRecord(
+            request_id="tg_0123456789abcdef0123456789abcdef",
+            started_at_us=now_us,
+            ended_at_us=now_us + 1_000_000,
+            key_id=key["key_id"],
+            key_alias=key["key_alias"],
+            model_name="anthropic-claude",
+            model="claude-sonnet-4-20250514",
+            billing="subscription",
+            usage=TUTORIAL_USAGE,
+        ),
+    )
+    bus = await Bus.connect(nats_url, "proxy")
+    await bus.publish(usage_subject(), msgspec.json.encode([event]))
+    await bus.close()
+
+
+def wait_for_spend(admin: RunningAdmin, key: str) -> str:
+    """Return /key/info as soon as it shows spend."""
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        response = admin.http.get("/key/info", params={"key": key})
+        if response.json()["info"]["total_spend"]:
+            return response.text
+        time.sleep(POLL_S)
+    message = f"no spend within {DEADLINE_S} s: {response.text}"
+    raise AssertionError(message)
+
+
+def test_usage_event_becomes_exact_spend_in_every_answer(tmp_path: Path) -> None:
+    # Given admin, writer and reader, and a key, when one request's usage is recorded,
+    with ExitStack() as parts:
+        nats = parts.enter_context(running_nats(tmp_path))
+        admin = parts.enter_context(running_admin(tmp_path / "admin", nats.url, wait=False))
+        config = admin.folder / "config.yaml"
+        for role in ("writer", "reader"):
+            parts.enter_context(running_ledger(role, tmp_path, config, nats.url))
+        admin.wait_ready()
+        key = admin.generate(key_alias="tutorial", budget_duration="monthly", max_budget=1)
+        asyncio.run(record_usage(nats.url, key))
+        # Then the tutorial's cost is in the key, its log row, the sum and SQL, to the last digit.
+        info = wait_for_spend(admin, str(key["key"]))
+        assert '"spend":0.2497536,' in info
+        assert '"total_spend":0.2497536,' in info
+        row = admin.http.get("/spend/logs", params={"api_key": str(key["token"])}).json()[0]
+        assert (row["total_tokens"], row["prompt_tokens"]) == (65_012, 64_679)
+        assert (row["spend"], row["metadata"]["billing"]) == (0.2497536, "subscription")
+        assert admin.http.get("/global/spend").json()["spend"] == 0.2497536
+        query = "SELECT key_alias, cost_usd FROM requests"
+        answer = admin.http.post("/ledger/sql", json={"query": query}).json()
+        assert answer["rows"] == [["tutorial", "0.249753600000"]]
+        assert answer["stream_sequence"] == 1

@@ -1,0 +1,1 @@
+"""What the gateway costs: added latency, requests a second, CPU, memory, start-up."""

@@ -1,0 +1,227 @@
+"""The benchmark: the upstream alone, nginx and the whole gateway, in one run, turn by turn.
+
+A machine that does other things too slows everybody down: so all targets are measured in turns,
+figures are medians over rounds, differences and ratios are taken within a round, and the CPU time
+a request is the figure to trust. A run is void, and the exit code 1, unless the ledger has booked
+every request exactly once with its true usage.
+"""
+
+import argparse
+import platform
+import shutil
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bench.answers import body_bytes
+from bench.books import Expected, check_file, wait_for_rows
+from bench.cells import REQUESTS_MAX, Cell, chosen
+from bench.load import GRACE_S, Job, LoadResult
+from bench.processes import Helper, cpu_us, pinned_cores, rss_kib, settle
+from bench.report import Measured, Report, summarize, table
+from bench.targets import GATEWAY, Target, nginx, other, tallygate
+
+__all__ = ["main"]
+
+ROUNDS, SECONDS = 5, 1.5
+SMOKE_ROUNDS, SMOKE_SECONDS, SMOKE_REQUESTS_MAX = 1, 0.15, 200
+ANSWER_TIMEOUT_S = 30.0
+IDLE_S = 2.0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.proxy", description=__doc__)
+    parser.add_argument("--smoke", action="store_true", help="only see that all of it works")
+    parser.add_argument("--rounds", type=int, help=f"rounds of all cells ({ROUNDS})")
+    parser.add_argument("--seconds", type=float, help=f"length of a cell ({SECONDS})")
+    parser.add_argument("--cells", nargs="+", metavar="CELL", help="only these: see bench/cells.py")
+    parser.add_argument("--workers", type=int, default=1, help="proxies of the gateway (1)")
+    parser.add_argument("--keys", type=int, default=1, help="virtual keys to make (1)")
+    parser.add_argument("--json", type=Path, help="a file for all figures of the run")
+    parser.add_argument(
+        "--also",
+        action="append",
+        default=[],
+        type=other,
+        metavar="NAME=HOST:PORT:PID",
+        help="another gateway, which runs already, in front of the port given by --upstream-port",
+    )
+    parser.add_argument("--upstream-port", type=int, default=0, help="instead of a free one")
+    parser.add_argument("--pause", action="store_true", help="wait for Enter before the first cell")
+    return parser.parse_args()
+
+
+class _Bench:
+    """One run."""
+
+    def __init__(self, options: argparse.Namespace, folder: Path, load: Helper) -> None:
+        self._load = load
+        self._folder = folder
+        smoke = options.smoke
+        self._rounds = options.rounds or (SMOKE_ROUNDS if smoke else ROUNDS)
+        self._seconds = options.seconds or (SMOKE_SECONDS if smoke else SECONDS)
+        self._requests_max = SMOKE_REQUESTS_MAX if smoke else REQUESTS_MAX
+        self.expected = Expected(folder / "ids")
+        self.measured: list[Measured] = []
+
+    def run(self, cells: list[Cell], targets: list[Target]) -> None:
+        """Measure all cells on all targets. Raises RuntimeError where any of it fails."""
+        for target in targets:
+            self._drive(cells[0], target, seconds=0.2)
+        for number in range(self._rounds):
+            for cell in cells:
+                # Nobody is always the first.
+                first = number % len(targets)
+                for target in targets[first:] + targets[:first]:
+                    self._measure(cell, target)
+            print(f"round {number + 1} of {self._rounds} is over", file=sys.stderr, flush=True)
+
+    def _measure(self, cell: Cell, target: Target) -> None:
+        every = [*target.process_ids, *(each for ids in target.others.values() for each in ids)]
+        settle(every)
+        before = {part: cpu_us(ids)[0] for part, ids in target.others.items()}
+        used, waited = cpu_us(target.process_ids)
+        rss_before = rss_peak = rss_kib(target.process_ids)
+
+        def watch() -> None:
+            nonlocal rss_peak
+            rss_peak = max(rss_peak, rss_kib(target.process_ids))
+
+        result = self._drive(cell, target, self._seconds, watch)
+        settle(every)
+        used_after, waited_after = cpu_us(target.process_ids)
+        count = result.requests
+        self.measured.append(
+            Measured(
+                cell=cell.name,
+                target=target.name,
+                connections=cell.connections,
+                events=cell.answer.events,
+                load=result,
+                cpu_us=(used_after - used) / count,
+                wait_us=(waited_after - waited) / count,
+                others_us={
+                    part: (cpu_us(ids)[0] - before[part]) / count
+                    for part, ids in target.others.items()
+                },
+                rss_before_kib=rss_before,
+                rss_peak_kib=rss_peak,
+            )
+        )
+
+    def _drive(
+        self, cell: Cell, target: Target, seconds: float, watch: Any = lambda: None
+    ) -> LoadResult:
+        job = Job(
+            host=target.host,
+            port=target.port,
+            key=target.key,
+            connections=cell.connections,
+            body_bytes=cell.body_bytes,
+            answer=cell.answer,
+            seconds=seconds,
+            requests_max=self._requests_max,
+            ids_path=str(self.expected.ids_path if target.is_booked else self._folder / "none"),
+        )
+        timeout_s = seconds + GRACE_S + ANSWER_TIMEOUT_S
+        line = self._load.ask(msgspec.json.encode(job), timeout_s, watch)
+        result = msgspec.json.decode(line, type=LoadResult)
+        if result.error is not None:
+            raise RuntimeError(f"{cell.name} on {target.name}: {result.error}")
+        if target.is_booked:
+            self.expected.add(result.requests, body_bytes(cell.answer))
+        return result
+
+
+def _about(options: argparse.Namespace, cores: tuple[int, int] | None) -> dict[str, Any]:
+    return {
+        "command": " ".join(sys.argv),
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+        "cores": f"proxy on {cores[0]}, load on {cores[1]}" if cores else "not pinned",
+        "nginx": shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin") or "not there",
+        "workers": options.workers,
+        "keys": options.keys,
+        **{name: version(name) for name in ("uvicorn", "uvloop", "httptools", "msgspec")},
+    }
+
+
+def _memory(target: Target) -> dict[str, float]:
+    groups = {"proxy": target.process_ids, **target.others}
+    return {part: round(rss_kib(ids) / 1024, 1) for part, ids in groups.items()}
+
+
+def _idle_cpu(target: Target) -> dict[str, float]:
+    """Return what each process uses while nothing happens: µs a second."""
+    groups = {"proxy": target.process_ids, **target.others}
+    before = {part: cpu_us(ids)[0] for part, ids in groups.items()}
+    time.sleep(IDLE_S)
+    return {part: round((cpu_us(ids)[0] - before[part]) / IDLE_S) for part, ids in groups.items()}
+
+
+def _run(options: argparse.Namespace, folder: Path) -> Report:
+    cells = chosen(options.cells)
+    cores = pinned_cores()
+    core, load_core = cores or (None, None)
+    report = Report(about=_about(options, cores))
+    with ExitStack() as stack:
+        upstream = stack.enter_context(
+            Helper.started("bench.upstream", load_core, str(options.upstream_port))
+        )
+        port = int(upstream.ask(None, ANSWER_TIMEOUT_S, lambda: None))
+        load = stack.enter_context(Helper.started("bench.load", load_core))
+        plain = stack.enter_context(nginx(folder / "nginx", port, core))
+        running = tallygate(
+            folder / "gateway", port, core, workers=options.workers, keys=options.keys
+        )
+        gateway, ours, start_up = stack.enter_context(running)
+        direct = Target(name="direct", port=port, process_ids=(upstream.process_id,))
+        targets = [direct, *([plain] if plain else []), ours, *options.also]
+        settle(ours.process_ids)
+        report.processes |= {
+            "start_up": msgspec.to_builtins(start_up),
+            "rss_mib_idle": _memory(ours),
+            "idle_cpu_us_per_s": _idle_cpu(ours),
+        }
+        if options.pause:
+            input(f"upstream {port}; proxy {ours.process_ids}; others {ours.others}; Enter: ")
+        bench = _Bench(options, folder, load)
+        bench.run(cells, targets)
+        report.processes["ledger_behind_s"] = wait_for_rows(gateway, bench.expected)
+        report.processes["rss_mib_after"] = _memory(ours)
+        report.processes["requests_booked"] = bench.expected.requests
+    # The gateway has ended: its books can be opened.
+    report.faults = check_file(gateway.data / "ledger.duckdb", bench.expected)
+    report.rounds = bench.measured
+    report.rows = summarize(bench.measured)
+    return report
+
+
+def main() -> None:
+    """Measure, print, and leave with 1 where the run is void."""
+    options = _options()
+    with tempfile.TemporaryDirectory(prefix="tallygate-bench-") as folder:
+        report = _run(options, Path(folder))
+    if options.json:
+        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
+    print(table(report.rows), end="\n\n")
+    for name, told in {**report.about, **report.processes}.items():
+        print(f"{name}: {told}")
+    if not any(row["target"] == "nginx" for row in report.rows):
+        print("nginx was not measured: there is none on this machine")
+    for fault in report.faults:
+        print(f"VOID: {fault}")
+    if report.faults:
+        raise SystemExit(1)
+    count = report.processes["requests_booked"]
+    print(f"the ledger has each of the {count} requests exactly once ({GATEWAY})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""What is measured: the upstream alone, nginx in front of it, the gateway, or any other server."""
+
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+import msgspec
+
+from bench.processes import pin
+from tests.support.gateway import Gateway
+from tests.support.mock import MockAnthropic
+
+__all__ = ["GATEWAY", "PARTS", "StartUp", "Target", "nginx", "other", "tallygate"]
+
+GATEWAY = "tallygate"
+PARTS = ("nats-server", "--role writer", "--role reader", "admin")
+"""How the command lines of the gateway's other processes are told from one another."""
+NGINX_READY_S = 10.0
+BUDGET_USD = 1_000_000
+
+_NGINX = """\
+daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;
+events {{ worker_connections 4096; }}
+http {{
+  access_log off;
+  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  keepalive_requests 100000000; client_max_body_size 32m; client_body_buffer_size 1m;
+  upstream api {{ server 127.0.0.1:{upstream}; keepalive 1024; keepalive_requests 100000000; }}
+  server {{
+    listen 127.0.0.1:{port} backlog=2048;
+    location / {{
+      proxy_pass http://api; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_buffering off;
+    }}
+  }}
+}}
+"""
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing to send requests to. `others`: processes that work for it, by their part."""
+
+    name: str
+    port: int
+    process_ids: tuple[int, ...]
+    others: dict[str, tuple[int, ...]] = {}
+    key: str = "sk-of-nobody"
+    host: str = "127.0.0.1"
+
+    @property
+    def is_booked(self) -> bool:
+        """Whether its requests must be in the ledger."""
+        return self.name == GATEWAY
+
+
+class StartUp(msgspec.Struct, frozen=True, kw_only=True):
+    """From the command to "ready", and to the first whole answer after that."""
+
+    ready_s: float
+    first_answer_s: float
+
+
+def other(argument: str) -> Target:
+    """Read NAME=HOST:PORT:PID. Raises ValueError."""
+    name, _, address = argument.partition("=")
+    host, port, process_id = address.rsplit(":", 2)
+    return Target(name=name, host=host, port=int(port), process_ids=(int(process_id),))
+
+
+@contextmanager
+def nginx(folder: Path, upstream_port: int, core: int | None) -> Iterator[Target | None]:
+    """Run nginx as a plain proxy with one worker; None where there is no nginx."""
+    binary = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    if binary is None:
+        yield None
+        return
+    folder.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    config = folder / "nginx.conf"
+    config.write_text(_NGINX.format(folder=folder, upstream=upstream_port, port=port))
+    log = folder / "error.log"
+    process = subprocess.Popen([binary, "-e", str(log), "-c", str(config), "-p", str(folder)])
+    try:
+        _wait_for(port, process)
+        listed = ["ps", "-o", "pid=", "--ppid", str(process.pid)]
+        workers = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split()
+        process_ids = (process.pid, *map(int, workers))
+        pin(process_ids, core)
+        yield Target(name="nginx", port=port, process_ids=process_ids)
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + NGINX_READY_S
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError as fault:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError("nginx did not start") from fault
+            time.sleep(0.02)
+        else:
+            return
+
+
+class _Address(msgspec.Struct):
+    """All that the tests' Gateway wants to know of an upstream."""
+
+    url: str
+
+
+@contextmanager
+def tallygate(
+    folder: Path, upstream_port: int, core: int | None, *, workers: int, keys: int
+) -> Iterator[tuple[Gateway, Target, StartUp]]:
+    """Run the whole gateway as `tallygate serve` does, with a key that has models and a budget."""
+    folder.mkdir()
+    upstream = cast("MockAnthropic", _Address(f"http://127.0.0.1:{upstream_port}"))
+    gateway = Gateway(folder, upstream, workers=workers)
+    try:
+        began = time.perf_counter()
+        gateway.start()
+        ready = time.perf_counter()
+        gateway.client.get("/v1/models")
+        start_up = StartUp(ready_s=ready - began, first_answer_s=time.perf_counter() - ready)
+        key = gateway.new_key(models=["anthropic-claude"], max_budget=BUDGET_USD)
+        for _ in range(keys - 1):
+            gateway.new_key(models=["anthropic-claude"], max_budget=BUDGET_USD)
+        proxies = tuple(gateway.processes(" proxy "))
+        # Several workers are not held on one core.
+        pin(proxies, core if workers == 1 else None)
+        others = {part.split()[-1]: tuple(gateway.processes(part)) for part in PARTS}
+        target = Target(
+            name=GATEWAY, port=gateway.port, process_ids=proxies, others=others, key=key
+        )
+        yield gateway, target, start_up
+    finally:
+        gateway.stop()
+        gateway.client.close()

@@ -14,12 +14,19 @@ import msgspec
 __all__ = ["LOG_LINE_BYTES_MAX", "configure_logging", "mask_secrets"]
 
 LOG_LINE_BYTES_MAX = 16 * 1024
-"""A longer line is cut: a log is no place for bodies."""
+"""No line is longer; long texts are cut: a log is no place for bodies."""
+_TEXT_LENGTH_MAX = 4 * 1024
 
 _SECRETS = re.compile(
     r"(sk-(?:ant-)?)[A-Za-z0-9_-]{4,}|(Bearer\s+)\S+|(nats://)[^@/\s]+@", re.IGNORECASE
 )
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+# uvicorn's `color_message` is its message once more, for terminals.
+_NOT_SHOWN = frozenset(vars(logging.makeLogRecord({}))) | {
+    "message",
+    "asctime",
+    "taskName",
+    "color_message",
+}
 
 
 def mask_secrets(text: str) -> str:
@@ -38,13 +45,21 @@ class _JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "part": self._part,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _shown(record.getMessage()),
         }
-        line.update((name, value) for name, value in vars(record).items() if name not in _STANDARD)
+        for name, value in vars(record).items():
+            if name not in _NOT_SHOWN:
+                is_plain = isinstance(value, int | float | bool | None)
+                line[name] = value if is_plain else _shown(str(value))
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        text = msgspec.json.encode(line, enc_hook=str).decode()
-        return mask_secrets(text[:LOG_LINE_BYTES_MAX])
+            line["exception"] = _shown(self.formatException(record.exc_info))
+        return msgspec.json.encode(line).decode()
+
+
+def _shown(text: str) -> str:
+    """Return a text as a log may show it: not too long, without secrets."""
+    # Masked before it becomes JSON: a mask must not swallow a quote of the line.
+    return mask_secrets(text[:_TEXT_LENGTH_MAX])
 
 
 def configure_logging(part: str, level: str) -> None:

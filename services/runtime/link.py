@@ -1,0 +1,141 @@
+"""One connection to NATS, which reconnects for ever, and tells who depends on it."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+
+import nats.errors
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+
+from schemas.errors import TallygateError
+
+__all__ = ["REQUEST_TIMEOUT_S", "BusError", "BusUnavailable", "Link", "WrongLastSequence", "reason"]
+
+log = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_S = 2
+RECONNECT_WAIT_S = 0.2
+PING_INTERVAL_S = 10
+REQUEST_TIMEOUT_S = 5.0
+"""How long JetStream may take to answer, an acknowledgement included."""
+FLUSH_TIMEOUT_S = 2
+PENDING_BYTES_MAX = 32 * 1024 * 1024
+"""So much may wait to be written to the socket; beyond it a publish is refused."""
+
+
+class BusError(TallygateError):
+    """NATS refused something; the message says what."""
+
+
+class BusUnavailable(BusError):
+    """NATS cannot be reached, or did not answer in time."""
+
+
+class WrongLastSequence(BusError):
+    """Somebody else published on the subject since it was read."""
+
+
+def reason(error: BaseException) -> str:
+    """Return an error's text without credentials that a NATS URL may hold."""
+    text = str(error) or type(error).__name__
+    return text.split("@")[-1] if "@" in text else text
+
+
+class Link:
+    """The connection, and who must hear when it is a new one.
+
+    `generation` counts the times that it was made: what the server kept for the connection before
+    (an ephemeral consumer) may be gone after each.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.client = Client()
+        self.js: JetStreamContext = self.client.jetstream(timeout=REQUEST_TIMEOUT_S)
+        self.generation = 0
+        self.listeners: set[Callable[[], None]] = set()
+        self._connected = asyncio.Event()
+        self._connecting: asyncio.Task[None] | None = None
+        self._is_closing = False
+
+    async def open(self, url: str) -> None:
+        """Connect once. Raises BusUnavailable after CONNECT_TIMEOUT_S."""
+        try:
+            await self._open(url)
+        except (OSError, nats.errors.Error, TimeoutError) as error:
+            raise BusUnavailable(f"NATS cannot be reached: {reason(error)}") from None
+
+    def open_in_background(self, url: str) -> None:
+        """Go on trying to connect until it works."""
+        self._connecting = asyncio.create_task(self._open_until_connected(url))
+
+    async def _open(self, url: str) -> None:
+        await self.client.connect(
+            servers=[url],
+            name=f"tallygate {self.name}",
+            connect_timeout=CONNECT_TIMEOUT_S,
+            reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]
+            max_reconnect_attempts=-1,
+            ping_interval=PING_INTERVAL_S,
+            inbox_prefix=f"_INBOX.{self.name}",
+            pending_size=PENDING_BYTES_MAX,
+            error_cb=self._on_error,
+            disconnected_cb=self._on_disconnected,
+            reconnected_cb=self._on_connected,
+        )
+        await self._on_connected()
+
+    async def _open_until_connected(self, url: str) -> None:
+        while True:
+            try:
+                await self._open(url)
+            except (OSError, nats.errors.Error, TimeoutError) as error:
+                log.debug("NATS is not there yet", extra={"reason": reason(error)})
+                # A client that failed its first connection is closed for good.
+                with contextlib.suppress(Exception):
+                    await self.client.close()
+                await asyncio.sleep(RECONNECT_WAIT_S)
+                self.client = Client()
+                self.js = self.client.jetstream(timeout=REQUEST_TIMEOUT_S)
+            else:
+                return
+
+    async def _on_error(self, error: Exception) -> None:
+        log.debug("NATS connection error", extra={"reason": reason(error)})
+
+    async def _on_disconnected(self) -> None:
+        if self._connected.is_set() and not self._is_closing:
+            log.warning("the connection to NATS is lost, reconnecting")
+        self._connected.clear()
+
+    async def _on_connected(self) -> None:
+        self.generation += 1
+        self._connected.set()
+        for listener in self.listeners:
+            listener()
+        log.info("connected to NATS")
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the connection is up at this moment."""
+        return self._connected.is_set()
+
+    async def wait_connected(self, timeout_s: float | None = None) -> None:
+        """Wait until the connection is up. Raises BusUnavailable after `timeout_s`."""
+        try:
+            await asyncio.wait_for(self._connected.wait(), timeout_s)
+        except TimeoutError:
+            raise BusUnavailable(f"NATS cannot be reached within {timeout_s} s") from None
+
+    async def close(self) -> None:
+        """Flush what was sent and close the connection."""
+        self._is_closing = True
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if self.client.is_connected:
+            with contextlib.suppress(nats.errors.Error, TimeoutError, OSError):
+                await self.client.flush(timeout=FLUSH_TIMEOUT_S)
+        with contextlib.suppress(nats.errors.Error, TimeoutError, OSError):
+            await self.client.close()

@@ -19,6 +19,7 @@ from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfi
 from schemas.streams import STREAMS, StreamDefinition
 from services.runtime.follower import Follower, StreamBatch, StreamMessage
 from services.runtime.link import (
+    FLUSH_TIMEOUT_S,
     REQUEST_TIMEOUT_S,
     BusError,
     BusUnavailable,
@@ -96,6 +97,13 @@ class Bus:
     async def wait_connected(self, timeout_s: float | None = None) -> None:
         """Wait until the connection is up. Raises BusUnavailable after `timeout_s`."""
         await self._link.wait_connected(timeout_s)
+
+    async def flush(self) -> None:
+        """Wait until the server has taken in what was sent to it so far."""
+        try:
+            await self._link.client.flush(timeout=FLUSH_TIMEOUT_S)
+        except (nats.errors.Error, TimeoutError, OSError) as error:
+            raise BusUnavailable(f"NATS does not answer: {reason(error)}") from None
 
     async def close(self) -> None:
         """Flush what was sent and close the connection."""

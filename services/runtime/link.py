@@ -11,7 +11,15 @@ from nats.js import JetStreamContext
 
 from schemas.errors import TallygateError
 
-__all__ = ["REQUEST_TIMEOUT_S", "BusError", "BusUnavailable", "Link", "WrongLastSequence", "reason"]
+__all__ = [
+    "FLUSH_TIMEOUT_S",
+    "REQUEST_TIMEOUT_S",
+    "BusError",
+    "BusUnavailable",
+    "Link",
+    "WrongLastSequence",
+    "reason",
+]
 
 log = logging.getLogger(__name__)
 

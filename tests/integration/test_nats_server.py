@@ -163,7 +163,7 @@ def test_every_service_can_do_its_work_through_the_bus(tmp_path: Path) -> None:
                 return question + b"!" * 2_000_000
 
             await reader.serve(QUERY_SUBJECT, answer)
-            await reader._client.flush()
+            await reader.flush()
             reply = await admin.request(QUERY_SUBJECT, b"how much")
             assert reply == b"how much" + b"!" * 2_000_000
         for bus in buses.values():

@@ -5,7 +5,9 @@ import logging
 import socket
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
+import msgspec
 from litestar import HttpMethod, Litestar, Request, Response, asgi, get, route
 from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp
@@ -14,7 +16,9 @@ from schemas.config import GatewayConfig
 from schemas.errors import ApiError, BadRequest, InternalError, NotFound
 from services.proxy import models
 from services.proxy.admission import Admission, Draft, new_request_id, now_us
+from services.proxy.answers import Scope, Send, send_bytes, send_error
 from services.proxy.budgets import SpentBudgets
+from services.proxy.headers import RawHeaders, header_values
 from services.proxy.management import Management
 from services.proxy.messages import Messages
 from services.proxy.outbox import Outbox
@@ -26,6 +30,9 @@ from services.runtime.registry import RegistrySnapshot, follow_registry
 from services.runtime.service import ServiceContext, notify_ready, spawn
 
 __all__ = ["build_app", "run"]
+
+HTTP_OK = 200
+ONE_MODEL = b"/v1/models/"
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +59,7 @@ def build_app(
             return Response({"status": "healthy"})
         return Response({"status": "starting", "waiting_for": "keys from NATS"}, status_code=503)
 
-    def may_use(request: Request[Any, Any, Any]) -> list[str]:
-        headers = list(request.scope["headers"])
+    def may_use(headers: RawHeaders) -> list[str]:
         draft = Draft("", now_us(), "messages")
         admission.identify(headers, draft)
         assert draft.key is not None
@@ -61,30 +67,37 @@ def build_app(
 
     @get("/v1/models", sync_to_thread=False)
     def list_models(request: Request[Any, Any, Any]) -> dict[str, Any]:
-        names = may_use(request)
+        names = may_use(list(request.scope["headers"]))
         if "anthropic-version" in request.headers:
             return models.anthropic_list(names)
         return models.openai_list(names)
 
-    @get("/v1/models/{name:path}", sync_to_thread=False)
-    def one_model(request: Request[Any, Any, Any], name: str) -> dict[str, Any]:
-        wanted = name.lstrip("/")
-        if wanted not in may_use(request):
-            raise NotFound(f"There is no model {wanted[:100]!r} for this key")
-        if "anthropic-version" in request.headers:
-            return models.anthropic_model(wanted)
-        return models.openai_model(wanted)
+    async def one_model(scope: Scope, send: Send) -> None:
+        headers: RawHeaders = list(scope["headers"])
+        wanted = unquote(scope["raw_path"].removeprefix(ONE_MODEL))
+        try:
+            if wanted not in may_use(headers):
+                raise NotFound(f"There is no model {wanted[:100]!r} for this key")
+        except ApiError as error:
+            await send_error(send, error, new_request_id(now_us()))
+            return
+        is_anthropic = bool(header_values(headers, b"anthropic-version"))
+        make = models.anthropic_model if is_anthropic else models.openai_model
+        await send_bytes(send, HTTP_OK, msgspec.json.encode(make(wanted)))
 
-    # One mount for all other paths: Litestar lets a mount at "/" win over longer ones.
+    # One mount for all other paths: Litestar lets a mount at "/" win over longer ones, and over
+    # paths with parameters.
     @asgi("/", is_mount=True, copy_scope=False)
     async def mounted(scope: Any, receive: Any, send: Any) -> None:
         if scope["raw_path"].startswith(b"/v1/messages"):
             await messages(scope, receive, send)
+        elif scope["raw_path"].startswith(ONE_MODEL) and scope["method"] in {"GET", "HEAD"}:
+            await one_model(scope, send)
         else:
             await management(scope, receive, send)
 
     return Litestar(
-        [hello, liveness, readiness, list_models, one_model, mounted],
+        [hello, liveness, readiness, list_models, mounted],
         exception_handlers={
             ApiError: _answer_error,
             HTTPException: _answer_http_exception,

@@ -1,0 +1,409 @@
+"""Every refusal of the gateway: its status, shape and headers, nothing upstream, one event."""
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from schemas.events import BudgetState, RequestRejected
+from tests.support.mock import MockAnthropic, Scenario
+from tests.support.nats import NatsServer
+from tests.support.proxy import (
+    MASTER_KEY,
+    ProxyProcess,
+    gateway_config,
+    model_entry,
+    publish_budget,
+    publish_key,
+    running_proxy,
+)
+from tests.support.scripted import ScriptedServer
+
+BODY_BYTES_MAX = 100_000
+OAUTH = "Bearer sk-ant-oat01-mock"
+
+
+@pytest.fixture(scope="module")
+def proxy(
+    tmp_path_factory: pytest.TempPathFactory,
+    nats: NatsServer,
+    mock: MockAnthropic,
+    scripted: ScriptedServer,
+) -> Iterator[ProxyProcess]:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        closed_port = unused.getsockname()[1]
+        config = gateway_config(
+            model_entry(mock.url),
+            model_entry(f"http://127.0.0.1:{closed_port}", name="claude-nobody"),
+            model_entry(scripted.url, name="claude-silent", timeout=0.5),
+            model_entry("http://name.invalid", name="claude-nameless", api_key="k"),
+            request_bytes_max=BODY_BYTES_MAX,
+            client_body_timeout_s=1,
+            connect_timeout_s=1,
+            upstream_connections_max=2,
+            insecure_http_hosts=["name.invalid"],
+            budget_message="ask ops",
+        )
+        folder = tmp_path_factory.mktemp("proxy")
+        with running_proxy(folder, nats.url, config) as running:
+            yield running
+
+
+@pytest.fixture(autouse=True)
+def _fresh(mock: MockAnthropic) -> None:
+    mock.reset()
+
+
+def body(model: str = "anthropic-claude", **fields: Any) -> bytes:
+    return json.dumps({"model": model, "max_tokens": 1, "messages": [], **fields}).encode()
+
+
+def post(
+    proxy: ProxyProcess, key: str | None, content: bytes | None = None, **headers: str
+) -> httpx.Response:
+    sent = {"authorization": OAUTH, "content-type": "application/json", **headers}
+    if key is not None:
+        sent["x-litellm-api-key"] = key
+    return httpx.post(
+        f"{proxy.url}/v1/messages",
+        content=body() if content is None else content,
+        headers=sent,
+        timeout=20,
+        trust_env=False,
+    )
+
+
+def check_shape(answer: httpx.Response, status: int, error_type: str) -> str:
+    """Check that an answer is an error in Anthropic's shape; return its message."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    error = answer.json()
+    assert set(error) == {"type", "error", "request_id"}
+    assert error["type"] == "error"
+    assert set(error["error"]) == {"type", "message"}
+    assert error["error"]["type"] == error_type
+    assert answer.headers["request-id"] == error["request_id"]
+    assert error["request_id"].startswith("tg_")
+    message: str = error["error"]["message"]
+    return message
+
+
+def refusal_of(proxy: ProxyProcess, answer: httpx.Response) -> RequestRejected:
+    request_id = answer.json()["request_id"]
+    deadline = time.monotonic() + 10
+    while True:
+        found = [event for event in proxy.events() if event.data.request_id == request_id]
+        if found or time.monotonic() > deadline:
+            (event,) = found
+            assert isinstance(event, RequestRejected)
+            assert event.data.http_status == answer.status_code
+            assert event.data.error_type == answer.json()["error"]["type"]
+            assert event.data.reason == answer.json()["error"]["message"]
+            return event
+
+
+@pytest.mark.parametrize("key", [None, "sk-unknown", MASTER_KEY])
+def test_missing_unknown_and_master_keys_are_401_and_not_to_be_repeated(
+    proxy: ProxyProcess, mock: MockAnthropic, key: str | None
+) -> None:
+    answer = post(proxy, key)
+
+    message = check_shape(answer, 401, "authentication_error")
+    assert answer.headers["x-should-retry"] == "false"
+    assert key is None or key not in answer.text
+    assert "key" in message
+    assert refusal_of(proxy, answer).data.key_id is None
+    assert not mock.messages()
+
+
+def test_blocked_expired_and_not_allowed_are_403(proxy: ProxyProcess, mock: MockAnthropic) -> None:
+    blocked = proxy.issue_key(blocked=True, key_alias="bob")
+    expired = proxy.issue_key(expires_at_us=1)
+    limited = proxy.issue_key(models=("claude-other",))
+
+    for key, words in ((blocked, "bob is blocked"), (expired, "expired"), (limited, "may not use")):
+        answer = post(proxy, key)
+        assert words in check_shape(answer, 403, "permission_error")
+        assert refusal_of(proxy, answer).data.key_id is not None
+    assert not mock.messages()
+
+
+def test_unknown_model_and_path_are_404_and_wrong_method_405(proxy: ProxyProcess) -> None:
+    key = proxy.issue_key()
+    answer = post(proxy, key, body("gpt-4"))
+    message = check_shape(answer, 404, "not_found_error")
+    assert "anthropic-claude" in message
+    assert refusal_of(proxy, answer).data.model_name == "gpt-4"
+    headers = {"x-litellm-api-key": key}
+    for path in ("/v1/messages/batches", "/v1/messagesx", "/v1/complete", "/v1/messages/"):
+        answer = httpx.post(f"{proxy.url}{path}", headers=headers, trust_env=False)
+        check_shape(answer, 404, "not_found_error")
+    answer = httpx.get(f"{proxy.url}/v1/messages", headers=headers, trust_env=False)
+    check_shape(answer, 405, "invalid_request_error")
+    assert answer.headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b'{"model":"a","model":"b"}', b'{"x":1}', b"\xff" * 100]
+)
+def test_body_that_cannot_be_read_is_400(
+    proxy: ProxyProcess, mock: MockAnthropic, content: bytes
+) -> None:
+    answer = post(proxy, proxy.issue_key(), content)
+
+    check_shape(answer, 400, "invalid_request_error")
+    refusal_of(proxy, answer)
+    assert not mock.messages()
+
+
+def test_odd_headers_are_400(proxy: ProxyProcess) -> None:
+    key = proxy.issue_key()
+    twice = [("x-litellm-api-key", key), ("x-litellm-api-key", key)]
+    many = [("x-litellm-api-key", key), *((f"x-h-{n}", "v") for n in range(250))]
+    long = [("x-litellm-api-key", key), ("x-long", "v" * 70_000)]
+    steals = [("x-litellm-api-key", key), ("connection", "authorization")]
+    for headers in (twice, many, long, steals):
+        answer = httpx.post(
+            f"{proxy.url}/v1/messages",
+            content=body(),
+            headers=[("authorization", OAUTH), *headers],
+            trust_env=False,
+        )
+        check_shape(answer, 400, "invalid_request_error")
+
+
+def test_body_above_the_limit_is_413_however_it_is_sent(
+    proxy: ProxyProcess, mock: MockAnthropic
+) -> None:
+    key = proxy.issue_key()
+    large = body(x="y" * BODY_BYTES_MAX)
+
+    check_shape(post(proxy, key, large), 413, "request_too_large")
+    chunked = httpx.post(
+        f"{proxy.url}/v1/messages",
+        content=iter([large[:50_000], large[50_000:]]),
+        headers={"x-litellm-api-key": key},
+        trust_env=False,
+    )
+    check_shape(chunked, 413, "request_too_large")
+    fitting = body(x="y" * (BODY_BYTES_MAX - len(body(x=""))))
+    assert len(fitting) == BODY_BYTES_MAX
+    assert post(proxy, key, fitting).status_code == 200
+    assert len(mock.messages()) == 1
+
+
+@pytest.mark.parametrize("part", [b"", b'{"model":'])
+def test_body_that_does_not_come_is_408(proxy: ProxyProcess, part: bytes) -> None:
+    """Given a client that sends its head and then (almost) nothing, then it is not waited for."""
+    key = proxy.issue_key()
+    head = (
+        f"POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-litellm-api-key: {key}\r\n"
+        "content-length: 100\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", proxy.port), 10) as connection:
+        connection.sendall(head.encode() + part)
+        answer = b""
+        while piece := connection.recv(65_536):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"timeout_error"' in answer
+
+
+def test_slow_body_that_comes_on_is_waited_for(proxy: ProxyProcess) -> None:
+    """Given a body that takes longer than the limit of silence, then it is served."""
+
+    def slowly() -> Iterator[bytes]:
+        content = body()
+        for left in range(0, len(content), 12):
+            time.sleep(0.25)
+            yield content[left : left + 12]
+
+    answer = httpx.post(
+        f"{proxy.url}/v1/messages",
+        content=slowly(),
+        headers={"x-litellm-api-key": proxy.issue_key(), "authorization": OAUTH},
+        timeout=20,
+        trust_env=False,
+    )
+    assert answer.status_code == 200
+
+
+def test_spent_budget_is_429_until_it_is_cleared_or_its_window_ends(
+    proxy: ProxyProcess, nats: NatsServer, mock: MockAnthropic
+) -> None:
+    key, record = proxy.issue_record(key_alias="alice")
+    state = BudgetState(
+        scope="key",
+        scope_id=record.key_id,
+        name="alice",
+        spend_usd=Decimal("10.02"),
+        max_budget_usd=Decimal(10),
+        budget_duration="1d",
+        resets_at_us=time.time_ns() // 1000 + 3_600_000_000,
+    )
+    assert post(proxy, key).status_code == 200
+    publish_budget(nats.url, state)
+    answer = wait_for_status(proxy, key, 429)
+
+    message = check_shape(answer, 429, "billing_error")
+    assert message.startswith("Budget of key alice used up ($10.02 of $10.00) · resets ")
+    assert message.endswith(" · ask ops")
+    assert answer.headers["x-should-retry"] == "false"
+    assert 3500 < int(answer.headers["retry-after"]) <= 3600
+    limits = {
+        name.removeprefix("anthropic-ratelimit-unified-")
+        for name in answer.headers
+        if name.startswith("anthropic-ratelimit-")
+    }
+    assert limits == {
+        "status",
+        "reset",
+        "overage-reset",
+        "overage-utilization",
+        "overage-surpassed-threshold",
+        "overage-period",
+        "overage-disabled-reason",
+    }
+    refusal = refusal_of(proxy, answer)
+    assert refusal.data.key_alias == "alice"
+    counted = httpx.post(
+        f"{proxy.url}/v1/messages/count_tokens",
+        content=body(),
+        headers={"x-litellm-api-key": key, "authorization": OAUTH},
+        trust_env=False,
+    )
+    assert counted.status_code == 200
+    publish_budget(nats.url, state, exceeded=False)
+    wait_for_status(proxy, key, 200)
+    publish_budget(
+        nats.url, msgspec.structs.replace(state, resets_at_us=time.time_ns() // 1000 + 2_000_000)
+    )
+    wait_for_status(proxy, key, 429)
+    wait_for_status(proxy, key, 200)
+    assert len(mock.messages()) >= 3
+
+
+def wait_for_status(
+    proxy: ProxyProcess, key: str, status: int, *, timeout_s: float = 10
+) -> httpx.Response:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        answer = post(proxy, key)
+        if answer.status_code == status:
+            return answer
+        assert time.monotonic() < deadline, answer.text
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("change", ["blocked", "deleted"])
+def test_key_that_is_blocked_or_deleted_is_refused_at_once(
+    proxy: ProxyProcess, nats: NatsServer, change: str
+) -> None:
+    """Given the change is stored, then no request passes for longer than a moment."""
+    key, record = proxy.issue_record()
+    assert post(proxy, key).status_code == 200
+    publish_key(nats.url, msgspec.structs.replace(record, **{change: True}))
+    stored_at = time.monotonic()
+    wait_for_status(proxy, key, 403 if change == "blocked" else 401)
+    # 250 ms is the goal on a quiet machine; the tests run on busy ones.
+    assert time.monotonic() - stored_at < 2.5
+    publish_key(nats.url, record)
+    wait_for_status(proxy, key, 200)
+
+
+def test_deployments_that_cannot_be_reached_are_502(proxy: ProxyProcess) -> None:
+    key = proxy.issue_key()
+    for model, words in (("claude-nobody", "refused"), ("claude-nameless", "no address")):
+        answer = post(proxy, key, body(model))
+        assert words in check_shape(answer, 502, "api_error")
+
+
+def test_deployment_that_does_not_answer_is_504(
+    proxy: ProxyProcess, scripted: ScriptedServer
+) -> None:
+    scripted.script(close="hold")
+    answer = post(proxy, proxy.issue_key(), body("claude-silent"))
+
+    assert "did not answer within 0.5 s" in check_shape(answer, 504, "timeout_error")
+
+
+def test_request_beyond_all_connections_is_503_and_idle_ones_are_no_hindrance(
+    proxy: ProxyProcess, mock: MockAnthropic, scripted: ScriptedServer
+) -> None:
+    """Given two connections, idle at one host, then another host is reached over them at once.
+
+    Given both in use, then a third request is refused after the time to connect; given one comes
+    free meanwhile, the third is served.
+    """
+    key = proxy.issue_key()
+    scripted.script(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", close="keep")
+    with httpx.Client(timeout=20, trust_env=False) as client:
+        assert post(proxy, key).status_code == 200
+        assert post(proxy, key, body("claude-silent")).status_code == 200
+        for _ in range(3):
+            assert post(proxy, key).status_code == 200
+            assert post(proxy, key, body("claude-silent")).status_code == 200
+        headers = {"x-litellm-api-key": key, "authorization": OAUTH}
+        mock.set_default(Scenario(events=2, pace_ms=700))
+        url = f"{proxy.url}/v1/messages"
+        with (
+            client.stream("POST", url, content=body(stream=True), headers=headers) as first,
+            client.stream("POST", url, content=body(stream=True), headers=headers) as second,
+        ):
+            answer = post(proxy, key)
+            check_shape(answer, 503, "overloaded_error")
+            first.read()
+            assert post(proxy, key, body("claude-silent")).status_code == 200
+            second.read()
+
+
+def test_models_and_probes_are_answered(proxy: ProxyProcess) -> None:
+    key = proxy.issue_key(models=("anthropic-claude",))
+    openai = proxy.models(key).json()
+    anthropic = httpx.get(
+        f"{proxy.url}/v1/models?limit=1000",
+        headers={"x-api-key": key, "anthropic-version": "2023-06-01"},
+        trust_env=False,
+    ).json()
+
+    assert [model["id"] for model in openai["data"]] == ["anthropic-claude"]
+    assert openai["object"] == "list"
+    assert [model["id"] for model in anthropic["data"]] == ["anthropic-claude"]
+    assert anthropic["data"][0]["type"] == "model"
+    assert anthropic["has_more"] is False
+    check_shape(proxy.models("sk-nobody"), 401, "authentication_error")
+    for path in ("/", "/api/hello"):
+        assert httpx.head(f"{proxy.url}{path}", trust_env=False).status_code == 200
+    for path in ("/health/liveliness", "/health/liveness", "/health/readiness"):
+        assert httpx.get(f"{proxy.url}{path}", trust_env=False).status_code == 200
+    headers = {"authorization": f"Bearer {key}", "anthropic-version": "x"}
+    one = httpx.get(f"{proxy.url}/v1/models/anthropic-claude", headers=headers, trust_env=False)
+    assert one.json()["id"] == "anthropic-claude"
+    other = httpx.get(f"{proxy.url}/v1/models/other", headers=headers, trust_env=False)
+    check_shape(other, 404, "not_found_error")
+
+
+def test_management_path_without_an_admin_service_is_503(proxy: ProxyProcess) -> None:
+    answer = httpx.post(f"{proxy.url}/key/generate", json={}, trust_env=False)
+
+    check_shape(answer, 503, "overloaded_error")
+
+
+def test_no_virtual_key_is_in_the_log_or_the_outbox(proxy: ProxyProcess, tmp_path: Path) -> None:
+    key = proxy.issue_key()
+    post(proxy, key)
+    post(proxy, key, b"{")
+    post(proxy, None, None, **{"x-api-key": key, "x-litellm-api-key": "sk-wrong-secret-value"})
+
+    for path in [proxy.log_path, *proxy.outbox.iterdir()]:
+        content = path.read_bytes()
+        for secret in (key, "sk-wrong-secret-value", "sk-ant-oat01-mock", MASTER_KEY):
+            assert secret.encode() not in content, path

@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 FOLLOW_MESSAGES_MAX = 500
 """A follower asks for at most so many messages at a time …"""
 FOLLOW_BYTES_MAX = 8 * 1024 * 1024
-"""… and at most so many bytes: the bound of what waits in its memory."""
+"""… and at most so many bytes: the bound of what waits in its memory. A single message that is
+larger is asked for by itself."""
 FOLLOW_EXPIRES_S = 30.0
 FOLLOW_HEARTBEAT_S = 2.0
 FOLLOW_SILENCE_MAX_S = 3 * FOLLOW_HEARTBEAT_S
@@ -62,6 +63,9 @@ class Follower:
         self._consumer: str | None = None
         self._generation = -1
         self._requested = False
+        self._received = 0
+        self._delivered = 0
+        self._is_next_too_large = False
         self._told_caught_up = False
         link.listeners.add(self.wake)
 
@@ -120,16 +124,20 @@ class Follower:
         self._consumer = info.name
         self._pending_at_open = info.num_pending or 0
         self._requested = False
+        self._delivered = 0
         return True
 
     async def _request(self) -> bool:
         """Ask for the next messages; False where the connection went away."""
+        self._batch_max = 1 if self._is_next_too_large else FOLLOW_MESSAGES_MAX
         request = {
-            "batch": FOLLOW_MESSAGES_MAX,
-            "max_bytes": FOLLOW_BYTES_MAX,
+            "batch": self._batch_max,
             "expires": int(FOLLOW_EXPIRES_S * _NANOS),
             "idle_heartbeat": int(FOLLOW_HEARTBEAT_S * _NANOS),
         }
+        if not self._is_next_too_large:
+            request["max_bytes"] = FOLLOW_BYTES_MAX
+        self._is_next_too_large = False
         assert self._subscription is not None
         try:
             await self._link.client.publish(
@@ -162,13 +170,19 @@ class Follower:
                 if self._status(status, message) and messages:
                     break
             else:
-                sequence, pending = _positions(message.reply)
+                sequence, delivered, pending = _positions(message.reply)
+                self._delivered += 1
+                if delivered != self._delivered:
+                    # One was lost on the way (a slow client drops some): they are asked for anew.
+                    log.warning("messages were lost on the way", extra={"stream": self._stream})
+                    self._consumer = None
+                    break
                 # A repeat is possible when a consumer was made anew; a follower never goes back.
                 if sequence >= self._next_sequence or self._last_per_subject:
                     messages.append(StreamMessage(sequence, message.subject, message.data))
                     self._next_sequence = sequence + 1
                 self._received += 1
-                if self._received >= FOLLOW_MESSAGES_MAX:
+                if self._received >= self._batch_max:
                     self._requested = False
             if not self._requested or self._consumer is None or self._inbox.empty():
                 break
@@ -186,7 +200,9 @@ class Follower:
             return False
         description = (message.headers or {}).get("Description", "")
         self._requested = False
-        if status not in {"404", "408"} and "MaxBytes" not in description:
+        if "MaxBytes" in description:
+            self._is_next_too_large = self._received == 0
+        elif status not in {"404", "408"}:
             # The consumer or its stream is gone, or the server is changing its leader.
             log.debug("consumer ended", extra={"stream": self._stream, "reason": description})
             self._consumer = None
@@ -212,14 +228,14 @@ class Follower:
                 )
 
 
-def _positions(reply: str) -> tuple[int, int]:
-    """Return (stream sequence, messages pending) from a delivered message's reply subject.
+def _positions(reply: str) -> tuple[int, int, int]:
+    """Return (stream sequence, consumer sequence, messages pending) of a delivered message.
 
-    The form is `$JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.
+    They are in its reply subject. The form is `$JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.
     <pending>`, with domain and account hash after `ACK` and a random token at the end in the
     longer form.
     """
     tokens = reply.split(".")
     if len(tokens) == 9:  # noqa: PLR2004
-        return int(tokens[5]), int(tokens[8])
-    return int(tokens[7]), int(tokens[10])
+        return int(tokens[5]), int(tokens[6]), int(tokens[8])
+    return int(tokens[7]), int(tokens[8]), int(tokens[10])

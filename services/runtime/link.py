@@ -71,8 +71,11 @@ class Link:
     async def open(self, url: str) -> None:
         """Connect once. Raises BusUnavailable after CONNECT_TIMEOUT_S."""
         try:
-            await self._open(url)
+            # The client itself, told to reconnect for ever, would try for ever here, too.
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await self._open(url)
         except (OSError, nats.errors.Error, TimeoutError) as error:
+            await self.close()
             raise BusUnavailable(f"NATS cannot be reached: {reason(error)}") from None
 
     def open_in_background(self, url: str) -> None:

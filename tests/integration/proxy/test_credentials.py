@@ -169,7 +169,7 @@ def test_no_secret_is_in_logs_outbox_stream_or_errors(
             {"x-litellm-api-key": key, "authorization": f"Bearer {OAUTH}"},
             {"x-litellm-api-key": key, "x-api-key": API_KEY, "cookie": "session=cookie-canary"},
             {"authorization": f"Bearer {unknown}"},
-            {"x-litellm-api-key": key + "\t", "x-api-key": API_KEY},
+            {"x-litellm-api-key": f"{key} {key}", "x-api-key": API_KEY},
         ):
             for content in (body, body[:-9]):
                 try:

@@ -231,7 +231,8 @@ class Follower:
 def _positions(reply: str) -> tuple[int, int, int]:
     """Return (stream sequence, consumer sequence, messages pending) of a delivered message.
 
-    They are in its reply subject. The form is `$JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.
+    They are in its reply subject, of the form `$JS.ACK.<stream>.<consumer>.<delivered>.
+    <stream seq>.<consumer seq>.<time>.
     <pending>`, with domain and account hash after `ACK` and a random token at the end in the
     longer form.
     """

@@ -7,12 +7,13 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Literal
 
-from schemas.errors import ConfigError
-from schemas.streams import QUERY_SUBJECT
+from schemas.errors import ConfigError, TallygateError
+from schemas.streams import QUERY_SUBJECT, USAGE
 from services.ledger.books import Books
 from services.ledger.price_book import PriceBook
 from services.ledger.publisher import BudgetPublisher
 from services.ledger.query import QueryService
+from services.ledger.query_watch import limit_process_memory
 from services.ledger.store import BooksUnreadable, Store
 from services.ledger.worker import Worker
 from services.runtime.bus import Bus, BusUnavailable
@@ -87,7 +88,13 @@ class _Rebuild(Exception):
     """The reader's file is of no use; the message says why."""
 
 
+class _InstanceLost(TallygateError):
+    """DuckDB has shut the reader's database down: only a new process opens it again."""
+
+
 async def _read_once(context: ServiceContext, bus: Bus, path: Path) -> None:
+    memory_bytes_max = context.config.settings.query_memory_bytes_max
+    limit_process_memory(memory_bytes_max)
     try:
         store = Store(path)
     except BooksUnreadable as error:
@@ -96,31 +103,46 @@ async def _read_once(context: ServiceContext, bus: Bus, path: Path) -> None:
     worker = Worker(bus, books, lambda _: None)
     queries = QueryService(
         store.connection,
-        memory_bytes_max=context.config.settings.query_memory_bytes_max,
+        memory_bytes_max=memory_bytes_max,
         sequence_query="SELECT sequence FROM checkpoints WHERE stream = 'USAGE'",
     )
-
-    async def answer(payload: bytes) -> bytes:
-        return await asyncio.to_thread(queries.answer, payload)
-
-    async def serve_queries() -> None:
-        await bus.wait_connected()
-        await bus.serve(QUERY_SUBJECT, answer, parallel_max=QUERIES_AT_ONCE_MAX)
-        await asyncio.Event().wait()
+    is_new = books.checkpoint(USAGE.name) is None
 
     async def follow() -> None:
         try:
             await worker.follow_usage()
         except ConfigError as error:
+            if is_new:
+                raise
             # A projection that does not fit the stream is only a copy: it is made again.
             raise _Rebuild(str(error)) from None
 
     try:
-        await _serve(context, worker, [follow(), worker.follow_keys(), serve_queries()])
+        parts = [follow(), worker.follow_keys(), _serve_queries(bus, queries)]
+        await _serve(context, worker, parts)
     finally:
         queries.close()
         worker.close()
         store.close()
+
+
+async def _serve_queries(bus: Bus, queries: QueryService) -> None:
+    """Answer queries until cancelled, or until DuckDB has given its database up."""
+    lost = asyncio.Event()
+
+    async def answer(payload: bytes) -> bytes:
+        reply = await asyncio.to_thread(queries.answer, payload)
+        if queries.failed:
+            lost.set()
+        return reply
+
+    await bus.wait_connected()
+    stop = await bus.serve(QUERY_SUBJECT, answer, parallel_max=QUERIES_AT_ONCE_MAX)
+    try:
+        await lost.wait()
+    finally:
+        await stop()
+    raise _InstanceLost("DuckDB has shut the reader's database down; the reader starts again")
 
 
 async def _serve(

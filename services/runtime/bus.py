@@ -7,6 +7,7 @@ server; whoever follows keeps its own checkpoint.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -241,11 +242,12 @@ class Bus:
 
     async def serve(
         self, subject: str, handler: Callable[[bytes], Awaitable[bytes]], *, parallel_max: int = 8
-    ) -> None:
+    ) -> Callable[[], Awaitable[None]]:
         """Answer requests on `subject` with `handler`, at most `parallel_max` at a time.
 
-        Further requests wait in NATS's own queue of the subscription. The subscription survives
-        reconnects. An exception of the handler is a fault: it is logged, the asker times out.
+        Returns what ends it: it waits for the answers under way. Further requests wait in NATS's
+        own queue of the subscription, which survives reconnects. An exception of the handler is a
+        fault: it is logged, the asker times out.
         """
         await self.wait_connected(ASK_TIMEOUT_S)
         limit = asyncio.Semaphore(parallel_max)
@@ -266,4 +268,11 @@ class Bus:
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 
-        await self._link.client.subscribe(subject, cb=on_message)
+        subscription = await self._link.client.subscribe(subject, cb=on_message)
+
+        async def stop() -> None:
+            with contextlib.suppress(nats.errors.Error, OSError):
+                await subscription.unsubscribe()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        return stop

@@ -1,6 +1,5 @@
 """The admin service: wiring, and nothing else."""
 
-import asyncio
 import logging
 import socket
 
@@ -23,7 +22,8 @@ from services.runtime.bus import Bus
 from services.runtime.http_server import serve_http
 from services.runtime.listen import listen
 from services.runtime.registry import RegistrySnapshot, follow_registry
-from services.runtime.service import ServiceContext, notify_ready, spawn
+from services.runtime.service import ServiceContext, notify_ready
+from services.runtime.tasks import end_tasks, spawn
 
 __all__ = ["ROUTES", "application", "run"]
 
@@ -95,8 +95,7 @@ async def run(
             on_started=lambda: notify_ready(context.part),
         )
     finally:
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
+        await end_tasks(following)
         await bus.close()
     if faults:
         raise RuntimeError(faults[0])

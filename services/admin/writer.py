@@ -152,7 +152,8 @@ class RegistryWriter:
     async def _next_progress(self, deadline_s: float) -> bool:
         progress = self._progress
         try:
-            await asyncio.wait_for(progress.wait(), max(0.0, deadline_s - time.monotonic()))
+            async with asyncio.timeout(max(0.0, deadline_s - time.monotonic())):
+                await progress.wait()
         except TimeoutError:
             return False
         return True

@@ -1,7 +1,6 @@
 """The ledger's composition root: the writer keeps the books, the reader answers about them."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Coroutine
 from pathlib import Path
@@ -18,6 +17,7 @@ from services.ledger.store import BooksUnreadable, Store
 from services.ledger.worker import Worker
 from services.runtime.bus import Bus, BusUnavailable
 from services.runtime.service import ServiceContext, notify_ready
+from services.runtime.tasks import end_tasks
 
 __all__ = ["Role", "run"]
 
@@ -159,9 +159,7 @@ async def _serve(
             task.result()
         await worker.drain()
     finally:
-        for task in (*tasks, ready, stopping):
-            task.cancel()
-        await asyncio.gather(*tasks, ready, stopping, return_exceptions=True)
+        await end_tasks(*tasks, ready, stopping)
 
 
 async def _tell_ready(context: ServiceContext, worker: Worker) -> None:
@@ -184,13 +182,11 @@ async def _until_stop(context: ServiceContext, work: Coroutine[Any, Any, None]) 
     task = asyncio.create_task(work)
     stopping = asyncio.create_task(context.stop.wait())
     await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
     if task.done():
+        stopping.cancel()
         task.result()
         return True
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    await end_tasks(task)
     return False
 
 

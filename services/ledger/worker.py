@@ -40,6 +40,7 @@ class Worker:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="books")
         self.sequence = 0
         self._is_caught_up = asyncio.Event()
+        self._has_keys = asyncio.Event()
         self._advanced = asyncio.Event()
 
     async def in_books(self, work: Callable[[], T]) -> T:
@@ -105,6 +106,8 @@ class Worker:
                 await self.in_books(lambda some=some: self._books.put_keys(some))  # type: ignore[misc]
             if changed:
                 self._on_spend(set(changed))
+            if batch.pending == 0:
+                self._has_keys.set()
 
     async def _stream_state(self, stream: str) -> StreamState:
         """Return a stream's state, waiting until NATS and the stream are there."""
@@ -116,8 +119,10 @@ class Worker:
                 await asyncio.sleep(RETRY_WAIT_S)
 
     async def caught_up(self) -> None:
-        """Wait until everything that the stream held has been taken in."""
+        """Wait until all usage and all keys that the streams held have been taken in."""
         await self._is_caught_up.wait()
+        # A budget whose key is not known yet would look like one that was taken away.
+        await self._has_keys.wait()
 
     async def drain(self) -> None:
         """Take in what the stream holds now, as far as NATS is there, within a time limit."""

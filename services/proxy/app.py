@@ -1,6 +1,5 @@
 """The proxy's composition root: makes the parts, wires them, runs until told to stop."""
 
-import asyncio
 import logging
 import socket
 from pathlib import Path
@@ -27,7 +26,8 @@ from services.runtime.bus import Bus
 from services.runtime.http_server import serve_http
 from services.runtime.listen import listen
 from services.runtime.registry import RegistrySnapshot, follow_registry
-from services.runtime.service import ServiceContext, notify_ready, spawn
+from services.runtime.service import ServiceContext, notify_ready
+from services.runtime.tasks import end_tasks, spawn
 
 __all__ = ["build_app", "run"]
 
@@ -196,9 +196,7 @@ async def run(
         if not await outbox.flush(FLUSH_TIMEOUT_S):
             log.warning("%d bytes of events stay in the outbox", outbox.bytes_waiting)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(*tasks)
         await transport.aclose()
         await management.aclose()
         await bus.close()

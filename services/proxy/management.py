@@ -90,7 +90,8 @@ class Management:
                 "set tallygate: admin_url (or TALLYGATE_ADMIN_URL)"
             )
         try:
-            body = await asyncio.wait_for(_whole_body(receive), BODY_TIMEOUT_S)
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                body = await _whole_body(receive)
         except TimeoutError:
             raise BodyTooSlow(
                 f"The request body did not arrive within {BODY_TIMEOUT_S:g} s",

@@ -315,7 +315,8 @@ class Outbox:
         """Wait until everything is published; False where that took too long."""
         self._due.set()
         try:
-            await asyncio.wait_for(self._idle.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
         except TimeoutError:
             return False
         return True

@@ -103,7 +103,8 @@ class Child:
                 f"{self.spec.part} died ({verdict.reason}), started again in {verdict.delay_s:g} s",
             )
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), verdict.delay_s)
+                async with asyncio.timeout(verdict.delay_s):
+                    await self._stopping.wait()
 
     async def _run_once(self) -> int:
         """Start the process and wait for its end; return its exit code."""
@@ -130,7 +131,8 @@ class Child:
                 probing.cancel()
             # What the process wrote last is still in the pipe.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(lines.closed.wait(), 0.2)
+                async with asyncio.timeout(0.2):
+                    await lines.closed.wait()
             transport.close()
             self._process = None
         return self._exit_code

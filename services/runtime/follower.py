@@ -156,7 +156,8 @@ class Follower:
     async def _collect(self) -> StreamBatch | None:
         """Return what has arrived, waiting for the first; None where the request is over."""
         try:
-            message = await asyncio.wait_for(self._inbox.get(), FOLLOW_SILENCE_MAX_S)
+            async with asyncio.timeout(FOLLOW_SILENCE_MAX_S):
+                message = await self._inbox.get()
         except TimeoutError:
             message = None
         if message is None:

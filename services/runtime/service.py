@@ -6,8 +6,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import uvloop
@@ -23,7 +22,6 @@ __all__ = [
     "ServiceContext",
     "notify_ready",
     "run_service",
-    "spawn",
 ]
 
 log = logging.getLogger(__name__)
@@ -92,24 +90,3 @@ def run_service(
         return EXIT_FAULT
     log.info("stopped")
     return 0
-
-
-def spawn(
-    coroutine: Coroutine[Any, Any, None], name: str, on_fault: Callable[[], None]
-) -> asyncio.Task[None]:
-    """Run a background task that must not end: a fault is logged and `on_fault` is called.
-
-    A service that lost a task is broken in a way that nobody sees; so it ends and is restarted.
-    """
-    task = asyncio.create_task(coroutine, name=name)
-
-    def ended(done: asyncio.Task[None]) -> None:
-        if done.cancelled():
-            return
-        error = done.exception()
-        if error is not None:
-            log.error("task %s ended by a fault", name, exc_info=error)
-            on_fault()
-
-    task.add_done_callback(ended)
-    return task

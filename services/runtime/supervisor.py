@@ -91,7 +91,8 @@ class Supervisor:
         first, *others = self.children
         self._keep_alive(first)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(first.ready.wait(), HEAD_START_MAX_S)
+            async with asyncio.timeout(HEAD_START_MAX_S):
+                await first.ready.wait()
         for child in others:
             self._keep_alive(child)
         while True:
@@ -99,7 +100,8 @@ class Supervisor:
             if not waiting:
                 break
             try:
-                await asyncio.wait_for(waiting[0].ready.wait(), UNREADY_WARNING_S)
+                async with asyncio.timeout(UNREADY_WARNING_S):
+                    await waiting[0].ready.wait()
             except TimeoutError:
                 names = ", ".join(child.spec.part for child in waiting)
                 self._sink.say("warning", f"still waiting until these are ready: {names}")

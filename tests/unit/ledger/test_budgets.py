@@ -1,0 +1,144 @@
+"""The budgets: a function of keys, requests and time, whatever the order."""
+
+import random
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.events import us_from_time
+from schemas.money import PICOS_PER_USD
+from schemas.registry import KeyRecord
+from services.ledger.budgets import Budgets
+from services.ledger.projection import Spend
+
+DAY_US = 86_400_000_000
+NOW_US = us_from_time(datetime(2026, 11, 24, 12, tzinfo=UTC))
+KEY = "key_a"
+
+
+def key(**fields: Any) -> KeyRecord:
+    return KeyRecord(
+        key_id=KEY, key_hash="a" * 64, key_name="sk-...abcd", **{"key_alias": "dev", **fields}
+    )
+
+
+def spend(usd: str, at_us: int = NOW_US) -> Spend:
+    return Spend(KEY, at_us, int(Decimal(usd) * PICOS_PER_USD))
+
+
+class Books:
+    """Stands for the books: the spends that were committed."""
+
+    def __init__(self) -> None:
+        self.spends: list[Spend] = []
+        self.asked = 0
+
+    def since(self, key_id: str, start_us: int) -> int:
+        self.asked += 1
+        return sum(
+            each.cost_picos
+            for each in self.spends
+            if each.key_id == key_id and each.started_at_us >= start_us
+        )
+
+
+def budgets_with(record: KeyRecord, *committed: Spend) -> tuple[Budgets, Books]:
+    books = Books()
+    books.spends.extend(committed)
+    budgets = Budgets("UTC", books.since)
+    budgets.put_key(record)
+    return budgets, books
+
+
+def commit(budgets: Budgets, books: Books, *spends: Spend) -> set[str]:
+    books.spends.extend(spends)
+    return budgets.add(spends)
+
+
+def test_a_budget_is_exceeded_when_spend_reaches_it_to_the_last_pico() -> None:
+    # Given a budget of one dollar, when spend is one pico-dollar short, and when it is reached,
+    # then it is not exceeded, and then it is.
+    budgets, books = budgets_with(key(max_budget_usd=Decimal(1)))
+    commit(budgets, books, spend("0.999999999999"))
+    before = budgets.standing(KEY, NOW_US)
+    assert before is not None
+    assert not before.is_exceeded
+    assert commit(budgets, books, spend("0.000000000001")) == {KEY}
+    after = budgets.standing(KEY, NOW_US)
+    assert after is not None
+    assert after.is_exceeded
+    assert after.state.spend_usd == Decimal(1)
+    assert after.state.resets_at_us is None
+
+
+def test_spend_of_an_earlier_window_does_not_count_and_a_new_window_begins_at_zero() -> None:
+    # Given a daily budget, when requests of yesterday are known, and when the day ends, then only
+    # the running window counts.
+    budgets, books = budgets_with(
+        key(max_budget_usd=Decimal(1), budget_duration="1d"), spend("5", NOW_US - DAY_US)
+    )
+    commit(budgets, books, spend("1"))
+    today = budgets.standing(KEY, NOW_US)
+    assert today is not None
+    assert today.is_exceeded
+    assert today.state.spend_usd == Decimal(1)
+    assert today.state.resets_at_us == us_from_time(datetime(2026, 11, 25, tzinfo=UTC))
+    # A request that began yesterday and ended today belongs to yesterday.
+    commit(budgets, books, spend("3", NOW_US - DAY_US))
+    again = budgets.standing(KEY, NOW_US)
+    assert again is not None
+    assert again.state.spend_usd == Decimal(1)
+    tomorrow = budgets.standing(KEY, NOW_US + DAY_US)
+    assert tomorrow is not None
+    assert not tomorrow.is_exceeded
+    assert tomorrow.state.spend_usd == 0
+
+
+def test_a_raised_budget_is_no_longer_exceeded_and_a_removed_one_is_none() -> None:
+    # Given an exceeded budget, when it is raised, then removed, then the key is deleted.
+    budgets, books = budgets_with(key(max_budget_usd=Decimal(1)))
+    commit(budgets, books, spend("2"))
+    budgets.put_key(key(max_budget_usd=Decimal(3)))
+    raised = budgets.standing(KEY, NOW_US)
+    assert raised is not None
+    assert not raised.is_exceeded
+    assert raised.state.spend_usd == Decimal(2)
+    budgets.put_key(key())
+    assert budgets.standing(KEY, NOW_US) is None
+    budgets.put_key(key(max_budget_usd=Decimal(1), deleted=True))
+    assert budgets.standing(KEY, NOW_US) is None
+
+
+def test_a_key_without_a_budget_is_not_counted() -> None:
+    # Given no budget, when spends come, then nothing changes and the books are not asked.
+    budgets, books = budgets_with(key())
+    assert commit(budgets, books, spend("100")) == set()
+    assert books.asked == 0
+
+
+def test_the_books_are_asked_once_for_a_window() -> None:
+    # Given many spends, when the standing is asked each time, then the books were asked once.
+    budgets, books = budgets_with(key(max_budget_usd=Decimal(10)))
+    for _ in range(50):
+        commit(budgets, books, spend("0.01"))
+        budgets.standing(KEY, NOW_US)
+    assert books.asked == 1
+
+
+@given(st.lists(st.integers(1, 10**13), max_size=30), st.integers(0, 2**32), st.integers(0, 30))
+def test_spend_does_not_depend_on_order_or_on_when_counting_began(
+    costs: list[int], seed: int, begin: int
+) -> None:
+    # Given spends in any order, some committed before the counter began, then the sum is exact.
+    spends = [Spend(KEY, NOW_US, cost) for cost in costs]
+    random.Random(seed).shuffle(spends)
+    budgets, books = budgets_with(key(max_budget_usd=Decimal(1)), *spends[:begin])
+    budgets.standing(KEY, NOW_US)
+    for each in spends[begin:]:
+        commit(budgets, books, each)
+    standing = budgets.standing(KEY, NOW_US)
+    assert standing is not None
+    assert int(standing.state.spend_usd * PICOS_PER_USD) == sum(costs)

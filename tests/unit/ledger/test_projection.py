@@ -1,0 +1,249 @@
+"""The projection: each event counts once, in whatever way the messages come."""
+
+import random
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.events import (
+    Event,
+    Rejection,
+    RequestFacts,
+    RequestRejected,
+    RequestStarted,
+    UsageRecord,
+    UsageRecorded,
+    encode_event,
+)
+from schemas.usage import TOKENS_MAX, IterationUsage, Usage
+from services.ledger.price_book import PriceBook
+from services.ledger.projection import DEAD_LETTER_BYTES_MAX, Projected, Projection
+from services.ledger.rows import REQUEST_COLUMNS
+from services.runtime.bus import StreamMessage
+
+BOOK = PriceBook.load()
+AT = datetime(2026, 11, 24, tzinfo=UTC)
+START_US = 1_795_478_400_000_000
+COLUMNS = [name for name, _ in REQUEST_COLUMNS]
+
+
+def started(number: int, request: str = "tg_1", producer: str = "p") -> bytes:
+    facts = RequestFacts(request_id=request, started_at_us=START_US, key_id="key_a")
+    return encode(RequestStarted, number, producer, facts)
+
+
+def recorded(number: int, request: str = "tg_1", producer: str = "p", **fields: Any) -> bytes:
+    values: dict[str, Any] = {
+        "request_id": request,
+        "started_at_us": START_US,
+        "ended_at_us": START_US + 2_000_000,
+        "key_id": "key_a",
+        "model": "claude-sonnet-4-20250514",
+        "usage": Usage(input_tokens=1000, output_tokens=10),
+        **fields,
+    }
+    return encode(UsageRecorded, number, producer, UsageRecord(**values))
+
+
+def encode(kind: type[Any], number: int, producer: str, data: msgspec.Struct) -> bytes:
+    event: Event = kind(source=f"/proxy/{producer}", id=str(number), time=AT, data=data)
+    return encode_event(event)
+
+
+def message(sequence: int, *events: bytes) -> StreamMessage:
+    return StreamMessage(sequence, "usage.0", b"[" + b",".join(events) + b"]")
+
+
+def projection() -> Projection:
+    return Projection(BOOK, {}, [])
+
+
+def row(out: Projected, index: int = 0) -> dict[str, Any]:
+    return dict(zip(COLUMNS, out.requests[index], strict=True))
+
+
+def test_a_request_becomes_one_row_with_its_exact_cost() -> None:
+    # Given a started and an ended request, when they are projected, then there is one whole row.
+    out = projection().project([message(7, started(1), recorded(2))])
+    found = row(out)
+    assert len(out.requests) == 1
+    assert str(found["cost_usd"]) == "0.003150000000"
+    assert (found["prompt_tokens"], found["total_tokens"]) == (1000, 1010)
+    assert (found["duration_ms"], found["status"], found["unpriced"]) == (2000, "success", False)
+    assert (found["producer"], found["producer_sequence"], found["stream_sequence"]) == ("p", 2, 7)
+    assert out.opened == {}
+    assert out.closed == []
+    assert out.sequence == 7
+    assert [(s.key_id, s.cost_picos) for s in out.spends] == [("key_a", 3_150_000_000)]
+
+
+def test_a_request_under_way_is_open_until_its_end_comes_in_a_later_batch() -> None:
+    # Given a start in one batch and the end in another, then it is opened and then closed.
+    ledger = projection()
+    first = ledger.project([message(1, started(1))])
+    second = ledger.project([message(2, recorded(2))])
+    assert list(first.opened) == ["tg_1"]
+    assert (second.opened, second.closed) == ({}, ["tg_1"])
+
+
+def test_a_repeated_event_changes_nothing() -> None:
+    # Given events that came before, when they come again in any grouping, then no row is added.
+    ledger = projection()
+    ledger.project([message(1, started(1), recorded(2))])
+    again = ledger.project([message(2, recorded(2)), message(3, started(1), recorded(2))])
+    assert again.requests == []
+    assert again.spends == []
+    assert again.repeats == 3
+
+
+def test_a_missing_number_is_reported_as_a_gap_and_the_rest_counts() -> None:
+    # Given numbers 1 and 5 of a producer, then 2 to 4 are reported missing and both rows count.
+    out = projection().project([message(1, recorded(1, "tg_1")), message(2, recorded(5, "tg_2"))])
+    assert out.gaps == [("p", 2, 4, 2)]
+    assert len(out.requests) == 2
+
+
+def test_producers_are_counted_apart() -> None:
+    # Given two producers with the same numbers, then both count.
+    out = projection().project(
+        [message(1, recorded(1, "tg_1", "a")), message(2, recorded(1, "tg_2", "b"))]
+    )
+    assert len(out.requests) == 2
+    assert out.gaps == []
+    assert out.producers == {"a": 1, "b": 1}
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [
+        b"not json",
+        b'{"type":"usage.recorded.v1"}',
+        b'{"type":"usage.recorded.v99","source":"/proxy/p","id":"2"}',
+        recorded(2, usage=Usage(input_tokens=-1)),
+        recorded(2, usage=Usage(input_tokens=TOKENS_MAX + 1)),
+        recorded(2, usage=Usage(iterations=(IterationUsage(output_tokens=-5),))),
+        recorded(2, http_status=-1),
+        recorded(2).replace(b'"/proxy/p"', b'"/elsewhere"'),
+        recorded(2).replace(b'"id":"2"', b'"id":"two"'),
+        recorded(2).replace(b'"id":"2"', b'"id":"0"'),
+        recorded(2, request_bytes=2**63 - 1),
+        recorded(2).replace(b'"request_id":"tg_1"', b'"request_id":"' + b"x" * 5000 + b'"'),
+        b"[[[[",
+        b"1e999",
+        b"\xff\xfe",
+    ],
+    ids=lambda poison: repr(poison[:24]),
+)
+def test_an_event_that_cannot_be_read_is_kept_and_spoils_no_neighbour(poison: bytes) -> None:
+    # Given a bad event between good ones, then the good ones count and the bad one is kept.
+    ledger = projection()
+    good = [message(1, recorded(1, "tg_0")), message(3, recorded(3, "tg_9"))]
+    try:
+        msgspec.json.decode(b"[" + poison + b"]")
+        batch = message(2, poison)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        batch = StreamMessage(2, "usage.0", poison)
+    out = ledger.project([good[0], batch, good[1]])
+    assert [found[0] for found in out.requests] == ["tg_0", "tg_9"]
+    assert len(out.dead_letters) == 1
+    sequence, _, reason, payload, length = out.dead_letters[0]
+    assert sequence == 2
+    assert reason
+    assert payload == poison[:DEAD_LETTER_BYTES_MAX]
+    assert length == len(poison)
+
+
+def test_a_dead_letter_with_a_number_is_no_gap() -> None:
+    # Given an event whose figures are impossible, when the next one comes, then nothing is missing.
+    out = projection().project(
+        [
+            message(1, recorded(1, "tg_1")),
+            message(2, recorded(2, "tg_2", usage=Usage(input_tokens=-1)), recorded(3, "tg_3")),
+        ]
+    )
+    assert out.gaps == []
+    assert len(out.dead_letters) == 1
+
+
+def test_an_unknown_model_is_unpriced_and_never_zero() -> None:
+    # Given a model without a price, then the cost is NULL, the reason told, no budget charged.
+    out = projection().project([message(1, recorded(1, model="claude-unheard-of"))])
+    found = row(out)
+    assert found["cost_usd"] is None
+    assert found["unpriced"] is True
+    assert "claude-unheard-of" in found["unpriced_reason"]
+    assert out.spends == []
+
+
+def test_the_model_that_answered_decides_the_price_where_it_is_known() -> None:
+    # Given an answer of another model than was asked for, then the answering one is priced; a name
+    # that the book does not know falls back on the one that was asked for.
+    usage = Usage(output_tokens=1_000_000)
+    known = recorded(1, "tg_1", usage=usage, response_model="claude-opus-4-20250514")
+    unknown = recorded(2, "tg_2", usage=usage, response_model="some-proxy-name")
+    out = projection().project([message(1, known, unknown)])
+    assert [str(found[COLUMNS.index("cost_usd")]) for found in out.requests] == [
+        "75.000000000000",
+        "15.000000000000",
+    ]
+
+
+def test_refusals_errors_and_token_counts_cost_nothing_and_are_priced() -> None:
+    # Given a refusal, an error of the API and a count of tokens, then each is a row of cost zero.
+    refusal = Rejection(
+        request_id="tg_r",
+        started_at_us=START_US,
+        ended_at_us=START_US,
+        http_status=429,
+        error_type="billing_error",
+        reason="Budget used up",
+    )
+    out = projection().project(
+        [
+            message(
+                1,
+                encode(RequestRejected, 1, "p", refusal),
+                recorded(2, "tg_e", usage=None, status="failure", http_status=529),
+                recorded(3, "tg_c", usage=None, endpoint="count_tokens"),
+            )
+        ]
+    )
+    assert [found[COLUMNS.index("status")] for found in out.requests] == [
+        "refused",
+        "failure",
+        "success",
+    ]
+    assert {str(found[COLUMNS.index("cost_usd")]) for found in out.requests} == {"0E-12"}
+    assert not any(found[COLUMNS.index("unpriced")] for found in out.requests)
+    assert row(out)["reason"] == "Budget used up"
+
+
+@given(st.integers(0, 2**32), st.integers(1, 40))
+@settings(max_examples=60)
+def test_repeats_and_regrouping_of_a_stream_give_the_same_rows(seed: int, count: int) -> None:
+    # Given a producer's events, when they are grouped anew and repeated at random (each only after
+    # it has come once in order), then the rows are those of the plain stream.
+    events = [recorded(n, f"tg_{n}") for n in range(1, count + 1)]
+    plain = projection().project([message(1, *events)])
+    chance = random.Random(seed)
+    messages, sequence, done = [], 0, 0
+    while done < count:
+        sequence += 1
+        begin = chance.randint(max(0, done - 5), done)
+        end = chance.randint(done, min(count, done + 4))
+        messages.append(message(sequence, *events[begin : max(end, begin)]))
+        done = max(done, end)
+    mixed = projection().project(messages)
+    assert [found[:-1] for found in mixed.requests] == [found[:-1] for found in plain.requests]
+    assert mixed.gaps == []
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_taken_in_without_a_fault(payload: bytes) -> None:
+    # Given any message, when it is projected, then nothing is raised and the sequence moves on.
+    out = projection().project([StreamMessage(5, "usage.0", payload)])
+    assert out.sequence == 5

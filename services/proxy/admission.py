@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from schemas.config import Deployment, GatewayConfig
+from schemas.config import Deployment, Settings
 from schemas.errors import ApiError, BadRequest, BodyTooLarge, Unavailable
 from schemas.events import Endpoint, RequestFacts
 from schemas.keys import hash_key
@@ -17,8 +17,8 @@ from services.proxy.answers import Receive
 from services.proxy.body import read_body, session_id_of, with_model
 from services.proxy.budgets import SpentBudgets
 from services.proxy.headers import RawHeaders, forwardable_request_headers, header_values
-from services.proxy.routing import Router
-from services.proxy.upstream import Origin, UpstreamRequest
+from services.proxy.setup import CurrentSetup, Setup
+from services.proxy.upstream import UpstreamRequest
 from services.runtime.registry import RegistrySnapshot
 
 __all__ = [
@@ -36,7 +36,6 @@ HEADER_BYTES_MAX = 64 * 1024
 BODY_TIMEOUTS_MAX = 10
 """A body that always comes on, but slowly, may take so many times `client_body_timeout_s`."""
 _TEXT_MAX = 256
-ANTHROPIC_HOST = "api.anthropic.com"
 
 
 class ClientGone(Exception):
@@ -44,11 +43,15 @@ class ClientGone(Exception):
 
 
 class Draft(msgspec.Struct):
-    """What is known so far of a request that is being admitted: enough to book a refusal."""
+    """What is known so far of a request that is being admitted: enough to book a refusal.
+
+    `setup` is the configuration that the request began with and keeps.
+    """
 
     request_id: str
     started_at_us: int
     endpoint: Endpoint
+    setup: Setup
     key: KeyRecord | None = None
     model_name: str | None = None
     model: str | None = None
@@ -91,6 +94,7 @@ class Admitted(msgspec.Struct, frozen=True):
 
     facts: RequestFacts
     upstream: UpstreamRequest
+    setup: Setup
 
 
 def now_us() -> int:
@@ -109,23 +113,19 @@ class Admission:
     def __init__(
         self,
         *,
-        config: GatewayConfig,
-        master_key: str,
+        current: CurrentSetup,
         registry: RegistrySnapshot,
         budgets: SpentBudgets,
         check_room: Callable[[], None],
     ) -> None:
-        self._settings = config.settings
+        self._current = current
         self._registry = registry
         self._budgets = budgets
         self._check_room = check_room
-        self._master_key_hash = hash_key(master_key)
-        self.router = Router(config.deployments)
-        self._origins = {
-            deployment.deployment_id: Origin.from_url(deployment.api_base)
-            for deployment in config.deployments
-        }
-        self._own_credential_hosts = frozenset({ANTHROPIC_HOST, *config.settings.oauth_hosts})
+
+    def draft(self, request_id: str, started_at_us: int, endpoint: Endpoint) -> Draft:
+        """Return the draft of a request that begins now, under the setup of this moment."""
+        return Draft(request_id, started_at_us, endpoint, self._current.setup)
 
     def identify(self, headers: RawHeaders, draft: Draft) -> auth.Credentials:
         """Set the draft's key. Raises ApiError for a request without a usable virtual key."""
@@ -136,7 +136,7 @@ class Admission:
                 {"retry-after": "1"},
             )
         credentials = auth.find_credentials(headers)
-        draft.key = auth.identify(credentials, self._registry.by_hash, self._master_key_hash)
+        draft.key = auth.identify(credentials, self._registry.by_hash, draft.setup.master_key_hash)
         limits.check_key(draft.key, draft.started_at_us)
         return credentials
 
@@ -151,7 +151,8 @@ class Admission:
         draft.user_agent = agents[0].decode("latin-1")[:_TEXT_MAX] if agents else None
         credentials = self.identify(headers, draft)
         assert draft.key is not None
-        body = await self._read(headers, receive)
+        setup = draft.setup
+        body = await _read(headers, receive, setup.settings)
         draft.request_bytes = len(body)
         read = read_body(body)
         draft.model_name = read.model
@@ -160,14 +161,14 @@ class Admission:
         session = sessions[0].decode("latin-1") if sessions else session_id_of(read)
         draft.session_id = session[:_TEXT_MAX] if session else None
         limits.check_model(draft.key, read.model)
-        deployment, model = self.router.choose(read.model, draft.session_id)
+        deployment, model = setup.router.choose(read.model, draft.session_id)
         draft.deployment, draft.model = deployment, model
         if draft.endpoint == "messages":
             self._check_budget(draft)
-        origin = self._origins[deployment.deployment_id]
-        own = auth.own_credential(credentials, self._is_gateway_secret)
+        origin = setup.origins[deployment.deployment_id]
+        own = auth.own_credential(credentials, self._is_gateway_secret(setup))
         credential = auth.upstream_credential(
-            deployment, own, own_may_go_there=origin.host in self._own_credential_hosts
+            deployment, own, own_may_go_there=origin.host in setup.own_credential_hosts
         )
         draft.billing = credential.billing
         self._check_room()
@@ -185,51 +186,59 @@ class Admission:
                 headers=forwarded,
                 body=with_model(body, read, model),
                 head_timeout_s=deployment.timeout_s,
-                idle_timeout_s=self._settings.idle_timeout_s,
+                idle_timeout_s=setup.settings.idle_timeout_s,
             ),
+            setup=setup,
         )
 
     def _check_budget(self, draft: Draft) -> None:
         assert draft.key is not None
         state = self._budgets.of_key(draft.key.key_id)
         if state is not None and limits.is_exceeded(state, draft.started_at_us):
-            raise limits.budget_refusal(state, draft.started_at_us, self._settings.budget_message)
+            message = draft.setup.settings.budget_message
+            raise limits.budget_refusal(state, draft.started_at_us, message)
 
-    def _is_gateway_secret(self, value: str) -> bool:
-        value_hash = hash_key(value)
-        return value_hash == self._master_key_hash or self._registry.knew_hash(value_hash)
+    def _is_gateway_secret(self, setup: Setup) -> Callable[[str], bool]:
+        """Return what tells whether a value is a secret of this gateway's own."""
 
-    async def _read(self, headers: RawHeaders, receive: Receive) -> bytes:
-        """Return the request's body, within its limits of size and time."""
-        bytes_max = self._settings.request_bytes_max
-        too_large = BodyTooLarge(f"The request body is larger than {bytes_max} bytes")
-        lengths = header_values(headers, b"content-length")
-        if lengths and lengths[0].isdigit() and int(lengths[0]) > bytes_max:
-            raise too_large
-        timeout_s = self._settings.client_body_timeout_s
-        loop = asyncio.get_running_loop()
-        latest_s = loop.time() + BODY_TIMEOUTS_MAX * timeout_s
-        chunks = []
-        size = 0
-        try:
-            async with asyncio.timeout(timeout_s) as limit:
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise ClientGone
-                    chunk = message.get("body", b"")
-                    size += len(chunk)
-                    if size > bytes_max:
-                        raise too_large
-                    chunks.append(chunk)
-                    if not message.get("more_body", False):
-                        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-                    limit.reschedule(min(loop.time() + timeout_s, latest_s))
-        except TimeoutError:
-            raise BodyTooSlow(
-                f"The request body stood still for {timeout_s:g} s, or was too slow",
-                {"connection": "close"},
-            ) from None
+        def is_secret(value: str) -> bool:
+            value_hash = hash_key(value)
+            return value_hash == setup.master_key_hash or self._registry.knew_hash(value_hash)
+
+        return is_secret
+
+
+async def _read(headers: RawHeaders, receive: Receive, settings: Settings) -> bytes:
+    """Return the request's body, within its limits of size and time."""
+    bytes_max = settings.request_bytes_max
+    too_large = BodyTooLarge(f"The request body is larger than {bytes_max} bytes")
+    lengths = header_values(headers, b"content-length")
+    if lengths and lengths[0].isdigit() and int(lengths[0]) > bytes_max:
+        raise too_large
+    timeout_s = settings.client_body_timeout_s
+    loop = asyncio.get_running_loop()
+    latest_s = loop.time() + BODY_TIMEOUTS_MAX * timeout_s
+    chunks = []
+    size = 0
+    try:
+        async with asyncio.timeout(timeout_s) as limit:
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGone
+                chunk = message.get("body", b"")
+                size += len(chunk)
+                if size > bytes_max:
+                    raise too_large
+                chunks.append(chunk)
+                if not message.get("more_body", False):
+                    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+                limit.reschedule(min(loop.time() + timeout_s, latest_s))
+    except TimeoutError:
+        raise BodyTooSlow(
+            f"The request body stood still for {timeout_s:g} s, or was too slow",
+            {"connection": "close"},
+        ) from None
 
 
 class BodyTooSlow(ApiError):

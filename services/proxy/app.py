@@ -14,7 +14,7 @@ from litestar.types import ASGIApp
 from schemas.config import GatewayConfig
 from schemas.errors import ApiError, BadRequest, InternalError, NotFound
 from services.proxy import models
-from services.proxy.admission import Admission, Draft, new_request_id, now_us
+from services.proxy.admission import Admission, new_request_id, now_us
 from services.proxy.answers import Scope, Send, send_bytes, send_error
 from services.proxy.budgets import SpentBudgets
 from services.proxy.headers import RawHeaders, header_values
@@ -22,6 +22,7 @@ from services.proxy.management import Management
 from services.proxy.messages import Messages
 from services.proxy.outbox import Outbox
 from services.proxy.pool import UpstreamPool, tls_context
+from services.proxy.setup import CurrentSetup, make_setup
 from services.runtime.bus import Bus
 from services.runtime.http_server import serve_http
 from services.runtime.listen import listen
@@ -60,10 +61,10 @@ def build_app(
         return Response({"status": "starting", "waiting_for": "keys from NATS"}, status_code=503)
 
     def may_use(headers: RawHeaders) -> list[str]:
-        draft = Draft("", now_us(), "messages")
+        draft = admission.draft("", now_us(), "messages")
         admission.identify(headers, draft)
         assert draft.key is not None
-        return models.usable_names(admission.router, draft.key)
+        return models.usable_names(draft.setup.router, draft.key)
 
     @get("/v1/models", sync_to_thread=False)
     def list_models(request: Request[Any, Any, Any]) -> dict[str, Any]:
@@ -150,6 +151,9 @@ async def run(
     listener = socket.socket(fileno=fd) if fd is not None else listen(host, port)
     registry, cache = _load_registry(folder)
     budgets = SpentBudgets()
+    current = CurrentSetup(
+        make_setup(context.config, context.config.master_key or context.folder.master_key())
+    )
     outbox = Outbox(
         folder,
         bytes_max=settings.outbox_bytes_max,
@@ -157,8 +161,7 @@ async def run(
         now_us=now_us,
     )
     admission = Admission(
-        config=context.config,
-        master_key=context.config.master_key or context.folder.master_key(),
+        current=current,
         registry=registry,
         budgets=budgets,
         check_room=outbox.check_room,
@@ -169,7 +172,7 @@ async def run(
         tls=tls_context() if _needs_tls(context.config) else None,
     )
     management = Management(admin_url)
-    messages = Messages(admission=admission, outbox=outbox, transport=transport, settings=settings)
+    messages = Messages(admission=admission, outbox=outbox, transport=transport)
     app = build_app(
         messages=messages, management=management, admission=admission, registry=registry
     )

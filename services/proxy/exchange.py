@@ -31,29 +31,21 @@ _BODILESS = frozenset({204, 304})
 
 
 class Exchange:
-    """Forwards one admitted request.
+    """Forwards one admitted request, under the settings that it was admitted with.
 
-    `drain_on_disconnect`: read on when the client has gone. `client_stall_s`: a client that takes
-    nothing of what waits for it for so long (twice that at most) is given up.
+    A client that takes nothing of what waits for it for `idle_timeout_s` (twice that at most) is
+    given up.
     """
 
-    def __init__(
-        self,
-        admitted: Admitted,
-        *,
-        outbox: Outbox,
-        transport: Transport,
-        metered_bytes_max: int,
-        drain_on_disconnect: bool,
-        client_stall_s: float,
-    ) -> None:
+    def __init__(self, admitted: Admitted, *, outbox: Outbox, transport: Transport) -> None:
+        settings = admitted.setup.settings
         self._facts = admitted.facts
         self._request = admitted.upstream
         self._outbox = outbox
         self._transport = transport
-        self._metered_bytes_max = metered_bytes_max
-        self._drain = drain_on_disconnect
-        self._client_stall_s = client_stall_s
+        self._metered_bytes_max = settings.response_bytes_metered_max
+        self._drain = settings.client_disconnect == "drain"
+        self._client_stall_s = settings.idle_timeout_s
         self._sends = 0
         self._meter: Meter = NoMeter()
         self._status = 0

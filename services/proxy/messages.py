@@ -4,7 +4,6 @@ import logging
 
 import msgspec
 
-from schemas.config import Settings
 from schemas.errors import ApiError, InternalError, NotFound, Unauthenticated
 from schemas.events import Endpoint, Rejection
 from services.proxy.admission import (
@@ -43,15 +42,10 @@ class MethodNotAllowed(ApiError):
 class Messages:
     """Admits requests, forwards them, books refusals."""
 
-    def __init__(
-        self, *, admission: Admission, outbox: Outbox, transport: Transport, settings: Settings
-    ) -> None:
+    def __init__(self, *, admission: Admission, outbox: Outbox, transport: Transport) -> None:
         self._admission = admission
         self._outbox = outbox
         self._transport = transport
-        self._metered_bytes_max = settings.response_bytes_metered_max
-        self._drain = settings.client_disconnect == "drain"
-        self._client_stall_s = settings.idle_timeout_s
         self._unidentified_second = 0
         self._unidentified_count = 0
         self.unidentified_unbooked = 0
@@ -59,7 +53,7 @@ class Messages:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         started_at_us = now_us()
-        draft = Draft(new_request_id(started_at_us), started_at_us, "messages")
+        draft = self._admission.draft(new_request_id(started_at_us), started_at_us, "messages")
         try:
             admitted = await self._admit(scope, receive, draft)
         except ApiError as error:
@@ -73,14 +67,7 @@ class Messages:
             fault = InternalError("The gateway failed; its log says how")
             await send_error(send, fault, draft.request_id)
             return
-        exchange = Exchange(
-            admitted,
-            outbox=self._outbox,
-            transport=self._transport,
-            metered_bytes_max=self._metered_bytes_max,
-            drain_on_disconnect=self._drain,
-            client_stall_s=self._client_stall_s,
-        )
+        exchange = Exchange(admitted, outbox=self._outbox, transport=self._transport)
         await exchange.run(receive, send)
 
     async def _admit(self, scope: Scope, receive: Receive, draft: Draft) -> Admitted:

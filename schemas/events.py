@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from schemas.registry import KeyRecord
+from schemas.registry import ConfigChange, KeyRecord, ModelRecord
 from schemas.usage import Usage
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "BudgetCleared",
     "BudgetExceeded",
     "BudgetState",
+    "ConfigChanged",
     "Endpoint",
     "Event",
     "KeyBlocked",
@@ -35,6 +36,10 @@ __all__ = [
     "KeyRotated",
     "KeyUnblocked",
     "KeyUpdated",
+    "ModelCreated",
+    "ModelDeleted",
+    "ModelEvent",
+    "ModelUpdated",
     "Rejection",
     "RequestFacts",
     "RequestRejected",
@@ -44,7 +49,9 @@ __all__ = [
     "UsageRecord",
     "UsageRecorded",
     "decode_budget_event",
+    "decode_config_event",
     "decode_key_event",
+    "decode_model_event",
     "decode_usage_event",
     "encode_event",
     "time_from_us",
@@ -191,6 +198,30 @@ class KeyDeleted(KeyEventBase, frozen=True, kw_only=True, tag="key.deleted.v1"):
     """A virtual key was deleted: it is refused for ever, its history stays."""
 
 
+class ModelEventBase(Event, frozen=True, kw_only=True):
+    """A change of one model of the registry: `data` is its whole new state."""
+
+    data: ModelRecord
+
+
+class ModelCreated(ModelEventBase, frozen=True, kw_only=True, tag="model.created.v1"):
+    """A model was added at run time."""
+
+
+class ModelUpdated(ModelEventBase, frozen=True, kw_only=True, tag="model.updated.v1"):
+    """A model that was added at run time was changed."""
+
+
+class ModelDeleted(ModelEventBase, frozen=True, kw_only=True, tag="model.deleted.v1"):
+    """A model that was added at run time was deleted: its history stays."""
+
+
+class ConfigChanged(Event, frozen=True, kw_only=True, tag="config.changed.v1"):
+    """The configuration file was checked, and every process is to take it."""
+
+    data: ConfigChange
+
+
 class BudgetState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The standing of one budget, as the ledger computed it from the events.
 
@@ -222,11 +253,14 @@ class BudgetCleared(Event, frozen=True, kw_only=True, tag="budget.cleared.v1"):
 
 UsageEvent = RequestStarted | UsageRecorded | RequestRejected
 KeyEvent = KeyCreated | KeyUpdated | KeyBlocked | KeyUnblocked | KeyRotated | KeyDeleted
+ModelEvent = ModelCreated | ModelUpdated | ModelDeleted
 BudgetEvent = BudgetExceeded | BudgetCleared
 
 _encoder = msgspec.json.Encoder()
 _usage_decoder: msgspec.json.Decoder[UsageEvent] = msgspec.json.Decoder(UsageEvent)
 _key_decoder: msgspec.json.Decoder[KeyEvent] = msgspec.json.Decoder(KeyEvent)
+_model_decoder: msgspec.json.Decoder[ModelEvent] = msgspec.json.Decoder(ModelEvent)
+_config_decoder: msgspec.json.Decoder[ConfigChanged] = msgspec.json.Decoder(ConfigChanged)
 _budget_decoder: msgspec.json.Decoder[BudgetEvent] = msgspec.json.Decoder(BudgetEvent)
 
 
@@ -241,8 +275,18 @@ def decode_usage_event(payload: bytes | msgspec.Raw) -> UsageEvent:
 
 
 def decode_key_event(payload: bytes) -> KeyEvent:
-    """Return an event of REGISTRY. Raises msgspec.DecodeError or UnicodeDecodeError."""
+    """Return an event of a key. Raises msgspec.DecodeError or UnicodeDecodeError."""
     return _key_decoder.decode(payload)
+
+
+def decode_model_event(payload: bytes) -> ModelEvent:
+    """Return an event of a model. Raises msgspec.DecodeError or UnicodeDecodeError."""
+    return _model_decoder.decode(payload)
+
+
+def decode_config_event(payload: bytes) -> ConfigChanged:
+    """Return an event of the configuration. Raises msgspec.DecodeError or UnicodeDecodeError."""
+    return _config_decoder.decode(payload)
 
 
 def decode_budget_event(payload: bytes) -> BudgetEvent:

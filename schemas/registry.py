@@ -1,11 +1,22 @@
-"""The registry's records: the whole state of a virtual key, as its events carry it."""
+"""The registry's records: the whole state of a key or a model, as its events carry it."""
 
+import re
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
-__all__ = ["KeyRecord"]
+__all__ = ["ENVIRONMENT_PREFIX", "ConfigChange", "KeyRecord", "ModelRecord"]
+
+ENVIRONMENT_PREFIX = "os.environ/"
+"""Begins a value that stands for a variable of the environment."""
+
+_API_KEY_REFERENCE = re.compile(r"os\.environ/(?=\w*API_KEY)[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
+_SECRET = re.compile(r"\bsk-|\bbearer\s|//[^/\s]*@", re.IGNORECASE)
+_NESTED_MAX = 8
+
+ModelId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_:-]{1,128}\Z")]
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -35,3 +46,66 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     created_by: str | None = None
     updated_at_us: int = 0
     updated_by: str | None = None
+
+
+class ModelRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The state of one model that was added at run time: an entry of `model_list` as an event.
+
+    `model_name`, `litellm_params` and `model_info` mean what they mean in the configuration file,
+    and each proxy reads them by the same rules. No secret is in a record: `api_key` names a
+    variable of the proxies' environment (`os.environ/NAME`, where NAME holds API_KEY), no other
+    value may, and making or decoding a record with anything like a secret in it is an error.
+    """
+
+    model_id: ModelId
+    model_name: str
+    litellm_params: dict[str, Any]
+    model_info: dict[str, Any] = {}
+    deleted: bool = False
+    created_at_us: int = 0
+    created_by: str | None = None
+    updated_at_us: int = 0
+    updated_by: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a record that holds a secret. Raises ValueError, which quotes no value."""
+        api_key = self.litellm_params.get("api_key")
+        if api_key is not None and not (
+            isinstance(api_key, str) and _API_KEY_REFERENCE.fullmatch(api_key)
+        ):
+            raise ValueError(
+                "litellm_params.api_key must name a variable of the proxies' environment whose "
+                "name holds API_KEY, such as os.environ/ANTHROPIC_API_KEY: events hold no secrets"
+            )
+        others = {name: value for name, value in self.litellm_params.items() if name != "api_key"}
+        _refuse_secrets({"model_name": self.model_name, **others, "model_info": self.model_info})
+
+
+class ConfigChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The order to take a new configuration file, which every process reads for itself.
+
+    The event tells the file by its SHA-256 and holds nothing of its content: `changed` and
+    `restart_needed` are names of keys. `path` is where the service that checked it has it.
+    """
+
+    sha256: Sha256
+    path: str
+    changed: tuple[str, ...] = ()
+    restart_needed: tuple[str, ...] = ()
+    changed_at_us: int = 0
+    changed_by: str | None = None
+
+
+def _refuse_secrets(value: object, where: str = "", depth: int = 0) -> None:
+    """Raise ValueError for a text that looks like a secret, or stands for one, at any depth."""
+    if depth > _NESTED_MAX:
+        raise ValueError(f"{where} is nested more than {_NESTED_MAX} deep")
+    if isinstance(value, dict):
+        for name, item in value.items():
+            _refuse_secrets(name, "a name", depth + 1)
+            _refuse_secrets(item, f"{where}.{name}" if where else name, depth + 1)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _refuse_secrets(item, where, depth + 1)
+    elif isinstance(value, str) and (value.startswith(ENVIRONMENT_PREFIX) or _SECRET.search(value)):
+        raise ValueError(f"{where} holds a secret or stands for one: only api_key may name one")

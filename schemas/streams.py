@@ -4,6 +4,8 @@ import msgspec
 
 __all__ = [
     "BUDGET",
+    "CONFIG_STATE_SUBJECT",
+    "CONFIG_SUBJECT",
     "QUERY_SUBJECT",
     "REGISTRY",
     "STREAMS",
@@ -13,6 +15,7 @@ __all__ = [
     "StreamDefinition",
     "budget_subject",
     "key_subject",
+    "model_subject",
     "usage_subject",
 ]
 
@@ -23,6 +26,12 @@ USAGE_BATCH_EVENTS_MAX = 1000
 
 QUERY_SUBJECT = "rpc.ledger.query"
 """Request/reply: a QueryRequest to the ledger's reader, a QueryReply back (schemas.rpc)."""
+
+CONFIG_STATE_SUBJECT = "rpc.config.state"
+"""Request and replies: every process answers with its ConfigState (schemas.rpc)."""
+
+CONFIG_SUBJECT = "registry.config.file"
+"""Where the last word on the configuration file is."""
 
 
 class StreamDefinition(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,8 +54,15 @@ USAGE = StreamDefinition(
 )
 REGISTRY = StreamDefinition(
     name="REGISTRY",
-    subjects=("registry.key.*", "registry.team.*", "registry.user.*"),
-    purpose="virtual keys, teams and users; the last message of a subject is its state",
+    subjects=(
+        "registry.key.*",
+        "registry.team.*",
+        "registry.user.*",
+        "registry.model.*",
+        "registry.config.*",
+    ),
+    purpose="virtual keys, teams, users, models added at run time and the configuration's digest; "
+    "the last message of a subject is its state",
 )
 BUDGET = StreamDefinition(
     name="BUDGET",
@@ -64,6 +80,11 @@ def usage_subject(partition: int = 0) -> str:
 def key_subject(key_id: str) -> str:
     """Return the subject that holds the state of one virtual key."""
     return f"registry.key.{key_id}"
+
+
+def model_subject(model_id: str) -> str:
+    """Return the subject that holds the state of one model that was added at run time."""
+    return f"registry.model.{model_id}"
 
 
 def budget_subject(scope: str, scope_id: str) -> str:

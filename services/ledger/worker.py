@@ -98,7 +98,7 @@ class Worker:
             changed: dict[str, KeyRecord] = {}
             for message in batch.messages:
                 record = snapshot.apply(message)
-                if record is not None:
+                if isinstance(record, KeyRecord):
                     changed[record.key_id] = record
             records = list(changed.values())
             for start in range(0, len(records), KEYS_PER_COMMIT_MAX):

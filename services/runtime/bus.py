@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import msgspec
 import nats.errors
@@ -115,9 +116,11 @@ class Bus:
     async def ensure_streams(
         self, definitions: tuple[StreamDefinition, ...] = STREAMS, *, replicas: int = 1
     ) -> None:
-        """Create the streams that are missing. An existing one is left as it is.
+        """Create the streams that are missing.
 
-        Raises BusError where one exists with other subjects: two programs would then share it.
+        An existing one that lacks subjects, since an older version made it, gets them; nothing
+        else of it is changed. One that has more, since a newer version made it, is left as it is.
+        Raises BusError where one has subjects of another kind: two programs would then share it.
         """
         await self.wait_connected(ASK_TIMEOUT_S)
         for definition in definitions:
@@ -128,7 +131,10 @@ class Bus:
                 continue
             except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
                 raise BusUnavailable(f"stream {definition.name}: {reason(error)}") from None
-            if set(info.config.subjects or ()) != set(definition.subjects):
+            present, wanted = set(info.config.subjects or ()), set(definition.subjects)
+            if present < wanted and present:
+                await self._add_subjects(definition)
+            elif not wanted <= present:
                 raise BusError(
                     f"NATS has a stream {definition.name} with the subjects "
                     f"{info.config.subjects}, not {list(definition.subjects)}: is this the right "
@@ -151,6 +157,27 @@ class Bus:
             await self._link.js.add_stream(config)
         except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
             raise BusUnavailable(f"stream {definition.name}: {reason(error)}") from None
+
+    async def _add_subjects(self, definition: StreamDefinition) -> None:
+        """Give a stream of an older version the subjects that it lacks, and change nothing else."""
+        name = definition.name
+        # The configuration is sent back as the server wrote it, so that no field gets lost.
+        found = await self._stream_api(f"$JS.API.STREAM.INFO.{name}", b"")
+        config = {**found["config"], "subjects": list(definition.subjects)}
+        await self._stream_api(f"$JS.API.STREAM.UPDATE.{name}", msgspec.json.encode(config))
+        log.info("a stream of an older version has new subjects", extra={"stream": name})
+
+    async def _stream_api(self, subject: str, payload: bytes) -> dict[str, Any]:
+        try:
+            reply = await self._link.client.request(subject, payload, timeout=REQUEST_TIMEOUT_S)
+        except (nats.errors.Error, TimeoutError) as error:
+            raise BusUnavailable(
+                f"{subject}: {reason(error)} (may this NATS user publish there?)"
+            ) from None
+        answer = msgspec.json.decode(reply.data, type=dict[str, Any])
+        if "error" in answer:
+            raise BusError(f"{subject}: {answer['error'].get('description')}")
+        return answer
 
     async def stream_state(self, stream: str) -> StreamState:
         """Return what a stream holds. Raises BusError where it does not exist."""

@@ -43,14 +43,17 @@ _STRUCTS: tuple[type[msgspec.Struct], ...] = (
     usage.Usage,
     usage.IterationUsage,
     registry.KeyRecord,
+    registry.ModelRecord,
+    registry.ConfigChange,
     events.BudgetState,
 )
 
 
 def _event_types() -> list[type[events.Event]]:
     """Return every event, in the order of the streams."""
-    unions = (events.UsageEvent, events.KeyEvent, events.BudgetEvent)
-    return [event for union in unions for event in get_args(union)]
+    unions = (events.UsageEvent, events.KeyEvent, events.ModelEvent, events.BudgetEvent)
+    found = [event for union in unions for event in get_args(union)]
+    return [*found, events.ConfigChanged]
 
 
 def page() -> str:

@@ -13,7 +13,15 @@ check that a message's subject is the one that its payload names.
 
 import msgspec
 
-from schemas.streams import BUDGET, QUERY_SUBJECT, REGISTRY, STREAMS, USAGE, StreamDefinition
+from schemas.streams import (
+    BUDGET,
+    CONFIG_STATE_SUBJECT,
+    QUERY_SUBJECT,
+    REGISTRY,
+    STREAMS,
+    USAGE,
+    StreamDefinition,
+)
 
 __all__ = ["NATS_USERS", "NatsUser", "user_entry"]
 
@@ -50,24 +58,40 @@ def _reading(*streams: StreamDefinition) -> tuple[str, ...]:
 
 
 NATS_USERS = (
-    NatsUser(name="proxy", publish=(*USAGE.subjects, *_reading(REGISTRY, BUDGET))),
+    NatsUser(
+        name="proxy",
+        publish=(*USAGE.subjects, *_reading(REGISTRY, BUDGET)),
+        subscribe=(CONFIG_STATE_SUBJECT,),
+        answers=True,
+    ),
     NatsUser(
         name="ledger-writer",
         publish=(
             *BUDGET.subjects,
             *(f"$JS.API.STREAM.CREATE.{stream.name}" for stream in STREAMS),
+            # A store of an older version gets the subjects that it lacks.
+            f"$JS.API.STREAM.UPDATE.{REGISTRY.name}",
             *_reading(*STREAMS),
         ),
+        subscribe=(CONFIG_STATE_SUBJECT,),
+        answers=True,
     ),
     NatsUser(
         name="ledger-reader",
         publish=_reading(USAGE, REGISTRY, BUDGET),
-        subscribe=(QUERY_SUBJECT,),
+        subscribe=(QUERY_SUBJECT, CONFIG_STATE_SUBJECT),
         answers=True,
     ),
     NatsUser(
         name="admin",
-        publish=(*REGISTRY.subjects, QUERY_SUBJECT, *_reading(REGISTRY, BUDGET)),
+        publish=(
+            *REGISTRY.subjects,
+            QUERY_SUBJECT,
+            CONFIG_STATE_SUBJECT,
+            *_reading(REGISTRY, BUDGET),
+        ),
+        subscribe=(CONFIG_STATE_SUBJECT,),
+        answers=True,
     ),
 )
 

@@ -1,4 +1,4 @@
-"""The registry snapshot: every virtual key in memory, kept current by the REGISTRY stream.
+"""The registry snapshot: keys and models in memory, kept current by the REGISTRY stream.
 
 The proxy and the admin service hold one each. The proxy also keeps a copy on disk (0600, hashes
 only), so that it starts and serves while NATS is down.
@@ -9,23 +9,30 @@ import hashlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 
-from schemas.events import decode_key_event
-from schemas.registry import KeyRecord
-from schemas.streams import REGISTRY, key_subject
+from schemas.events import decode_config_event, decode_key_event, decode_model_event
+from schemas.registry import ConfigChange, KeyRecord, ModelRecord
+from schemas.streams import CONFIG_SUBJECT, REGISTRY, key_subject, model_subject
 from services.runtime.bus import Bus, BusError, StreamMessage, StreamState
 from services.runtime.folder import write_private
 
-__all__ = ["RegistrySnapshot", "follow_registry"]
+__all__ = ["Record", "RegistrySnapshot", "follow_registry"]
 
 log = logging.getLogger(__name__)
 
 CACHE_INTERVAL_S = 1.0
 """The copy on disk is at most so much older than the memory it copies."""
 RETRY_WAIT_S = 0.2
-_KEY_SUBJECT = "registry.key."
+
+Record: TypeAlias = KeyRecord | ModelRecord | ConfigChange
+"""What an event of REGISTRY carries: the new state of one thing."""
+
+_KINDS = ("key", "model", "config")
+"""The kinds of records that this version understands. A copy on disk that was written by one that
+understood fewer lacks what it passed over, so the stream is then read anew."""
 
 
 class _Cached(msgspec.Struct, frozen=True):
@@ -35,16 +42,24 @@ class _Cached(msgspec.Struct, frozen=True):
     sequence: int
     keys: list[KeyRecord]
     subject_sequences: dict[str, int]
+    kinds: tuple[str, ...] = ("key",)
+    models: list[ModelRecord] = []
+    config_change: ConfigChange | None = None
 
 
 class RegistrySnapshot:
-    """All virtual keys, by id and by hash, and the stream sequence they stand at.
+    """All virtual keys, by id and by hash, all models, and the stream sequence they stand at.
 
-    Deleted keys stay by id (their history is asked for) and are gone by hash.
+    Deleted keys stay by id (their history is asked for) and are gone by hash; deleted models stay
+    by id, too. `models_revision` counts the changes of models. `config_change` is the last word on
+    the configuration file.
     """
 
     def __init__(self) -> None:
         self.keys: dict[str, KeyRecord] = {}
+        self.models: dict[str, ModelRecord] = {}
+        self.models_revision = 0
+        self.config_change: ConfigChange | None = None
         self.subject_sequences: dict[str, int] = {}
         self.sequence = 0
         self.stream_created = ""
@@ -60,16 +75,20 @@ class RegistrySnapshot:
         """Tell whether this is or was a key's hash: such a value is a secret of this gateway."""
         return key_hash in self._known_hashes
 
-    def apply(self, message: StreamMessage) -> KeyRecord | None:
+    @property
+    def config_sequence(self) -> int:
+        """The stream sequence of `config_change`, 0 without one."""
+        return self.subject_sequences.get(CONFIG_SUBJECT, 0)
+
+    def apply(self, message: StreamMessage) -> Record | None:
         """Take one message of REGISTRY in; return the record that it changed.
 
-        A message that cannot be read is logged and skipped: the key keeps its last known state.
+        A message that cannot be read is logged and skipped: what it is about keeps its last known
+        state.
         """
         self.sequence = message.sequence
-        if not message.subject.startswith(_KEY_SUBJECT):
-            return None
         try:
-            record = decode_key_event(message.payload).data
+            record, subject = _read(message)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             log.error(
                 "a registry event cannot be read and is skipped: %s",
@@ -77,7 +96,9 @@ class RegistrySnapshot:
                 extra={"subject": message.subject, "sequence": message.sequence},
             )
             return None
-        if message.subject != key_subject(record.key_id):
+        if record is None:
+            return None
+        if message.subject != subject:
             # Only the admin service may write a key's state, and it writes it in its own place.
             log.error(
                 "a registry event about another key than its subject's is skipped",
@@ -85,8 +106,22 @@ class RegistrySnapshot:
             )
             return None
         self.subject_sequences[message.subject] = message.sequence
-        self.put(record)
+        if isinstance(record, KeyRecord):
+            self.put(record)
+        elif isinstance(record, ModelRecord):
+            self.put_model(record)
+        else:
+            self.config_change = record
         return record
+
+    def put_model(self, record: ModelRecord) -> None:
+        """Set the state of one model."""
+        self.models[record.model_id] = record
+        self.models_revision += 1
+
+    def live_models(self) -> list[ModelRecord]:
+        """Return the models that were not deleted, in the order of their ids."""
+        return [self.models[each] for each in sorted(self.models) if not self.models[each].deleted]
 
     def put(self, record: KeyRecord) -> None:
         """Set the state of one key."""
@@ -103,6 +138,9 @@ class RegistrySnapshot:
     def clear(self) -> None:
         """Forget everything (the stream is another one)."""
         self.keys.clear()
+        self.models.clear()
+        self.models_revision += 1
+        self.config_change = None
         self.subject_sequences.clear()
         self._by_hash.clear()
         self._known_hashes.clear()
@@ -113,7 +151,13 @@ class RegistrySnapshot:
         """Return the copy for the disk: a line with its SHA-256, then the state as JSON."""
         state = msgspec.json.encode(
             _Cached(
-                self.stream_created, self.sequence, list(self.keys.values()), self.subject_sequences
+                self.stream_created,
+                self.sequence,
+                list(self.keys.values()),
+                self.subject_sequences,
+                _KINDS,
+                list(self.models.values()),
+                self.config_change,
             )
         )
         return hashlib.sha256(state).hexdigest().encode() + b"\n" + state
@@ -137,8 +181,12 @@ class RegistrySnapshot:
             return False
         for record in cached.keys:
             self.put(record)
+        for model in cached.models:
+            self.put_model(model)
+        self.config_change = cached.config_change
         self.subject_sequences.update(cached.subject_sequences)
-        self.sequence = cached.sequence
+        # Sequence 0 reads the stream anew, but its keys are known until then.
+        self.sequence = cached.sequence if set(_KINDS) <= set(cached.kinds) else 0
         self.stream_created = cached.stream_created
         self.loaded = True
         return True
@@ -149,12 +197,11 @@ async def follow_registry(
     snapshot: RegistrySnapshot,
     *,
     cache: Path | None = None,
-    on_change: Callable[[KeyRecord], None] | None = None,
     on_progress: Callable[[], None] | None = None,
 ) -> None:
     """Keep a snapshot current for ever. `snapshot.loaded` is set once it is up to date.
 
-    `on_change` hears each changed record, `on_progress` each batch that was taken in.
+    `on_progress` is called after each batch that was taken in.
     """
     state = await _stream_state(bus)
     if snapshot.stream_created != state.created or snapshot.sequence > state.last_sequence:
@@ -166,15 +213,30 @@ async def follow_registry(
     copy = _Copy(snapshot, cache) if cache is not None else None
     async for batch in bus.follow(REGISTRY.name, snapshot.sequence + 1, last_per_subject=fresh):
         for message in batch.messages:
-            record = snapshot.apply(message)
-            if record is not None and on_change is not None:
-                on_change(record)
+            snapshot.apply(message)
         if batch.pending == 0:
             snapshot.loaded = True
         if on_progress is not None:
             on_progress()
         if copy is not None and snapshot.loaded:
             copy.save_soon()
+
+
+def _read(message: StreamMessage) -> tuple[Record | None, str]:
+    """Return a message's record and the subject that it belongs on; None for a kind not known.
+
+    Raises msgspec.MsgspecError, UnicodeDecodeError or RecursionError.
+    """
+    kind = message.subject.split(".")[1]
+    if kind == "key":
+        key = decode_key_event(message.payload).data
+        return key, key_subject(key.key_id)
+    if kind == "model":
+        model = decode_model_event(message.payload).data
+        return model, model_subject(model.model_id)
+    if kind == "config":
+        return decode_config_event(message.payload).data, CONFIG_SUBJECT
+    return None, message.subject
 
 
 class _Copy:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from schemas.events import KeyCreated, KeyUpdated, encode_event
@@ -246,6 +247,40 @@ def test_streams_of_somebody_else_are_not_used(tmp_path: Path) -> None:
                 assert (state.messages, state.last_sequence) == (0, 0)
                 with pytest.raises(BusError, match="does not exist"):
                     await bus.stream_state("NONE")
+
+    asyncio.run(run())
+
+
+def test_streams_of_an_older_version_get_new_subjects_and_keep_the_rest(tmp_path: Path) -> None:
+    # Given a store whose REGISTRY was made before there were models, when this version ensures its
+    # streams, then the subjects are added, the messages and all other settings stay; and a store
+    # of a newer version, with more subjects, is used as it is.
+    async def config(bus: Bus) -> dict[str, object]:
+        found = await bus._stream_api(f"$JS.API.STREAM.INFO.{REGISTRY.name}", b"")
+        return dict(found["config"])
+
+    async def run() -> None:
+        with running_nats(tmp_path) as server:
+            bus = await Bus.connect(server.url, "test")
+            older = msgspec.structs.replace(
+                REGISTRY, subjects=("registry.key.*", "registry.team.*", "registry.user.*")
+            )
+            await bus.ensure_streams((older, USAGE))
+            await bus.publish(*key_message(1))
+            with pytest.raises(BusError):
+                await bus.publish("registry.model.m", b"{}")
+            before = await config(bus)
+
+            await bus.ensure_streams()
+
+            await bus.publish("registry.model.m", b"{}")
+            after = await config(bus)
+            assert after == {**before, "subjects": list(REGISTRY.subjects)}
+            state = await bus.stream_state(REGISTRY.name)
+            assert (state.first_sequence, state.last_sequence) == (1, 2)
+            await bus.ensure_streams((older,))
+            assert await config(bus) == after
+            await bus.close()
 
     asyncio.run(run())
 

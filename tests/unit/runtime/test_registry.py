@@ -1,15 +1,17 @@
 """The registry snapshot: the last word of every key, in memory and on disk."""
 
+import hashlib
 import random
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from schemas.events import KeyCreated, encode_event
-from schemas.registry import KeyRecord
-from schemas.streams import key_subject
+from schemas.events import ConfigChanged, KeyCreated, ModelCreated, encode_event
+from schemas.registry import ConfigChange, KeyRecord, ModelRecord
+from schemas.streams import CONFIG_SUBJECT, key_subject, model_subject
 from services.runtime.bus import StreamMessage
 from services.runtime.registry import RegistrySnapshot
 
@@ -125,3 +127,98 @@ def test_forgotten_snapshot_admits_nobody() -> None:
     assert not snapshot.loaded
     assert snapshot.by_hash(f"{0:064x}") is None
     assert snapshot.sequence == 0
+
+
+def model_message(sequence: int, model: ModelRecord, subject: str | None = None) -> StreamMessage:
+    event = ModelCreated(source="/admin", id=str(sequence), time=datetime.now(UTC), data=model)
+    return StreamMessage(sequence, subject or model_subject(model.model_id), encode_event(event))
+
+
+def config_message(sequence: int, digest: str) -> StreamMessage:
+    change = ConfigChange(sha256=digest, path="config.yaml")
+    event = ConfigChanged(source="/admin", id=str(sequence), time=datetime.now(UTC), data=change)
+    return StreamMessage(sequence, CONFIG_SUBJECT, encode_event(event))
+
+
+def model(model_id: str = "m1", **fields: Any) -> ModelRecord:
+    params = {"model": "anthropic/claude-opus-4-5", **fields.pop("litellm_params", {})}
+    return ModelRecord(model_id=model_id, model_name="opus", litellm_params=params, **fields)
+
+
+def test_models_and_the_last_word_on_the_file_are_followed_and_kept_on_disk(tmp_path: Path) -> None:
+    # Given events of models and of the file, when they are taken in and the copy is read again,
+    # then the last word of each is there, and a deleted model is no live one.
+    before = snapshot_of(3)
+    revision = before.models_revision
+    before.apply(model_message(4, model("m2")))
+    before.apply(model_message(5, model("m1")))
+    before.apply(config_message(6, "aa" * 32))
+    before.apply(model_message(7, model("m2", deleted=True)))
+    before.apply(config_message(8, "bb" * 32))
+    assert before.models_revision == revision + 3
+    before.save(tmp_path / "registry.json")
+
+    after = RegistrySnapshot()
+
+    assert after.load(tmp_path / "registry.json")
+    for snapshot in (before, after):
+        assert snapshot.live_models() == [model("m1")]
+        assert snapshot.config_change == ConfigChange(sha256="bb" * 32, path="config.yaml")
+        assert (snapshot.config_sequence, snapshot.sequence) == (8, 8)
+
+
+def test_model_event_on_the_subject_of_another_changes_nothing() -> None:
+    snapshot = RegistrySnapshot()
+    snapshot.apply(model_message(1, model()))
+
+    assert snapshot.apply(model_message(2, model("m2"), model_subject("m1"))) is None
+    assert snapshot.live_models() == [model()]
+
+
+def test_copy_of_a_version_that_knew_no_models_makes_the_stream_be_read_anew(
+    tmp_path: Path,
+) -> None:
+    # Given a copy on disk as versions before models wrote it, which may have passed some over,
+    # when it is loaded, then its keys are known and the stream is read from its beginning.
+    path = tmp_path / "registry.json"
+    before = snapshot_of(3)
+    state = msgspec.json.decode(before.encoded().partition(b"\n")[2])
+    for name in ("kinds", "models", "config_change"):
+        del state[name]
+    content = msgspec.json.encode(state)
+    path.write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+
+    after = RegistrySnapshot()
+
+    assert after.load(path)
+    assert after.keys == before.keys
+    assert after.sequence == 0
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"api_key": "sk-ant-api03-literal"},
+        {"api_key": "plain"},
+        {"api_key": "os.environ/AWS_SECRET_ACCESS_KEY"},
+        {"api_key": "os.environ/NOT A NAME API_KEY"},
+        {"api_key": ["os.environ/ANTHROPIC_API_KEY"]},
+        {"api_base": "https://user:password@host"},
+        {"api_base": "os.environ/OTHER_API_KEY"},
+        {"extra_headers": {"x-api-key": "sk-ant-api03-literal"}},
+        {"tags": ["a", ["Bearer abc"]]},
+    ],
+)
+def test_no_event_of_a_model_can_hold_a_secret(params: dict[str, Any]) -> None:
+    # Given a secret, or the name of a variable that is no API key, somewhere in a model, when the
+    # record is made or comes as an event, then it is refused, and the message quotes no value.
+    with pytest.raises(ValueError, match=r"secret|API_KEY") as refused:
+        model(litellm_params=params)
+    assert "literal" not in str(refused.value)
+    assert "password" not in str(refused.value)
+    good = model_message(1, model(litellm_params={"api_key": "os.environ/TEAM_API_KEY_2"}))
+    event = msgspec.json.decode(good.payload)
+    event["data"]["litellm_params"] = {"model": "anthropic/x", **params}
+    snapshot = RegistrySnapshot()
+    assert snapshot.apply(StreamMessage(2, good.subject, msgspec.json.encode(event))) is None
+    assert snapshot.apply(good) is not None

@@ -23,6 +23,9 @@ __all__ = [
     "ClaudeCodeUnavailable",
     "ClaudeResult",
     "claude_code_path",
+    "claude_environment",
+    "make_home",
+    "print_claude",
     "run_claude",
 ]
 
@@ -35,6 +38,9 @@ RUN_TIMEOUT_S = 120.0
 """How long one run may take; it needs 1 to 3 seconds on a quiet machine."""
 RETRIES_MAX = 2
 """How often the client repeats a failed request (its own default is 10, for three minutes)."""
+
+DEVICE_ID = "0123456789abcdef" * 4
+"""The id that a prepared home has; without one, the client makes up a new one for every home."""
 
 _TOOLS = Path(__file__).resolve().parents[2] / ".tools"
 _ENVIRONMENT_VARIABLE = "TALLYGATE_CLAUDE_CODE"
@@ -125,7 +131,25 @@ def _check_version(path: Path) -> None:
         )
 
 
-def _environment(
+def make_home(home: Path) -> Path:
+    """Make a home in which the client was set up before, and in it a project; return the latter.
+
+    Two runs in homes of the same path then send the same bytes, and an interactive one does not ask
+    for a theme.
+    """
+    project = home / "project"
+    project.mkdir(parents=True)
+    settings = {
+        "userID": DEVICE_ID,
+        "hasCompletedOnboarding": True,
+        "lastOnboardingVersion": CLAUDE_CODE_VERSION,
+        "theme": "dark",
+    }
+    (home / ".claude.json").write_text(json.dumps(settings))
+    return project
+
+
+def claude_environment(
     base_url: str,
     *,
     virtual_key: str | None,
@@ -138,6 +162,8 @@ def _environment(
         "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
         "HOME": str(home),
         "IS_SANDBOX": "1",
+        # The updater would install a newer client for the whole machine.
+        "DISABLE_AUTOUPDATER": "1",
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
         "CLAUDE_CODE_MAX_RETRIES": str(RETRIES_MAX),
         "ANTHROPIC_BASE_URL": base_url,
@@ -172,18 +198,14 @@ def run_claude(
     """
     project = home / "project"
     project.mkdir(parents=True, exist_ok=True)
-    environment = _environment(
+    environment = claude_environment(
         base_url, virtual_key=virtual_key, oauth_token=oauth_token, model=model, home=home
     )
-    done = subprocess.run(
-        [claude_code_path(), "-p", prompt, "--output-format", "json", *extra_args],
-        env=environment | dict(extra_environment or {}),
-        cwd=project,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        check=False,
+    done = print_claude(
+        [prompt, "--output-format", "json", *extra_args],
+        environment | dict(extra_environment or {}),
+        project,
+        timeout_s=timeout_s,
     )
     try:
         output: dict[str, Any] = json.loads(done.stdout)
@@ -199,4 +221,27 @@ def run_claude(
         cost_usd=output.get("total_cost_usd", 0.0),
         output=output,
         stderr=done.stderr,
+    )
+
+
+def print_claude(
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    project: Path,
+    *,
+    timeout_s: float = RUN_TIMEOUT_S,
+) -> "subprocess.CompletedProcess[str]":
+    """Run `claude -p` with an environment of its own and return what it printed.
+
+    Raises ClaudeCodeUnavailable without a client, subprocess.TimeoutExpired when it takes too long.
+    """
+    return subprocess.run(
+        [claude_code_path(), "-p", *arguments],
+        env=dict(environment),
+        cwd=project,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
     )

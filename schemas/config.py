@@ -108,11 +108,15 @@ class GatewayConfig(_Discreet, frozen=True, kw_only=True):
 
     `master_key` is None where neither the file nor the environment names one; the caller then
     uses the one in the data folder. `timezone` is a name that zoneinfo knows: budget windows
-    begin at its midnights.
+    begin at its midnights. `forward_models` are the names and patterns (`*`: all) of models for
+    which clients' own credentials are forwarded, `request_timeout_s` is for models that name no
+    time-out: both hold for models that are added at run time, too.
     """
 
     path: str
     deployments: tuple[Deployment, ...] = ()
+    forward_models: tuple[str, ...] = ()
+    request_timeout_s: float = 600.0
     master_key: str | None = None
     timezone: str = "UTC"
     settings: Settings = Settings()

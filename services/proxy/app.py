@@ -18,11 +18,11 @@ from services.proxy.admission import Admission, new_request_id, now_us
 from services.proxy.answers import Scope, Send, send_bytes, send_error
 from services.proxy.budgets import SpentBudgets
 from services.proxy.headers import RawHeaders, header_values
+from services.proxy.keeper import SetupKeeper
 from services.proxy.management import Management
 from services.proxy.messages import Messages
 from services.proxy.outbox import Outbox
 from services.proxy.pool import UpstreamPool, tls_context
-from services.proxy.setup import CurrentSetup, make_setup
 from services.runtime.bus import Bus
 from services.runtime.http_server import serve_http
 from services.runtime.listen import listen
@@ -151,25 +151,28 @@ async def run(
     listener = socket.socket(fileno=fd) if fd is not None else listen(host, port)
     registry, cache = _load_registry(folder)
     budgets = SpentBudgets()
-    current = CurrentSetup(
-        make_setup(context.config, context.config.master_key or context.folder.master_key())
-    )
     outbox = Outbox(
         folder,
         bytes_max=settings.outbox_bytes_max,
         refuse_when_full=settings.outbox_full == "refuse",
         now_us=now_us,
     )
-    admission = Admission(
-        current=current,
-        registry=registry,
-        budgets=budgets,
-        check_room=outbox.check_room,
-    )
     transport = UpstreamPool(
         connections_max=settings.upstream_connections_max,
         connect_timeout_s=settings.connect_timeout_s,
         tls=tls_context() if _needs_tls(context.config) else None,
+    )
+    keeper = SetupKeeper(
+        context.config,
+        context.config.master_key or context.folder.master_key(),
+        registry=registry,
+        pool=transport,
+    )
+    admission = Admission(
+        current=keeper,
+        registry=registry,
+        budgets=budgets,
+        check_room=outbox.check_room,
     )
     management = Management(admin_url)
     messages = Messages(admission=admission, outbox=outbox, transport=transport)
@@ -179,9 +182,14 @@ async def run(
     bus = await Bus.connect(context.nats_url, "proxy", wait=False)
     stop = context.stop
     ready = _Readiness(context.part, registry)
+
+    def on_progress() -> None:
+        keeper.progressed()
+        ready.update()
+
     tasks = [
         spawn(
-            follow_registry(bus, registry, cache=cache, on_progress=ready.update),
+            follow_registry(bus, registry, cache=cache, on_progress=on_progress),
             "registry",
             stop.set,
         ),

@@ -31,19 +31,48 @@ class UpstreamPool:
 
     At most `connections_max` requests are under way and so many connections open; a request beyond
     that waits for `connect_timeout_s` and is then refused. An idle connection never stands in the
-    way of a request: it is used for it, or closed for it. `tls` is needed for https alone.
+    way of a request: it is used for it, or closed for it. `tls` is made when it is needed, where
+    it is not given.
     """
 
     def __init__(
-        self, *, connections_max: int, connect_timeout_s: float, tls: ssl.SSLContext | None
+        self, *, connections_max: int, connect_timeout_s: float, tls: ssl.SSLContext | None = None
     ) -> None:
         self._connections_max = connections_max
         self._connect_timeout_s = connect_timeout_s
         self._tls = tls
         self._slots = asyncio.Semaphore(connections_max)
+        # So many slots are given up as they become free: the limit was lowered.
+        self._slots_excess = 0
+        # The origins of all deployments; None until they are told.
+        self._origins: frozenset[Origin] | None = None
         # The idle ones of each origin, the longest idle first.
         self._idle: dict[Origin, list[Connection]] = {}
         self._all: set[Connection] = set()
+
+    def configure(
+        self, *, connections_max: int, connect_timeout_s: float, origins: frozenset[Origin]
+    ) -> None:
+        """Take new limits and the origins of all deployments; what is under way goes on.
+
+        Idle connections to other origins are closed at once, those in use when their answers are
+        over. A lower `connections_max` is reached as answers end.
+        """
+        for _ in range(connections_max - self._connections_max):
+            self._free_slot()
+        self._slots_excess += max(0, self._connections_max - connections_max)
+        self._connections_max = connections_max
+        self._connect_timeout_s = connect_timeout_s
+        self._origins = origins
+        for origin in self._idle.keys() - origins:
+            for connection in self._idle.pop(origin):
+                self._drop(connection)
+
+    def _free_slot(self) -> None:
+        if self._slots_excess:
+            self._slots_excess -= 1
+        else:
+            self._slots.release()
 
     async def handle_async_request(self, request: UpstreamRequest) -> UpstreamResponse:
         """Send a request over an idle connection or a new one; see Transport."""
@@ -56,7 +85,7 @@ class UpstreamPool:
             connection.is_used = True
             await connection.send(request)
         except BaseException:
-            self._slots.release()
+            self._free_slot()
             if connection is not None:
                 connection.is_used = False
                 self._drop(connection)
@@ -91,7 +120,11 @@ class UpstreamPool:
         while len(self._all) >= self._connections_max and self._drop_longest_idle():
             pass
         host = origin.authority
-        tls = self._tls if origin.scheme == "https" else None
+        tls = None
+        if origin.scheme == "https":
+            if self._tls is None:
+                self._tls = await asyncio.to_thread(tls_context)
+            tls = self._tls
         try:
             async with asyncio.timeout(self._connect_timeout_s):
                 _, connection = await asyncio.get_running_loop().create_connection(
@@ -126,7 +159,10 @@ class UpstreamPool:
         if not connection.is_used:
             return
         connection.is_used = False
-        self._slots.release()
+        self._free_slot()
+        if self._origins is not None and connection.origin not in self._origins:
+            self._drop(connection)
+            return
         idle = self._idle.setdefault(connection.origin, [])
         now_s = asyncio.get_running_loop().time()
         while idle and now_s - idle[0].idle_since_s >= IDLE_S_MAX:

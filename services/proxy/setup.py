@@ -4,14 +4,16 @@ A request takes the setup of the moment in which it begins and keeps it to its e
 one configuration and no mixture of two. A change at run time makes a new setup.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from schemas.config import GatewayConfig, Settings
 from schemas.keys import hash_key
+from schemas.registry import ModelRecord
 from services.proxy.routing import Router
 from services.proxy.upstream import Origin
+from services.runtime.registry_models import UnusableModel, registry_deployments
 
 __all__ = ["CurrentSetup", "Setup", "make_setup"]
 
@@ -22,7 +24,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     """All that requests need of the configuration.
 
     `origins` are those of the deployments, by deployment id. `own_credential_hosts` may be sent a
-    client's own credential.
+    client's own credential. `unusable` are the registry's models that cannot be served here.
     """
 
     settings: Settings
@@ -30,6 +32,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     router: Router
     origins: Mapping[str, Origin]
     own_credential_hosts: frozenset[str]
+    unusable: tuple[UnusableModel, ...] = ()
 
 
 class CurrentSetup:
@@ -39,15 +42,28 @@ class CurrentSetup:
         self.setup = setup
 
 
-def make_setup(config: GatewayConfig, master_key: str) -> Setup:
-    """Return the setup of a configuration; `master_key` is the one in force."""
+def make_setup(
+    config: GatewayConfig,
+    master_key: str,
+    models: Sequence[ModelRecord] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Setup:
+    """Return the setup of a configuration and the registry's models.
+
+    The file's deployments come first; a model of the registry with the name of one of them is one
+    more deployment of that name. `master_key` is the one in force; `environment` is where the
+    models' credentials are.
+    """
+    added, unusable = registry_deployments(models, config, environment or {})
+    deployments = (*config.deployments, *added)
     return Setup(
         settings=config.settings,
         master_key_hash=hash_key(master_key),
-        router=Router(config.deployments),
+        router=Router(deployments, {each.model_name: each.reason for each in unusable}),
         origins={
             deployment.deployment_id: Origin.from_url(deployment.api_base)
-            for deployment in config.deployments
+            for deployment in deployments
         },
         own_credential_hosts=frozenset({ANTHROPIC_HOST, *config.settings.oauth_hosts}),
+        unusable=unusable,
     )

@@ -68,11 +68,13 @@ def read_config(content: bytes, path: str, environment: Mapping[str, str]) -> Ga
     timeout_s: float | None = reader.typed(
         litellm.get("request_timeout"), TimeoutS, "litellm_settings.request_timeout"
     )
+    timeout_s = TIMEOUT_S_DEFAULT if timeout_s is None else timeout_s
+    forwarding = _forwarding(reader, top, general, litellm)
     deployments = read_deployments(
         reader,
         top.get("model_list"),
-        forwarding=_forwarding(reader, top, general, litellm),
-        timeout_s=TIMEOUT_S_DEFAULT if timeout_s is None else timeout_s,
+        forwarding=forwarding,
+        timeout_s=timeout_s,
         settings=settings,
     )
     master_key = _master_key(reader, litellm.get("master_key"), general.get("master_key"))
@@ -81,6 +83,8 @@ def read_config(content: bytes, path: str, environment: Mapping[str, str]) -> Ga
     return GatewayConfig(
         path=path,
         deployments=deployments,
+        forward_models=forwarding.patterns,
+        request_timeout_s=timeout_s,
         master_key=master_key,
         timezone=timezone,
         settings=settings,

@@ -14,7 +14,16 @@ from services.runtime.config_keys import nearest
 from services.runtime.config_reader import ConfigReader
 from services.runtime.yaml_lines import Node
 
-__all__ = ["DEPLOYMENTS_MAX", "TIMEOUT_S_DEFAULT", "Forwarding", "TimeoutS", "read_deployments"]
+__all__ = [
+    "DEPLOYMENTS_MAX",
+    "TIMEOUT_S_DEFAULT",
+    "DeploymentDefaults",
+    "Forwarding",
+    "TimeoutS",
+    "is_forwarded",
+    "read_deployment",
+    "read_deployments",
+]
 
 DEPLOYMENTS_MAX = 1000
 """A longer `model_list` is refused."""
@@ -39,8 +48,26 @@ class Forwarding(msgspec.Struct, frozen=True, kw_only=True):
     everything: bool = False
     names: tuple[tuple[str, int], ...] = ()
 
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The names and patterns alone; `*` where it is on for all models."""
+        return ("*",) if self.everything else tuple(name for name, _ in self.names)
 
-class _Defaults(msgspec.Struct, frozen=True, kw_only=True):
+
+def is_forwarded(patterns: Sequence[str], model_name: str) -> bool:
+    """Tell whether one of these names or patterns is, or matches, a model name."""
+    return any(
+        pattern == model_name or _regex(pattern).fullmatch(model_name) for pattern in patterns
+    )
+
+
+def _regex(pattern: str) -> re.Pattern[str]:
+    return re.compile(re.escape(pattern).replace(r"\*", ".*"))
+
+
+class DeploymentDefaults(msgspec.Struct, frozen=True, kw_only=True):
+    """What the file says of all deployments."""
+
     timeout_s: float
     insecure_http_hosts: tuple[str, ...]
 
@@ -65,12 +92,14 @@ def read_deployments(
     if len(items) > DEPLOYMENTS_MAX:
         reader.problem(items[DEPLOYMENTS_MAX].line, f"more than {DEPLOYMENTS_MAX} models")
         return ()
-    defaults = _Defaults(timeout_s=timeout_s, insecure_http_hosts=settings.insecure_http_hosts)
+    defaults = DeploymentDefaults(
+        timeout_s=timeout_s, insecure_http_hosts=settings.insecure_http_hosts
+    )
     deployments: list[Deployment] = []
     lines: list[int] = []
     places: Counter[str] = Counter()
     for index, item in enumerate(items):
-        deployment = _deployment(reader, item, f"model_list[{index}]", places, defaults)
+        deployment = read_deployment(reader, item, f"model_list[{index}]", places, defaults)
         if deployment is not None:
             deployments.append(deployment)
             lines.append(item.line)
@@ -87,9 +116,13 @@ def read_deployments(
     return tuple(deployments)
 
 
-def _deployment(
-    reader: ConfigReader, item: Node, where: str, places: Counter[str], defaults: _Defaults
+def read_deployment(
+    reader: ConfigReader, item: Node, where: str, places: Counter[str], defaults: DeploymentDefaults
 ) -> Deployment | None:
+    """Return the deployment of one entry; None where that fails, after noting why.
+
+    `places` counts the entries of each model name, for ids where none is given.
+    """
     if not isinstance(item.value, Mapping):
         reader.problem(item.line, f"{where} must be a mapping: model_name and litellm_params")
         return None
@@ -202,7 +235,9 @@ def _api_key(reader: ConfigReader, node: Node | None, where: str) -> str | None:
     return text
 
 
-def _api_base(reader: ConfigReader, node: Node | None, where: str, defaults: _Defaults) -> str:
+def _api_base(
+    reader: ConfigReader, node: Node | None, where: str, defaults: DeploymentDefaults
+) -> str:
     text = reader.text(node, where)
     if text is None or node is None:
         return ANTHROPIC_API_BASE
@@ -239,8 +274,7 @@ def _forwarded(
     """Return the model names to forward for; a name that matches none is a problem."""
     forwarded: set[str] = set()
     for name, line in forwarding.names:
-        pattern = re.compile(re.escape(name).replace(r"\*", ".*"))
-        found = {other for other in known if other == name or pattern.fullmatch(other)}
+        found = {other for other in known if is_forwarded((name,), other)}
         if not found:
             near = nearest(name, known)
             reader.problem(

@@ -76,6 +76,11 @@ class ConfigReader:
         """The notices in the order of their lines, each with its place."""
         return tuple(self._placed(self._notices))
 
+    @property
+    def problem_texts(self) -> tuple[str, ...]:
+        """The problems in the order of their lines, without their places."""
+        return tuple(text for _, text in sorted(self._problems))
+
     def raise_problems(self) -> None:
         """Raise one ConfigError that lists every problem, if there is any."""
         if not self._problems:

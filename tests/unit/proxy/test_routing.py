@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.config import Deployment
-from schemas.errors import NotFound
+from schemas.errors import NotFound, Unauthenticated
 from services.proxy.routing import Router, matches, names_allowed
 
 
@@ -81,3 +81,17 @@ def test_key_may_use_the_models_that_it_lists(
     models: tuple[str, ...], name: str, *, allowed: bool
 ) -> None:
     assert names_allowed(models, name) is allowed
+
+
+def test_model_that_cannot_be_served_is_refused_with_its_reason_and_no_pattern_takes_over() -> None:
+    # Given names of the registry that cannot be served, when they are asked for, then the reason
+    # comes back, unless the name has another deployment; and they are not listed.
+    reasons = {"opus": "the variable X_API_KEY is not set", "big-*": "why", "both": "one of two"}
+    router = Router([deployment("*", "any-*"), deployment("both", "b")], reasons)
+
+    for name, reason in (("opus", "X_API_KEY"), ("big-1", "why")):
+        with pytest.raises(Unauthenticated, match=reason):
+            router.choose(name, None)
+    assert router.choose("both", None)[1] == "b"
+    assert router.choose("other", None)[1] == "any-other"
+    assert router.names == ["*", "both"]

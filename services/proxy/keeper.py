@@ -1,0 +1,73 @@
+"""Keeps the setup current: makes a new one when the configuration or the models change."""
+
+import logging
+import os
+from collections.abc import Mapping
+
+from schemas.config import GatewayConfig
+from services.proxy.pool import UpstreamPool
+from services.proxy.setup import CurrentSetup, Setup, make_setup
+from services.runtime.registry import RegistrySnapshot
+
+__all__ = ["SetupKeeper"]
+
+log = logging.getLogger(__name__)
+
+
+class SetupKeeper(CurrentSetup):
+    """The current setup of one worker.
+
+    `pool` is told of each new one: its limits, and which deployments there are.
+    """
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        master_key: str,
+        *,
+        registry: RegistrySnapshot,
+        pool: UpstreamPool,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
+        self._config = config
+        self._master_key = master_key
+        self._registry = registry
+        self._pool = pool
+        self._environment = environment
+        super().__init__(self._make())
+        self._tell_pool()
+
+    def progressed(self) -> None:
+        """The registry has taken something in: look whether it was a model."""
+        if self._registry.models_revision != self._revision:
+            self._exchange()
+
+    def take(self, config: GatewayConfig, master_key: str) -> None:
+        """Take a new configuration for all requests that begin from now on."""
+        self._config, self._master_key = config, master_key
+        self._exchange()
+
+    def _exchange(self) -> None:
+        self.setup = self._make()
+        self._tell_pool()
+
+    def _make(self) -> Setup:
+        self._revision = self._registry.models_revision
+        setup = make_setup(
+            self._config, self._master_key, self._registry.live_models(), self._environment
+        )
+        for model in setup.unusable:
+            log.warning(
+                "a model of the registry cannot be used: %s",
+                model.reason,
+                extra={"model_id": model.model_id, "model_name": model.model_name},
+            )
+        return setup
+
+    def _tell_pool(self) -> None:
+        settings = self.setup.settings
+        self._pool.configure(
+            connections_max=settings.upstream_connections_max,
+            connect_timeout_s=settings.connect_timeout_s,
+            origins=frozenset(self.setup.origins.values()),
+        )

@@ -1,0 +1,94 @@
+"""The registry's models as deployments: read by the same rules as `model_list` of the file."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from schemas.config import Deployment, GatewayConfig
+from schemas.registry import ModelRecord
+from services.runtime.config_models import (
+    DEPLOYMENTS_MAX,
+    DeploymentDefaults,
+    is_forwarded,
+    read_deployment,
+)
+from services.runtime.config_reader import ConfigReader
+from services.runtime.yaml_lines import Node
+
+__all__ = ["UnusableModel", "registry_deployments"]
+
+_REASON_LENGTH_MAX = 1000
+_WHERE = re.compile(r"\bmodel\.(?=litellm_params|model_info|model_name)")
+
+
+class UnusableModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A model of the registry that this process cannot serve, and why, without any secret."""
+
+    model_id: str
+    model_name: str
+    reason: str
+
+
+def registry_deployments(
+    models: Sequence[ModelRecord], config: GatewayConfig, environment: Mapping[str, str]
+) -> tuple[tuple[Deployment, ...], tuple[UnusableModel, ...]]:
+    """Return the deployments of the registry's models, and those that cannot be used here.
+
+    The id of a deployment is the model's id. The file comes first: a model whose id the file has
+    already is not used, and file and registry together have DEPLOYMENTS_MAX deployments at most.
+    Time-outs, forwarding and the hosts that `http://` may be used with are those of the file.
+    """
+    taken = {each.deployment_id for each in config.deployments}
+    deployments: list[Deployment] = []
+    unusable: list[UnusableModel] = []
+    for record in models:
+        reader = ConfigReader("", environment)
+        deployment = _deployment(reader, record, config)
+        reasons = list(reader.problem_texts)
+        if record.model_id in taken:
+            reasons.append("its id is also that of a model of the configuration file")
+        elif len(config.deployments) + len(deployments) >= DEPLOYMENTS_MAX:
+            reasons.append(f"there are {DEPLOYMENTS_MAX} other models already")
+        if deployment is None or reasons:
+            text = _WHERE.sub("", "; ".join(reasons))[:_REASON_LENGTH_MAX]
+            unusable.append(
+                UnusableModel(model_id=record.model_id, model_name=record.model_name, reason=text)
+            )
+            continue
+        deployments.append(deployment)
+    return tuple(deployments), tuple(unusable)
+
+
+def _deployment(
+    reader: ConfigReader, record: ModelRecord, config: GatewayConfig
+) -> Deployment | None:
+    info = {name: value for name, value in record.model_info.items() if name != "id"}
+    entry = {
+        "model_name": record.model_name,
+        "litellm_params": record.litellm_params,
+        "model_info": info,
+    }
+    defaults = DeploymentDefaults(
+        timeout_s=config.request_timeout_s,
+        insecure_http_hosts=config.settings.insecure_http_hosts,
+    )
+    deployment = read_deployment(reader, _node(entry), "model", Counter(), defaults)
+    if deployment is None:
+        return None
+    return msgspec.structs.replace(
+        deployment,
+        deployment_id=record.model_id,
+        forward_client_auth=is_forwarded(config.forward_models, record.model_name),
+    )
+
+
+def _node(value: Any) -> Node:
+    """Return plain JSON values as the file's reader wants them; they stand on no line."""
+    if isinstance(value, Mapping):
+        return Node(0, {name: _node(item) for name, item in value.items()})
+    if isinstance(value, list | tuple):
+        return Node(0, tuple(_node(item) for item in value))
+    return Node(0, value)

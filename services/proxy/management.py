@@ -8,7 +8,7 @@ import logging
 
 import httpx
 
-from schemas.errors import ApiError, BodyTooLarge, NotFound, Unavailable
+from schemas.errors import ApiError, BadRequest, BodyTooLarge, NotFound, Unavailable
 from services.proxy.admission import BodyTooSlow, ClientGone, new_request_id, now_us
 from services.proxy.answers import Receive, Scope, Send, send_error
 
@@ -99,7 +99,12 @@ class Management:
             ) from None
         query: bytes = scope["query_string"]
         target = path + b"?" + query if query else path
-        headers = [(name, value) for name, value in scope["headers"] if name not in _HOP_BY_HOP]
+        # The parser leaves white space around a value, which httpx would refuse to send.
+        headers = [
+            (name, value.strip(b" \t"))
+            for name, value in scope["headers"]
+            if name not in _HOP_BY_HOP
+        ]
         request = self._client.build_request(
             scope["method"],
             self._client.base_url.copy_with(raw_path=target),
@@ -108,6 +113,8 @@ class Management:
         )
         try:
             return await self._client.send(request)
+        except httpx.LocalProtocolError:
+            raise BadRequest("A header of the request holds characters that HTTP forbids") from None
         except httpx.HTTPError as error:
             log.warning("the admin service does not answer: %s", type(error).__name__)
             raise Unavailable(

@@ -1,0 +1,69 @@
+"""Management paths on the proxy's port: what reaches the admin service, and what comes back."""
+
+import json
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.admin import MASTER_KEY, RunningAdmin, running_admin
+from tests.support.mock import MockAnthropic
+from tests.support.nats import NatsServer
+from tests.support.proxy import (
+    ProxyProcess,
+    gateway_config,
+    make_streams,
+    model_entry,
+    running_proxy,
+)
+
+
+@pytest.fixture(scope="module")
+def admin(nats: NatsServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningAdmin]:
+    make_streams(nats.url)
+    with running_admin(tmp_path_factory.mktemp("admin"), nats.url) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def proxy(
+    nats: NatsServer,
+    mock: MockAnthropic,
+    admin: RunningAdmin,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[ProxyProcess]:
+    config = gateway_config(model_entry(mock.url), admin_url=admin.url)
+    with running_proxy(tmp_path_factory.mktemp("proxy"), nats.url, config) as running:
+        yield running
+
+
+def ask(proxy: ProxyProcess, authorization: bytes) -> tuple[int, dict[str, object]]:
+    """GET /key/list with this header value, byte for byte, as curl sends what it is told."""
+    port = int(proxy.url.rpartition(":")[2])
+    head = b"GET /key/list HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: %b\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(head % authorization)
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body)
+
+
+@pytest.mark.parametrize("value", [b"Bearer ", b"Bearer", b" ", b"Bearer \t "])
+def test_credential_of_an_unset_variable_is_401_and_says_so(
+    proxy: ProxyProcess, value: bytes
+) -> None:
+    # Given `-H "Authorization: Bearer $KEY"` without a KEY, then the answer is about the missing
+    # key, and not that a part of the gateway is away.
+    status, body = ask(proxy, value)
+    assert status == 401
+    error = body["error"]
+    assert isinstance(error, dict)
+    assert "No api key passed in" in error["message"]
+
+
+def test_white_space_around_the_master_key_does_no_harm(proxy: ProxyProcess) -> None:
+    status, body = ask(proxy, b"  Bearer " + MASTER_KEY.encode() + b" \t")
+    assert status == 200
+    assert "keys" in body

@@ -54,6 +54,7 @@ Tag = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x
 Models = Annotated[tuple[Name, ...], Meta(max_length=1000)]
 Tags = Annotated[tuple[Tag, ...], Meta(max_length=100)]
 Duration = Annotated[str, Meta(min_length=1, max_length=32)]
+Day = Annotated[str, Meta(max_length=32, extra_json_schema={"format": "date"})]
 KeyText = Annotated[str, Meta(min_length=1, max_length=KEY_LENGTH_MAX)]
 """A virtual key, its SHA-256 or its key id."""
 
@@ -224,8 +225,8 @@ class SpendLogsQuery(msgspec.Struct, frozen=True, kw_only=True):
     api_key: KeyText | None = None
     user_id: Name | None = None
     request_id: Name | None = None
-    start_date: Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}\Z")] | None = None
-    end_date: Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}\Z")] | None = None
+    start_date: Day | None = None
+    end_date: Day | None = None
     summarize: bool = True
 
 

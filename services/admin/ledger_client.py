@@ -69,7 +69,7 @@ class LedgerClient:
             case "refused" | "invalid":
                 raise BadRequest(reply.error, param="query")
             case "too_large":
-                raise BadRequest(f"{reply.error}: ask for less, or aggregate", param="query")
+                raise BadRequest(reply.error, param="query")
             case "timeout":
                 raise QueryTimeout(reply.error, param="query")
             case _:

@@ -68,7 +68,7 @@ def decode_body(payload: bytes, body_type: type[Body], without_meaning: dict[str
         refuse_unknown_fields(given, _names(body_type), without_meaning)
         return msgspec.json.decode(payload, type=body_type)
     except msgspec.ValidationError as error:
-        raise _wrong_field(error) from None
+        raise _wrong_field(error, body_type) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"the body is not valid JSON: {error}") from None
 
@@ -93,7 +93,7 @@ def read_query(request: Request[Any, Any, Any], query_type: type[Body]) -> Body:
     try:
         return msgspec.convert(given, type=query_type, strict=False)
     except msgspec.ValidationError as error:
-        raise _wrong_field(error) from None
+        raise _wrong_field(error, query_type) from None
 
 
 def answer_json(
@@ -109,10 +109,29 @@ def _names(struct: type[msgspec.Struct]) -> frozenset[str]:
     return frozenset(struct.__struct_encode_fields__)
 
 
-def _wrong_field(error: msgspec.ValidationError) -> BadRequest:
+def _wrong_field(error: msgspec.ValidationError, struct: type[msgspec.Struct]) -> BadRequest:
     """Return msgspec's verdict as ours: what was expected, and in which field."""
     text = str(error)
     found = _PATH.search(text)
     if found is None or not found[1]:
         return BadRequest(text)
-    return BadRequest(f"{found[1]}: {text.partition(' - at ')[0]}", param=found[1])
+    choices = _choices(struct, found[1])
+    verdict = text.partition(" - at ")[0]
+    if choices:
+        verdict = f"must be one of {', '.join(choices)}"
+    elif "matching regex" in verdict:
+        # The one pattern that the bodies use.
+        verdict = "must hold no control characters"
+    return BadRequest(f"{found[1]}: {verdict}", param=found[1])
+
+
+def _choices(struct: type[msgspec.Struct], name: str) -> list[str]:
+    """Return the values that a field may have, where they are few and named."""
+    info = msgspec.inspect.type_info(struct)
+    assert isinstance(info, msgspec.inspect.StructType)
+    wanted = next((field.type for field in info.fields if field.encode_name == name), None)
+    parts = wanted.types if isinstance(wanted, msgspec.inspect.UnionType) else (wanted,)
+    for part in parts:
+        if isinstance(part, msgspec.inspect.LiteralType):
+            return [str(value) for value in part.values]
+    return []

@@ -189,7 +189,8 @@ class QueryService:
                 return _error(
                     "timeout",
                     f"the query took longer than {timeout_s:g} s and was stopped "
-                    f"(timeout_s, at most QUERY_TIMEOUT_S = {QUERY_TIMEOUT_S:g})",
+                    f"(the limit is {QUERY_TIMEOUT_S:g} s): read a shorter time, or group by "
+                    "fewer columns",
                 )
             if run.stopped == "memory" or "Out of Memory Error" in str(error):
                 return _memory_exceeded()
@@ -272,6 +273,6 @@ def _answer_too_large() -> QueryReply:
 def _memory_exceeded() -> QueryReply:
     return _error(
         "too_large",
-        "the query needs more memory than a query may use (memory_bytes_max): "
+        "the query needs more memory than a query may use (the setting query_memory_bytes_max): "
         "read a shorter time, group by fewer columns, or sort less",
     )

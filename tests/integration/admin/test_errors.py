@@ -225,6 +225,24 @@ def test_wrong_field_is_refused_by_its_name(
     assert words in error["message"]
 
 
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("/key/list?status=blocked", "status: must be one of active, deleted, expired, revoked"),
+        ("/key/list?sort_order=up", "sort_order: must be one of asc, desc"),
+        ("/key/list?user_id=a%0Ab", "user_id: must hold no control characters"),
+        ("/spend/logs?start_date=yesterday", "start_date must be a date such as 2026-11-30"),
+        ("/spend/logs?end_date=2026-02-30", "end_date must be a date such as 2026-11-30"),
+    ],
+)
+def test_wrong_value_is_answered_with_what_it_may_be(
+    admin: RunningAdmin, target: str, said: str
+) -> None:
+    # Given a query parameter whose value means nothing, then the message says what one may be.
+    error = assert_error(admin.http.get(target), 400)
+    assert error["message"] == said
+
+
 def test_litellms_empty_fields_are_accepted(admin: RunningAdmin) -> None:
     # Given a script that sends LiteLLM's unset fields, when it makes a key, then it gets one.
     body = {"rpm_limit": None, "aliases": {}, "guardrails": [], "send_invite_email": False}

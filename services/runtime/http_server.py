@@ -76,8 +76,16 @@ class _Protocol(HttpToolsProtocol):
 
 
 def _is_worth_a_line(record: logging.LogRecord) -> bool:
-    """Leave out what uvicorn says of answers that were cut by intent: their owners say why."""
-    return "without completing response" not in record.getMessage()
+    """Leave out what uvicorn says of answers that were cut by intent: their owners say why.
+
+    So does uvicorn itself, in one line, of requests that outlast the time to drain; the trace of
+    each is no news.
+    """
+    fault = record.exc_info[1] if record.exc_info else None
+    return (
+        not isinstance(fault, asyncio.CancelledError)
+        and "without completing response" not in record.getMessage()
+    )
 
 
 class _Server(uvicorn.Server):

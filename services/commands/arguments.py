@@ -70,14 +70,14 @@ def _parser(command: str) -> _Parser:
     parser = _Parser(prog=f"tallygate {command}", description=COMMANDS[command], allow_abbrev=False)
     parser.add_argument(
         "--config",
-        type=Path,
+        type=_path,
         metavar="FILE",
         default=_path_from_environment("TALLYGATE_CONFIG"),
         help="the configuration, in LiteLLM's form (default: $TALLYGATE_CONFIG, or ./config.yaml)",
     )
     parser.add_argument(
         "--data",
-        type=Path,
+        type=_path,
         metavar="DIR",
         default=_path_from_environment("TALLYGATE_DATA") or Path("data"),
         help="the data folder (default: $TALLYGATE_DATA, or ./data)",
@@ -156,6 +156,13 @@ class _number:  # noqa: N801 - argparse takes a callable
         raise argparse.ArgumentTypeError(
             f"{text!r} is no {self._name}: give a number from {self._first} to {self._last}"
         )
+
+
+def _path(text: str) -> Path:
+    """Read a path. An empty one, most likely a variable that is not set, would be this folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty: is a variable not set?")
+    return Path(text)
 
 
 def _path_from_environment(name: str) -> Path | None:

@@ -5,6 +5,7 @@ import os
 
 from schemas.config import GatewayConfig
 from schemas.errors import ConfigError
+from services.commands.addresses import checked_admin_url, checked_nats_url
 from services.commands.arguments import config_path
 from services.runtime.config import load_config
 from services.runtime.folder import DataFolder
@@ -16,6 +17,9 @@ __all__ = ["run_admin", "run_ledger", "run_proxy"]
 def run_proxy(values: argparse.Namespace) -> int:
     """Run one worker of the proxy; return the exit code."""
     config, folder, nats_url = _common(values)
+    admin_url = config.settings.admin_url
+    if values.admin_url:
+        admin_url = checked_admin_url(values.admin_url)
 
     async def main(context: ServiceContext) -> None:
         from services.proxy.app import run
@@ -26,7 +30,7 @@ def run_proxy(values: argparse.Namespace) -> int:
             host=values.host,
             port=values.port,
             worker=values.worker,
-            admin_url=values.admin_url or config.settings.admin_url,
+            admin_url=admin_url,
         )
 
     part = f"proxy-{values.worker}"
@@ -67,4 +71,4 @@ def _common(values: argparse.Namespace) -> tuple[GatewayConfig, DataFolder, str]
             "no NATS server is named: set TALLYGATE_NATS_URL, `tallygate: nats_url` in the "
             "configuration, or --nats-url; `tallygate serve` brings its own"
         )
-    return config, DataFolder(values.data), nats_url
+    return config, DataFolder(values.data), checked_nats_url(nats_url)

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from schemas.config import GatewayConfig
+from services.commands.addresses import checked_nats_url
 from services.commands.arguments import config_path
 from services.commands.banner import banner, base_url
 from services.runtime.child import ChildGivenUp, ChildSpec
@@ -64,6 +65,8 @@ def serve(values: argparse.Namespace) -> int:
     if config.master_key is None:
         folder.master_key()
     external = os.environ.get("TALLYGATE_NATS_URL") or config.settings.nats_url
+    if external:
+        checked_nats_url(external)
     installation = Installation(
         program=_program(),
         config=config,

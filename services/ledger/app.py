@@ -18,6 +18,7 @@ from services.ledger.worker import Worker
 from services.runtime.bus import Bus, BusUnavailable
 from services.runtime.service import ServiceContext, notify_ready
 from services.runtime.tasks import end_tasks
+from services.runtime.waiting import WaitTeller
 
 __all__ = ["Role", "run"]
 
@@ -168,10 +169,18 @@ async def _tell_ready(context: ServiceContext, worker: Worker) -> None:
 
 
 async def _ensure_streams(bus: Bus) -> None:
+    await bus.wait_connected()
+    teller = WaitTeller()
     while True:
         try:
             await bus.ensure_streams()
-        except BusUnavailable:
+        except BusUnavailable as error:
+            if teller.is_due():
+                log.warning(
+                    "the streams cannot be made yet (%s): does NATS run with JetStream, and may "
+                    "this user create streams? Trying on",
+                    error,
+                )
             await asyncio.sleep(STREAMS_RETRY_S)
         else:
             return

@@ -13,6 +13,7 @@ from schemas.registry import KeyRecord
 from schemas.streams import REGISTRY, USAGE
 from services.ledger.books import Books
 from services.runtime.bus import Bus, BusError, StreamBatch, StreamState
+from services.runtime.waiting import WaitTeller
 
 __all__ = ["Worker"]
 
@@ -111,11 +112,14 @@ class Worker:
 
     async def _stream_state(self, stream: str) -> StreamState:
         """Return a stream's state, waiting until NATS and the stream are there."""
+        teller = WaitTeller()
         while True:
             await self._bus.wait_connected()
             try:
                 return await self._bus.stream_state(stream)
-            except BusError:
+            except BusError as error:
+                if teller.is_due():
+                    log.warning("waiting for the writer, which makes the streams: %s", error)
                 await asyncio.sleep(RETRY_WAIT_S)
 
     async def caught_up(self) -> None:

@@ -4,7 +4,15 @@ import ipaddress
 import re
 from urllib.parse import SplitResult, urlsplit
 
-__all__ = ["AddressProblem", "is_loopback", "normal_api_base", "normal_host", "split_url"]
+__all__ = [
+    "AddressProblem",
+    "is_loopback",
+    "normal_admin_url",
+    "normal_api_base",
+    "normal_host",
+    "normal_nats_url",
+    "split_url",
+]
 
 _HOST = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*\.?")
 _URL = re.compile(r"[!-~]{1,2048}")
@@ -75,3 +83,18 @@ def normal_api_base(text: str, insecure_http_hosts: tuple[str, ...]) -> str:
         )
     path = parts.path.rstrip("/").removesuffix("/v1/messages").removesuffix("/v1")
     return f"{parts.scheme}://{parts.netloc.lower()}{path.rstrip('/')}"
+
+
+def normal_nats_url(text: str) -> str:
+    """Return the address of a NATS server, which may hold a user and password.
+
+    Raises AddressProblem.
+    """
+    split_url(text, ("nats", "tls"), credentials=True)
+    return text
+
+
+def normal_admin_url(text: str) -> str:
+    """Return the address of the admin service without a slash at its end. Raises AddressProblem."""
+    split_url(text, ("http", "https"))
+    return text.rstrip("/")

@@ -5,7 +5,12 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from schemas.config import Settings
-from services.runtime.config_addresses import AddressProblem, normal_host, split_url
+from services.runtime.config_addresses import (
+    AddressProblem,
+    normal_admin_url,
+    normal_host,
+    normal_nats_url,
+)
 from services.runtime.config_reader import ConfigReader
 from services.runtime.yaml_lines import Node
 
@@ -16,16 +21,6 @@ def _hosts(value: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(normal_host(host) for host in value))
 
 
-def _nats_url(value: str) -> str:
-    split_url(value, ("nats", "tls"), credentials=True)
-    return value
-
-
-def _admin_url(value: str) -> str:
-    split_url(value, ("http", "https"))
-    return value.rstrip("/")
-
-
 def _message(value: str) -> str:
     if not value.isprintable():
         raise AddressProblem("must be one line of printable text")
@@ -33,8 +28,8 @@ def _message(value: str) -> str:
 
 
 _CHECKS: Mapping[str, Callable[..., object]] = {
-    "nats_url": _nats_url,
-    "admin_url": _admin_url,
+    "nats_url": normal_nats_url,
+    "admin_url": normal_admin_url,
     "oauth_hosts": _hosts,
     "insecure_http_hosts": _hosts,
     "budget_message": _message,

@@ -18,6 +18,9 @@ from schemas.errors import ConfigError
 __all__ = ["DataFolder", "write_private"]
 
 _MASTER_KEY_PREFIX = "sk-master-"
+_PARTS = frozenset({"secrets", "nats", "proxy", "ledger.duckdb", "reader", "run"})
+_IGNORED = frozenset({"lost+found"})
+"""What a file system of its own, mounted for the data, holds from the beginning."""
 
 
 class DataFolder:
@@ -25,7 +28,26 @@ class DataFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
+        self._check_ours(self.path)
         self._make(self.path)
+
+    @staticmethod
+    def _check_ours(path: Path) -> None:
+        """Raise ConfigError for a folder of other things that others may enter.
+
+        Making it a data folder would take it away from them: it becomes 0700.
+        """
+        try:
+            names = {entry.name for entry in path.iterdir()}
+            is_open = bool(path.stat().st_mode & 0o077) and path.stat().st_uid == os.getuid()
+        except OSError:
+            # It is not there yet, or _make says what is wrong with it.
+            return
+        if is_open and names - _IGNORED and not names & _PARTS:
+            raise ConfigError(
+                f"the folder {path} holds other things and is no data folder of tallygate: "
+                "give one of its own with --data DIR (a new one is made)"
+            )
 
     @staticmethod
     def _make(path: Path) -> Path:
@@ -75,13 +97,16 @@ class DataFolder:
         return self.secrets / "master_key"
 
     def master_key(self) -> str:
-        """Return the generated master key, making it once."""
+        """Return the generated master key, making it once. Raises ConfigError for an empty file."""
         path = self.master_key_file
         try:
-            return path.read_text().strip()
+            key = path.read_text().strip()
         except FileNotFoundError:
             write_private(path, (_MASTER_KEY_PREFIX + secrets.token_urlsafe(32)).encode())
-            return path.read_text().strip()
+            key = path.read_text().strip()
+        if not key:
+            raise ConfigError(f"{path} is empty: delete it, and a new master key is generated")
+        return key
 
 
 def write_private(path: Path, content: bytes) -> None:

@@ -12,6 +12,7 @@ from nats.aio.subscription import Subscription
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from services.runtime.link import Link, reason
+from services.runtime.waiting import WaitTeller
 
 __all__ = ["Follower", "StreamBatch", "StreamMessage"]
 
@@ -67,6 +68,7 @@ class Follower:
         self._delivered = 0
         self._is_next_too_large = False
         self._told_caught_up = False
+        self._teller: WaitTeller | None = None
         link.listeners.add(self.wake)
 
     def wake(self) -> None:
@@ -118,9 +120,17 @@ class Follower:
                 timeout=CONSUMER_TIMEOUT_S,
             )
         except (nats.errors.Error, nats.js.errors.Error, TimeoutError, OSError) as error:
-            log.debug("cannot follow yet", extra={"stream": self._stream, "reason": reason(error)})
+            self._teller = self._teller or WaitTeller()
+            if self._teller.is_due():
+                log.warning(
+                    "the stream %s cannot be followed yet (%s): the ledger's writer makes it, "
+                    "does that run? Trying on",
+                    self._stream,
+                    reason(error),
+                )
             await self._drop()
             return False
+        self._teller = None
         self._consumer = info.name
         self._pending_at_open = info.num_pending or 0
         self._requested = False

@@ -11,6 +11,7 @@ from nats.js import JetStreamContext
 
 from schemas.errors import TallygateError
 from services.runtime.tasks import end_tasks
+from services.runtime.waiting import TOLD_AFTER_S, TOLD_EVERY_S
 
 __all__ = [
     "FLUSH_TIMEOUT_S",
@@ -52,6 +53,11 @@ def reason(error: BaseException) -> str:
     return text.split("@")[-1] if "@" in text else text
 
 
+def _address(url: str) -> str:
+    """Return the host and port of a URL, without the credentials that it may hold."""
+    return url.split("://", 1)[-1].rsplit("@", 1)[-1]
+
+
 class Link:
     """The connection, and who must hear when it is a new one.
 
@@ -67,6 +73,8 @@ class Link:
         self.listeners: set[Callable[[], None]] = set()
         self._connected = asyncio.Event()
         self._connecting: asyncio.Task[None] | None = None
+        self._telling: asyncio.Task[None] | None = None
+        self._trouble = "no answer"
         self._is_closing = False
 
     async def open(self, url: str) -> None:
@@ -82,6 +90,7 @@ class Link:
     def open_in_background(self, url: str) -> None:
         """Go on trying to connect until it works."""
         self._connecting = asyncio.create_task(self._open_until_connected(url))
+        self._telling = asyncio.create_task(self._tell_while_waiting(_address(url)))
 
     async def _open(self, url: str) -> None:
         await self.client.connect(
@@ -104,7 +113,7 @@ class Link:
             try:
                 await self._open(url)
             except (OSError, nats.errors.Error, TimeoutError) as error:
-                log.debug("NATS is not there yet", extra={"reason": reason(error)})
+                self._trouble = reason(error)
                 # A client that failed its first connection is closed for good.
                 with contextlib.suppress(Exception):
                     await self.client.close()
@@ -114,8 +123,23 @@ class Link:
             else:
                 return
 
+    async def _tell_while_waiting(self, address: str) -> None:
+        """Log now and then that the first connection is still waited for."""
+        wait_s = TOLD_AFTER_S
+        while not self.is_connected:
+            with contextlib.suppress(BusUnavailable):
+                await self.wait_connected(wait_s)
+                return
+            log.warning(
+                "NATS at %s cannot be reached (%s): is the address right? Trying on",
+                address,
+                self._trouble,
+            )
+            wait_s = TOLD_EVERY_S
+
     async def _on_error(self, error: Exception) -> None:
-        log.debug("NATS connection error", extra={"reason": reason(error)})
+        self._trouble = reason(error)
+        log.debug("NATS connection error", extra={"reason": self._trouble})
 
     async def _on_disconnected(self) -> None:
         if self._connected.is_set() and not self._is_closing:
@@ -147,6 +171,8 @@ class Link:
         self._is_closing = True
         if self._connecting is not None:
             await end_tasks(self._connecting)
+        if self._telling is not None:
+            await end_tasks(self._telling)
         if self.client.is_connected:
             with contextlib.suppress(nats.errors.Error, TimeoutError, OSError):
                 await self.client.flush(timeout=FLUSH_TIMEOUT_S)

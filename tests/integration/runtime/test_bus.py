@@ -14,6 +14,7 @@ import pytest
 from schemas.events import KeyCreated, KeyUpdated, encode_event
 from schemas.registry import KeyRecord
 from schemas.streams import REGISTRY, USAGE, StreamDefinition, key_subject
+from services.runtime import link
 from services.runtime.bus import (
     Bus,
     BusError,
@@ -231,6 +232,34 @@ def test_server_that_is_not_there_is_said_within_the_time_to_connect(tmp_path: P
             server.stop()
             with pytest.raises(BusUnavailable):
                 await asyncio.wait_for(Bus.connect(server.url, "test"), 20)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("why", ["nobody listens", "wrong password"])
+def test_server_that_is_waited_for_is_told_of_without_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, why: str
+) -> None:
+    """Given a wrong address or password, then the log says which server, and why, in time."""
+    monkeypatch.setattr(link, "TOLD_AFTER_S", 0.3)
+    extra = "authorization { user: a, password: right }"
+
+    async def run() -> None:
+        with running_nats(tmp_path, extra_config=extra) as server:
+            address = server.url.split("://")[1].split("@")[-1]
+            if why == "nobody listens":
+                server.stop()
+            bus = await Bus.connect(f"nats://a:hunter2@{address}", "test", wait=False)
+            try:
+                async with asyncio.timeout(20):
+                    while "cannot be reached" not in caplog.text:  # noqa: ASYNC110 - a log has no event
+                        await asyncio.sleep(0.02)
+            finally:
+                await bus.close()
+            assert f"NATS at {address} cannot be reached" in caplog.text
+            expected = "Connect call failed" if why == "nobody listens" else "Authorization"
+            assert expected in caplog.text
+            assert "hunter2" not in caplog.text
 
     asyncio.run(run())
 

@@ -77,6 +77,8 @@ def test_the_environment_names_defaults(monkeypatch: pytest.MonkeyPatch) -> None
         (["serve", "--worker", "2"], "there is no option '--worker'. Did you mean --workers?"),
         (["serve", "--port", "70000"], "'70000' is no port: give a number from 0 to 65535"),
         (["serve", "--workers", "0"], "'0' is no number of workers: give a number from 1 to 64"),
+        (["serve", "--data", ""], "--data: the path is empty: is a variable not set?"),
+        (["serve", "--config", ""], "--config: the path is empty: is a variable not set?"),
         (["ledger"], "--role"),
         (["ledger", "--role", "boss"], "'writer', 'reader'"),
     ],
@@ -146,3 +148,23 @@ def test_a_service_without_a_nats_server_says_how_to_name_one(
     written = capsys.readouterr().err
     assert "TALLYGATE_NATS_URL" in written
     assert "Traceback" not in written
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--nats-url", "http://127.0.0.1:4222"], "must be a URL that begins with nats:// or tls:"),
+        (["--nats-url", "user:hunter2@127.0.0.1"], "must be a URL that begins with nats:// or tls"),
+        (["--nats-url", "nats://n", "--admin-url", "a:4001"], "begins with http:// or https://"),
+    ],
+)
+def test_a_mistyped_address_is_said_at_start_and_not_quoted(
+    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Given an address of another part that is none, then the process ends at once and says what
+    # one looks like, without repeating what may be a password.
+    (tmp_path / "config.yaml").write_text("")
+    assert cli.run(["proxy", *arguments]) == 78
+    written = capsys.readouterr().err
+    assert said in written
+    assert "hunter2" not in written

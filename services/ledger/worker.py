@@ -19,6 +19,10 @@ __all__ = ["Worker"]
 
 log = logging.getLogger(__name__)
 
+COMMIT_INTERVAL_S = 0.05
+"""Between the beginnings of two commits there is at least so much time: one costs some milliseconds
+of CPU however little is in it. Usage after a pause is committed at once, and a backlog without a
+pause (docs/adr/0007)."""
 RETRY_WAIT_S = 0.2
 RETRY_WAIT_MAX_S = 5.0
 DRAIN_TIMEOUT_S = 20.0
@@ -57,11 +61,14 @@ class Worker:
             self.sequence = checkpoint.sequence
         elif state.first_sequence > 1:
             raise ConfigError(_LOST.format(first=1, last=state.first_sequence - 1))
+        loop = asyncio.get_running_loop()
         async for batch in self._bus.follow(USAGE.name, self.sequence + 1):
+            began_at_s = loop.time()
             if batch.messages:
                 await self._take(batch, state.created)
             if batch.pending == 0:
                 self._is_caught_up.set()
+                await asyncio.sleep(began_at_s + COMMIT_INTERVAL_S - loop.time())
 
     async def _take(self, batch: StreamBatch, stream_created: str) -> None:
         expected = self.sequence + 1

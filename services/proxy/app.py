@@ -1,5 +1,6 @@
 """The proxy's composition root: makes the parts, wires them, runs until told to stop."""
 
+import gc
 import logging
 import socket
 from pathlib import Path
@@ -33,10 +34,13 @@ from services.runtime.tasks import end_tasks, spawn
 __all__ = ["build_app", "run"]
 
 HTTP_OK = 200
+MESSAGES = b"/v1/messages"
 ONE_MODEL = b"/v1/models/"
 
 log = logging.getLogger(__name__)
 
+GC_ALLOCATIONS = 20_000
+"""So many more objects than before must be there until the youngest ones are looked through."""
 FLUSH_TIMEOUT_S = 10.0
 """How long a stopping proxy waits for its events to be published; the rest is kept on disk."""
 
@@ -90,14 +94,12 @@ def build_app(
     # paths with parameters.
     @asgi("/", is_mount=True, copy_scope=False)
     async def mounted(scope: Any, receive: Any, send: Any) -> None:
-        if scope["raw_path"].startswith(b"/v1/messages"):
-            await messages(scope, receive, send)
-        elif scope["raw_path"].startswith(ONE_MODEL) and scope["method"] in {"GET", "HEAD"}:
+        if scope["raw_path"].startswith(ONE_MODEL) and scope["method"] in {"GET", "HEAD"}:
             await one_model(scope, send)
         else:
             await management(scope, receive, send)
 
-    return Litestar(
+    litestar = Litestar(
         [hello, liveness, readiness, list_models, mounted],
         exception_handlers={
             ApiError: _answer_error,
@@ -107,6 +109,15 @@ def build_app(
         openapi_config=None,
         logging_config=None,
     )
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        # The hot path needs nothing of a framework, which would cost a tenth of all a request does.
+        if scope["raw_path"].startswith(MESSAGES):
+            await messages(scope, receive, send)
+        else:
+            await litestar(scope, receive, send)
+
+    return application
 
 
 def _answer_error(_: Request[Any, Any, Any], error: ApiError) -> Response[bytes]:
@@ -182,6 +193,7 @@ async def run(
     bus = await Bus.connect(context.nats_url, "proxy", wait=False)
     stop = context.stop
     ready = _Readiness(context.part, registry)
+    _spare_the_collector()
 
     def on_progress() -> None:
         keeper.progressed()
@@ -212,6 +224,16 @@ async def run(
         await management.aclose()
         await bus.close()
         outbox.close()
+
+
+def _spare_the_collector() -> None:
+    """Let Python's collector of cycles pass over what was made at start, and look less often.
+
+    At its defaults it takes 4 % of what a request costs and finds nothing: none leaves a cycle.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_ALLOCATIONS, *gc.get_threshold()[1:])
 
 
 def _needs_tls(config: GatewayConfig) -> bool:

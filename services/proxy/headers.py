@@ -11,6 +11,8 @@ What a client sends goes to the deployment unchanged, except for:
 `accept-encoding` is narrowed to the codings that the meter can read (gzip, deflate, identity).
 """
 
+from functools import lru_cache
+
 __all__ = [
     "METERED_CODINGS",
     "RawHeaders",
@@ -55,6 +57,10 @@ _REQUEST_DROPPED_PREFIXES = (
     b"x-forwarded-",
 )
 _RESPONSE_DROPPED = _HOP_BY_HOP | {b"set-cookie", b"alt-svc"}
+_REMEMBERED_MAX = 1024
+"""Clients send the same few dozen names: so many verdicts are kept, those used last …"""
+_REMEMBERED_BYTES_MAX = 64
+"""… on names that are no longer than this."""
 _NEVER_NOMINATED = (b"authorization", b"x-api-key", b"anthropic-", b"content-")
 
 
@@ -88,17 +94,29 @@ def forwardable_request_headers(headers: RawHeaders) -> RawHeaders:
     kept: RawHeaders = []
     for header in headers:
         name = header[0]
-        # Some servers take `_` for `-`: a credential must not slip through under such a name.
-        plain = name.replace(b"_", b"-") if b"_" in name else name
-        if plain in _REQUEST_DROPPED or name in nominated:
-            continue
-        if plain.startswith(_REQUEST_DROPPED_PREFIXES):
+        if not _is_forwarded(name) or name in nominated:
             continue
         if name == b"accept-encoding":
             kept.append((name, _metered_codings(header[1])))
             continue
         kept.append(header)
     return kept
+
+
+def _is_forwarded(name: bytes) -> bool:
+    """Tell whether a request header of this name may go to a deployment."""
+    if len(name) > _REMEMBERED_BYTES_MAX:
+        return _decide(name)
+    return _decide_once(name)
+
+
+def _decide(name: bytes) -> bool:
+    # Some servers take `_` for `-`: a credential must not slip through under such a name.
+    plain = name.replace(b"_", b"-")
+    return plain not in _REQUEST_DROPPED and not plain.startswith(_REQUEST_DROPPED_PREFIXES)
+
+
+_decide_once = lru_cache(maxsize=_REMEMBERED_MAX)(_decide)
 
 
 def _metered_codings(value: bytes) -> bytes:

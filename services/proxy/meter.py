@@ -5,6 +5,7 @@ replace it; an absent field keeps the earlier value. An answer that breaks off i
 was seen, and its output is estimated from the text that passed.
 """
 
+import re
 from typing import Any
 
 import msgspec
@@ -66,6 +67,13 @@ class _StreamEvent(msgspec.Struct):
     usage: _Usage | None = None
     error: object = None
 
+
+_EVENT_END = b"\n\n"
+_TEXT_START = b"event: content_block_delta\n"
+_TEXT_LINES = 3
+"""An event of text has a line with its name, one with its data, and an empty one."""
+_TEXTS = re.compile(rb'_delta","(?:text|thinking|partial_json)":"([^\n]*)"\}\}\r?(?:\n|\Z)')
+"""The text in the data of such an event, as the API writes it."""
 
 _message_decoder = msgspec.json.Decoder(_Message)
 _event_decoder = msgspec.json.Decoder(_StreamEvent)
@@ -222,6 +230,7 @@ class StreamMeter(Meter):
     def __init__(self) -> None:
         super().__init__()
         self._tail = b""
+        self._is_between_events = True
         # Of a line that is too long: its beginning, and how many bytes of it have gone by.
         self._long_line = b""
         self._long_bytes = 0
@@ -230,20 +239,44 @@ class StreamMeter(Meter):
         """Take in the next bytes of the stream."""
         if not chunk:
             return
-        lines = (self._tail + chunk if self._tail else chunk).split(b"\n")
+        data = self._tail + chunk if self._tail else chunk
+        # Nearly all of a stream is events of text. From the first boundary of events to the last
+        # they are read at once, which takes a quarter of the time of reading line by line.
+        start = 0 if self._is_between_events else data.find(_EVENT_END) + len(_EVENT_END)
+        end = data.rfind(_EVENT_END) + len(_EVENT_END)
+        if (start >= end) or self._long_bytes or not self._take_text(data[start:end]):
+            self._take_lines(data)
+            return
+        if start:
+            self._take_lines(data[:start])
+        self._take_lines(data[end:])
+
+    def _take_text(self, events: bytes) -> bool:
+        """Take in whole events of text; False, and nothing taken, where they are anything else."""
+        if not events.startswith(_TEXT_START) or len(events) > LINE_BYTES_MAX:
+            return False
+        texts = _TEXTS.findall(events)
+        if len(texts) * _TEXT_LINES != events.count(b"\n"):
+            return False
+        self.text_bytes += sum(map(len, texts))
+        return True
+
+    def _take_lines(self, data: bytes) -> None:
+        lines = data.split(b"\n")
         self._tail = lines.pop()
-        if self._long_bytes and lines:
-            self._end_long_line(lines[0])
-            del lines[0]
-        for line in lines:
-            if line[:5] == b"data:":
-                self._line(line)
+        if lines:
+            if self._long_bytes:
+                self._end_long_line(lines[0])
+                del lines[0]
+            for line in lines:
+                if line[:5] == b"data:":
+                    self._line(line)
+            self._is_between_events = bool(lines) and lines[-1].rstrip(b"\r") == b""
         if len(self._tail) > LINE_BYTES_MAX:
             self._long_line = self._long_line or self._tail[:_LONG_LINE_BYTES_KEPT]
             self._long_bytes += len(self._tail)
             self._tail = b""
-        last = lines[-1].rstrip(b"\r") if lines else None
-        self.boundary = not self._tail and not self._long_bytes and last == b""
+        self.boundary = not self._tail and not self._long_bytes and self._is_between_events
 
     def _end_long_line(self, rest: bytes) -> None:
         self._pass_over(self._long_line, self._long_bytes + len(rest))
@@ -264,11 +297,13 @@ class StreamMeter(Meter):
             return
         # A quote inside a JSON string is escaped, so these marks are keys or values of their own.
         if b'"content_block_delta"' in line:
-            # The last value of the line is the text, the thinking or the tool's input; a signature
-            # is no output of the model.
-            value_at = line.rfind(b'":"')
-            if value_at >= 0 and b'"signature_delta"' not in line:
-                self.text_bytes += max(0, len(line.rstrip()) - value_at - 6)
+            # The last value of any other delta is what it adds; a signature is no output.
+            text = _TEXTS.search(line)
+            if text is not None:
+                self.text_bytes += len(text[1])
+            elif b'"signature_delta"' not in line:
+                value_at = line.rfind(b'":"')
+                self.text_bytes += max(0, len(line.rstrip()) - value_at - 6) if value_at >= 0 else 0
             return
         if b'"message_' not in line and b'"error"' not in line:
             return

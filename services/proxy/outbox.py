@@ -41,6 +41,9 @@ log = logging.getLogger(__name__)
 
 STARTED_DELAY_S = 0.1
 """A `request.started` alone waits so long for company before it is published."""
+PUBLISH_INTERVAL_S = 0.01
+"""Between the beginnings of two messages there is at least so much time, so that a busy proxy sends
+few large ones. A message after a pause goes out at once (docs/adr/0007)."""
 RETRY_WAIT_S = 0.2
 RETRY_WAIT_MAX_S = 1.0
 """Between two tries to publish it waits so long, the first and the later times."""
@@ -264,7 +267,13 @@ class Outbox:
     async def publish_for_ever(self, bus: Bus) -> None:
         """Publish what is waiting, batch by batch, for as long as the process lives."""
         wait_s = RETRY_WAIT_S
+        loop = asyncio.get_running_loop()
+        published_at_s = 0.0
+        is_behind = False
         while True:
+            early_s = published_at_s + PUBLISH_INTERVAL_S - loop.time()
+            if early_s > 0 and not is_behind:
+                await asyncio.sleep(early_s)
             if self._unwritten:
                 self._write_again()
             records, position = self._journal.read(
@@ -277,6 +286,7 @@ class Outbox:
                 self._idle.set()
                 await self._wait_due()
                 continue
+            published_at_s = loop.time()
             batch, position = _batch(records, position)
             try:
                 if batch:
@@ -289,6 +299,8 @@ class Outbox:
             wait_s = RETRY_WAIT_S
             self._tell_trouble(None)
             self._journal.acknowledge(position)
+            # A backlog waits for nothing.
+            is_behind = self._journal.bytes_unread > USAGE_BATCH_BYTES_MAX // 2
 
     def _tell_trouble(self, error: BusError | None) -> None:
         """Log that events cannot be published, or that they can be again."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 __all__ = ["HEAD_BYTES_MAX", "HEAD_TIMEOUT_S", "serve_http"]
 
@@ -21,6 +21,45 @@ HEAD_BYTES_MAX = 1024 * 1024
 """A connection that sends more than this without the head of a request being whole is closed."""
 CUT_TIMEOUT_S = 5.0
 """Requests that are cut in the end get so long to write down what they used."""
+
+
+class _HeadHolder:
+    """Stands in for a transport until an answer's head is written.
+
+    The head waits for the first bytes of the body, or for the end of the loop's turn: where both
+    are there they go out in one system call.
+    """
+
+    def __init__(self, cycle: RequestResponseCycle, loop: asyncio.AbstractEventLoop) -> None:
+        self._cycle = cycle
+        self._transport = cycle.transport
+        self._loop = loop
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        """Hold the first bytes that are written; let the second ones take them along."""
+        if not self._head:
+            self._head = data
+            self._loop.call_soon(self._let_go)
+            return
+        head, self._head = self._head, b""
+        self._cycle.transport = self._transport
+        self._transport.writelines((head, data))
+
+    def _let_go(self) -> None:
+        head, self._head = self._head, b""
+        self._cycle.transport = self._transport
+        if head:
+            self._transport.write(head)
+
+    def close(self) -> None:
+        """Close the connection, after what is held."""
+        self._let_go()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """Tell whether the connection is being closed."""
+        return self._transport.is_closing()
 
 
 class _Protocol(HttpToolsProtocol):
@@ -58,6 +97,11 @@ class _Protocol(HttpToolsProtocol):
         """Serve the request."""
         self._head_is_there()
         super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Let the answer's head go out with its body."""
+        cycle.transport = _HeadHolder(cycle, self.loop)  # type: ignore[assignment]
+        super()._start_asgi_task(cycle, app)
 
     def _await_head(self) -> None:
         self._head_bytes = 0

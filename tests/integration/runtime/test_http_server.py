@@ -131,3 +131,50 @@ def test_request_that_is_cut_in_the_end_may_still_write_down_what_it_did(
     asyncio.run(run())
     assert "timeout graceful shutdown exceeded" in caplog.text
     assert not [record for record in caplog.records if record.exc_info]
+
+
+async def _raw_answer(port: int) -> list[bytes]:
+    """Return what each read gives of the answer to one request."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(REQUEST)
+    pieces = []
+    async with asyncio.timeout(10):
+        while b"".join(pieces).count(b"hi") == 0:
+            pieces.append(await reader.read(65536))
+    writer.close()
+    return pieces
+
+
+def test_head_and_body_of_a_ready_answer_arrive_together() -> None:
+    # Given an answer whose body follows its head at once, then both come in one piece.
+    async def run() -> None:
+        async with serving(hello) as (port, _):
+            pieces = await _raw_answer(port)
+            assert len(pieces) == 1
+            assert pieces[0].startswith(b"HTTP/1.1 200")
+
+    asyncio.run(run())
+
+
+def test_a_head_does_not_wait_for_a_body_that_comes_later() -> None:
+    # Given a body that is late, then the head is there before it.
+    async def run() -> None:
+        may_go_on = asyncio.Event()
+
+        async def late(scope: Any, receive: Any, send: Any) -> None:
+            headers = [(b"content-length", b"2")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await may_go_on.wait()
+            await send({"type": "http.response.body", "body": b"hi"})
+
+        async with serving(late) as (port, _):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(REQUEST)
+            async with asyncio.timeout(10):
+                head = await reader.readuntil(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 200")
+                may_go_on.set()
+                assert await reader.readexactly(2) == b"hi"
+            writer.close()
+
+    asyncio.run(run())

@@ -93,6 +93,18 @@ def test_every_single_cut_gives_the_same() -> None:
         assert seen(metered(STREAM, [cut])) == seen(whole), cut
 
 
+@given(st.lists(st.text(max_size=40), max_size=30), st.data())
+def test_text_read_at_once_counts_as_text_read_line_by_line(
+    texts: list[str], data: st.DataObject
+) -> None:
+    # Given a stream with any texts, when it comes in pieces of any size, then as many bytes of
+    # text are counted as there are.
+    stream = STREAM + b"".join(text(each) for each in texts)
+    cuts = data.draw(st.lists(st.integers(len(STREAM), len(stream)), max_size=8))
+    counted = metered(stream, cuts).text_bytes - metered(STREAM).text_bytes
+    assert counted == sum(len(json.dumps(each, ensure_ascii=False).encode()) - 2 for each in texts)
+
+
 def test_byte_by_byte_gives_the_same() -> None:
     assert seen(metered(STREAM, list(range(len(STREAM))))) == seen(metered(STREAM))
 

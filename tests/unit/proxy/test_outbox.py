@@ -341,3 +341,48 @@ def test_records_of_another_version_do_not_stop_a_start(tmp_path: Path) -> None:
         assert [type(event) for event in stream.events()] == [RequestStarted, UsageRecorded]
 
     asyncio.run(run())
+
+
+def test_a_busy_outbox_sends_few_messages_and_one_after_a_pause_at_once(tmp_path: Path) -> None:
+    # Given events that come one by one, when they are published, then many share a message; one
+    # that comes after a pause waits for nothing.
+    async def run() -> None:
+        outbox, stream = make(tmp_path), Stream()
+        task = asyncio.create_task(outbox.publish_for_ever(stream))  # type: ignore[arg-type]
+        for number in range(100):
+            outbox.usage_recorded(record(number))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0.0005)
+        assert await outbox.flush(5)
+        assert len(stream.events()) == 100
+        assert len(stream.messages) <= 30
+        await asyncio.sleep(2 * module.PUBLISH_INTERVAL_S)
+        before = len(stream.messages)
+        outbox.usage_recorded(record(100))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert len(stream.messages) == before + 1
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(run())
+
+
+def test_a_backlog_is_published_without_pauses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given more events than one message holds, when they are published, then no message waits.
+    monkeypatch.setattr(module, "PUBLISH_INTERVAL_S", 60)
+
+    async def run() -> None:
+        outbox, stream = make(tmp_path), Stream()
+        for number in range(5 * USAGE_BATCH_EVENTS_MAX):
+            outbox.usage_recorded(record(number))
+        task = asyncio.create_task(outbox.publish_for_ever(stream))  # type: ignore[arg-type]
+        async with asyncio.timeout(20):
+            while len(stream.messages) < 3:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(run())

@@ -20,7 +20,9 @@ class Books:
 
     def __init__(self, store: Store, book: PriceBook, *, timezone: str, with_budgets: bool) -> None:
         self.store = store
-        self._projection = Projection(book, store.producers(), store.open_requests())
+        self._projection = Projection(
+            book, store.producers(), store.open_requests(), store.booked_results
+        )
         self._budgets = Budgets(timezone, store.spend_picos) if with_budgets else None
         self._waiting: Projected | None = None
 

@@ -8,7 +8,7 @@ from bench.guard import BASELINE, GUARDED, TOLERANCE, compare, ratios
 from bench.load import LoadResult
 from bench.report import Measured
 
-BASE = {cell: 20.0 for cell in GUARDED}
+BASE = dict.fromkeys(GUARDED, 20.0)
 
 
 def measured(cell: str, target: str, cpu_us: float) -> Measured:

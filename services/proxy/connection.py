@@ -9,7 +9,8 @@ import httptools
 
 from schemas.errors import ApiError, UpstreamTimeout, UpstreamUnreachable
 from services.proxy.headers import RawHeaders
-from services.proxy.upstream import Origin, UpstreamBroke, UpstreamRequest
+from services.proxy.upstream import Origin, Upload, UpstreamBroke, UpstreamRequest
+from services.runtime.tasks import end_tasks
 
 __all__ = ["BUFFER_BYTES_HIGH", "HEADERS_MAX", "HEADER_BYTES_MAX", "Connection", "Keeper"]
 
@@ -67,6 +68,10 @@ class Connection(asyncio.Protocol):
         self._waits_since_s: float | None = None
         self._head_seen = False
         self._received_any = False
+        self._is_sent = True
+        self._upload_error: Exception | None = None
+        self._is_full = False
+        self._write_waiter: asyncio.Future[None] | None = None
 
     # ------------------------------------------------------------------- asyncio's callbacks
 
@@ -105,6 +110,17 @@ class Connection(asyncio.Protocol):
             self._failure = "it reset the connection" if exc else "it closed the connection"
         self._keeper.forget(self)
         self._wake()
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        """Let an upload wait for a deployment that does not read."""
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        """Let it go on."""
+        self._is_full = False
+        if self._write_waiter is not None and not self._write_waiter.done():
+            self._write_waiter.set_result(None)
 
     # --------------------------------------------------------------------- the parser's callbacks
 
@@ -202,13 +218,51 @@ class Connection(asyncio.Protocol):
         # yet; an answer that comes before all of it is sent is heard at once.
         # Both in one system call.
         self._transport.writelines((_request_head(request), request.body))
+        upload = None
+        if request.upload is not None:
+            self._disarm()
+            upload = asyncio.create_task(self._send_on(request.upload, request.head_timeout_s))
         try:
             while not self._head_seen and self._failure is None:
                 await self._wait()
         finally:
             self._disarm()
+            if upload is not None:
+                # An answer that comes before the whole body was read needs the rest no more.
+                await end_tasks(upload)
+        if self._upload_error is not None and not self._head_seen:
+            raise self._upload_error
         if self._failure is not None and not self._head_seen:
             raise self._no_answer(request.head_timeout_s)
+
+    async def _send_on(self, upload: Upload, timeout_s: float) -> None:
+        """Send a body as it comes, no faster than the deployment takes it, then await its answer.
+
+        Only the deployment is timed here; how long the client may take, the upload itself knows.
+        """
+        assert self._transport is not None
+        self._is_sent = False
+        try:
+            async for piece in upload.pieces():
+                if upload.length is not None:
+                    self._transport.write(piece)
+                elif piece:
+                    self._transport.writelines((b"%x\r\n" % len(piece), piece, b"\r\n"))
+                if self._is_full:
+                    self._arm(timeout_s)
+                    self._write_waiter = self._loop.create_future()
+                    await self._write_waiter
+                    self._disarm()
+        except Exception as error:  # noqa: BLE001 - raised by `send`
+            self._upload_error = error
+            self._fail("the upload broke off")
+            self._wake()
+            return
+        if upload.length is None:
+            self._transport.write(b"0\r\n\r\n")
+        self._is_sent = True
+        if not self._head_seen and self._failure is None:
+            self._arm(timeout_s)
 
     def _no_answer(self, timeout_s: float) -> ApiError:
         host = self.origin.authority
@@ -264,7 +318,13 @@ class Connection(asyncio.Protocol):
 
     def _is_reusable(self) -> bool:
         is_over = self._is_complete and self._keep_alive and self._failure is None
-        if not is_over or self.is_lost or self._is_paused or self._transport is None:
+        if (
+            not is_over
+            or not self._is_sent
+            or self.is_lost
+            or self._is_paused
+            or self._transport is None
+        ):
             return False
         # A deployment that answered early has not read the whole request yet.
         return self._transport.get_write_buffer_size() == 0
@@ -288,7 +348,11 @@ def _request_head(request: UpstreamRequest) -> bytes:
     ]
     for name, value in request.headers:
         parts += (name, b": ", value, b"\r\n")
-    if request.body or request.method == b"POST":
+    if request.upload is not None:
+        length = request.upload.length
+        chunked = b"transfer-encoding: chunked\r\n"
+        parts.append(chunked if length is None else b"content-length: %d\r\n" % length)
+    elif request.body or request.method == b"POST":
         parts.append(b"content-length: %d\r\n" % len(request.body))
     parts.append(b"\r\n")
     return b"".join(parts)

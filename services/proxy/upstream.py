@@ -22,6 +22,7 @@ from services.proxy.headers import RawHeaders
 __all__ = [
     "Origin",
     "Transport",
+    "Upload",
     "UpstreamBroke",
     "UpstreamRequest",
     "UpstreamResponse",
@@ -61,8 +62,20 @@ class Origin(msgspec.Struct, frozen=True):
         return host if self.port == default else f"{host}:{self.port}"
 
 
+class Upload(Protocol):
+    """A body that is sent on piece by piece as it comes; `length` is None where it names none."""
+
+    length: int | None
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """Yield the body as it comes. What it raises ends the request, and is raised from it."""
+
+
 class UpstreamRequest(msgspec.Struct, frozen=True):
-    """One request: target with its query, end-to-end headers (no host, no length), and body."""
+    """One request: target with its query, end-to-end headers (no host, no length), and body.
+
+    With an `upload` the body is empty.
+    """
 
     method: bytes
     origin: Origin
@@ -71,6 +84,7 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
     body: bytes
     head_timeout_s: float
     idle_timeout_s: float
+    upload: Upload | None = None
 
 
 class UpstreamResponse(Protocol):

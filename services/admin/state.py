@@ -2,9 +2,11 @@
 
 import asyncio
 import time
+from collections.abc import Iterable
 
 import msgspec
 
+from schemas.client_address import proved_address
 from schemas.errors import RateLimited, Unauthenticated, Unavailable
 from schemas.keys import hash_key, same_secret
 from schemas.registry import KeyRecord
@@ -50,6 +52,10 @@ class AdminState:
         self.ledger = LedgerClient(bus, timezone)
         self._master_key = master_key
         self._failures = FailureLimit()
+
+    def proved_address(self, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+        """Return the address of the client for whom the proxy passed a request on, if it did."""
+        return proved_address(headers, hash_key(self._master_key))
 
     async def registry(self) -> RegistrySnapshot:
         """Return the snapshot once it was read. Raises Unavailable after REGISTRY_WAIT_S."""

@@ -185,7 +185,7 @@ async def run(
         budgets=budgets,
         check_room=outbox.check_room,
     )
-    management = Management(admin_url)
+    management = Management(admin_url, lambda: keeper.setup.master_key_hash)
     messages = Messages(admission=admission, outbox=outbox, transport=transport)
     app = build_app(
         messages=messages, management=management, admission=admission, registry=registry

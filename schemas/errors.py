@@ -11,6 +11,7 @@ TallygateError
     ├── BodyTooLarge       413 request_too_large
     ├── BudgetSpent        429 billing_error
     ├── RateLimited        429 rate_limit_error
+    ├── HeadersTooLarge    431 invalid_request_error
     ├── InternalError      500 api_error
     ├── UpstreamUnreachable 502 api_error
     ├── Unavailable        503 overloaded_error
@@ -30,6 +31,7 @@ __all__ = [
     "ConfigError",
     "Conflict",
     "Forbidden",
+    "HeadersTooLarge",
     "InternalError",
     "NotFound",
     "RateLimited",
@@ -151,6 +153,16 @@ class RateLimited(ApiError):
 
     http_status = 429
     error_type = "rate_limit_error"
+
+
+class HeadersTooLarge(ApiError):
+    """431: too many headers, or too long ones (RFC 6585 §5).
+
+    Not 400: Claude Code takes that for a missing feature and asks six times (measured).
+    """
+
+    http_status = 431
+    error_type = "invalid_request_error"
 
 
 class InternalError(ApiError):

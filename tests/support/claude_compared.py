@@ -244,8 +244,10 @@ def _end_to_end(headers: Sequence[tuple[str, str]], ids: _Ids) -> set[tuple[str,
 
 
 def _names(count: int, *, ordered: bool) -> list[_Ids]:
-    """Return what names the ids in each message: one for all, or one for each where the order of
-    the messages, and so of the ids, means nothing.
+    """Return what names the ids in each message.
+
+    It is one for all, or one for each where the order of the messages, and so of the ids, means
+    nothing.
     """
     return [_Ids()] * count if ordered else [_Ids() for _ in range(count)]
 

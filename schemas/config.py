@@ -94,6 +94,9 @@ class Settings(_Discreet, frozen=True, kw_only=True):
     connect_timeout_s: Annotated[float, msgspec.Meta(ge=0.1, le=300)] = 10.0
     idle_timeout_s: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 300.0
     upstream_connections_max: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
+    upstream_keepalive_s: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 20.0
+    upstream_ca_file: str | None = None
+    upstream_proxy: str | None = None
     client_body_timeout_s: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 60.0
     outbox_bytes_max: Annotated[int, msgspec.Meta(ge=64 * _KIB, le=1024 * _GIB)] = _GIB
     outbox_full: OutboxFull = "refuse"

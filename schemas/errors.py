@@ -13,9 +13,10 @@ TallygateError
     ├── RateLimited        429 rate_limit_error
     ├── HeadersTooLarge    431 invalid_request_error
     ├── InternalError      500 api_error
-    ├── UpstreamUnreachable 502 api_error
     ├── Unavailable        503 overloaded_error
-    └── UpstreamTimeout    504 timeout_error
+    └── UpstreamError      a deployment gave no answer
+        ├── UpstreamUnreachable 502 api_error
+        └── UpstreamTimeout     504 timeout_error
 
 The statuses are those with which Claude Code shows the message and does not retry in vain
 (measured with the real client: docs/claude-code.md).
@@ -38,6 +39,7 @@ __all__ = [
     "TallygateError",
     "Unauthenticated",
     "Unavailable",
+    "UpstreamError",
     "UpstreamTimeout",
     "UpstreamUnreachable",
     "error_body",
@@ -169,12 +171,6 @@ class InternalError(ApiError):
     """500: a fault of the gateway itself."""
 
 
-class UpstreamUnreachable(ApiError):
-    """502: the deployment could not be reached, or broke off before its answer."""
-
-    http_status = 502
-
-
 class Unavailable(ApiError):
     """503: the gateway cannot serve this now."""
 
@@ -182,7 +178,27 @@ class Unavailable(ApiError):
     error_type = "overloaded_error"
 
 
-class UpstreamTimeout(ApiError):
+class UpstreamError(ApiError):
+    """A deployment gave no answer.
+
+    `kind` is what the ledger calls it (`error_type` of the record; services.proxy.upstream has
+    the list). `was_sent` tells whether any byte of the request may have reached the deployment:
+    then a repetition may be billed a second time.
+    """
+
+    http_status = 502
+
+    def __init__(self, message: str, *, kind: str, was_sent: bool = False) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.was_sent = was_sent
+
+
+class UpstreamUnreachable(UpstreamError):
+    """502: the deployment could not be reached, or broke off before its answer."""
+
+
+class UpstreamTimeout(UpstreamError):
     """504: the deployment did not answer in time."""
 
     http_status = 504

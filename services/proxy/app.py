@@ -23,7 +23,8 @@ from services.proxy.keeper import SetupKeeper
 from services.proxy.management import Management
 from services.proxy.messages import Messages
 from services.proxy.outbox import Outbox
-from services.proxy.pool import UpstreamPool, tls_context
+from services.proxy.pool import PoolSettings, UpstreamPool
+from services.proxy.tls import tls_context
 from services.runtime.bus import Bus
 from services.runtime.http_server import serve_http
 from services.runtime.listen import listen
@@ -169,9 +170,8 @@ async def run(
         now_us=now_us,
     )
     transport = UpstreamPool(
-        connections_max=settings.upstream_connections_max,
-        connect_timeout_s=settings.connect_timeout_s,
-        tls=tls_context() if _needs_tls(context.config) else None,
+        PoolSettings.from_settings(settings),
+        tls=tls_context(settings.upstream_ca_file) if _needs_tls(context.config) else None,
     )
     keeper = SetupKeeper(
         context.config,

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 
 from schemas.config import GatewayConfig
-from services.proxy.pool import UpstreamPool
+from services.proxy.pool import PoolSettings, UpstreamPool
 from services.proxy.setup import CurrentSetup, Setup, make_setup
 from services.runtime.registry import RegistrySnapshot
 
@@ -65,9 +65,7 @@ class SetupKeeper(CurrentSetup):
         return setup
 
     def _tell_pool(self) -> None:
-        settings = self.setup.settings
         self._pool.configure(
-            connections_max=settings.upstream_connections_max,
-            connect_timeout_s=settings.connect_timeout_s,
-            origins=frozenset(self.setup.origins.values()),
+            PoolSettings.from_settings(self.setup.settings),
+            frozenset(self.setup.origins.values()),
         )

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from schemas.config import Settings
 from schemas.errors import BodyTooLarge, UpstreamTimeout
-from services.proxy.pool import UpstreamPool
+from services.proxy.pool import PoolSettings, UpstreamPool
 from services.proxy.upstream import Origin, UpstreamRequest
 
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -43,7 +44,7 @@ async def asked(serve: Serve, upload: Pieces, *, timeout_s: float = 5.0) -> tupl
 
     async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
         host, port = server.sockets[0].getsockname()[:2]
-        pool = UpstreamPool(connections_max=4, connect_timeout_s=5.0, tls=None)
+        pool = UpstreamPool(PoolSettings.from_settings(Settings(connect_timeout_s=5.0)))
         request = UpstreamRequest(
             method=b"POST",
             origin=Origin("http", host, port, ""),

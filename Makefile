@@ -4,7 +4,8 @@
 #   make setup    .venv with everything that is needed to run; then .venv/bin/tallygate
 #   make serve    setup, then the gateway on 127.0.0.1:4000 (ARGS="--port 4001" for other options)
 #   make test     setup with the tests' own packages, then all tests (PYTEST_ARGS="-k name")
-#   make bench    what the gateway costs (ARGS="--help"); make bench-smoke only sees that it works
+#   make bench    what the gateway costs (ARGS="--help"); make bench-smoke only sees that it works;
+#                 make bench-guard compares a short run with what was measured before
 #   make lint types lock clean
 #
 # Nothing is installed without a hash that stands in one of the lock files.
@@ -47,7 +48,7 @@ INSTALL_PROJECT := $(UV) pip install --python $(BIN)/python --quiet --no-deps \
 	--build-constraints requirements-tools.lock --editable . && \
 	$(BIN)/python -m compileall -q prices schemas services
 
-.PHONY: help setup dev serve test lint types bench bench-smoke lock clean
+.PHONY: help setup dev serve test lint types bench bench-smoke bench-guard lock clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -103,6 +104,9 @@ bench: dev
 
 bench-smoke: dev
 	$(BIN)/python -m bench --smoke
+
+bench-guard: dev
+	$(BIN)/python -m bench --guard
 
 # Looks the newest versions up that pyproject.toml allows, and their hashes.
 lock: $(TOOLS)

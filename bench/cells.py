@@ -13,15 +13,20 @@ WHOLE = Answer()
 BURST = Answer(events=500)
 PACED = Answer(events=200, pace_ms=5)
 HELD = Answer(events=25, pace_ms=200)
+HELD_STREAMS = 1_000
 
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
-    """One measurement. `is_extra`: only where it is asked for by name."""
+    """One measurement.
+
+    `stagger_s`: over so long the connections begin. `is_extra`: only where asked for by name.
+    """
 
     name: str
     body_bytes: int
     connections: int
     answer: Answer
+    stagger_s: float = 0.0
     is_extra: bool = False
 
 
@@ -37,15 +42,23 @@ def _cells() -> list[Cell]:
     for size, body_bytes in (("1k", SMALL), ("100k", LARGE)):
         name = f"paced-{size}-c32"
         cells.append(Cell(name=name, body_bytes=body_bytes, connections=32, answer=PACED))
+    # Streams that began in the same moment would all have their events in the same moments, too.
     cells.append(
-        Cell(name="held-1k-c900", body_bytes=SMALL, connections=900, answer=HELD, is_extra=True)
+        Cell(
+            name="held-1k-c1000",
+            body_bytes=SMALL,
+            connections=HELD_STREAMS,
+            answer=HELD,
+            stagger_s=1.0,
+            is_extra=True,
+        )
     )
     return cells
 
 
 CELLS = tuple(_cells())
 """`burst`: 500 events as fast as they can be written; `paced`: 200 events, one every 5 ms; `held`:
-900 streams at once with 5 events a second each (one worker holds 1,000 upstream connections)."""
+1,000 streams at once with 5 events a second each."""
 
 
 def chosen(names: list[str] | None) -> list[Cell]:

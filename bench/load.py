@@ -42,6 +42,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     body_bytes: int
     answer: Answer
     seconds: float
+    stagger_s: float = 0.0
     requests_max: int
     ids_path: str
 
@@ -204,7 +205,9 @@ async def _drive(job: Job) -> tuple[LoadResult, list[bytes]]:
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(job.seconds + GRACE_S):
-            for _ in range(job.connections):
+            for number in range(job.connections):
+                due_s = run.began + job.stagger_s * number / job.connections
+                await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
                 await loop.create_connection(lambda: _Client(run), job.host, job.port)
             await run.over
     except (OSError, TimeoutError) as fault:

@@ -22,6 +22,7 @@ import msgspec
 from bench.answers import body_bytes
 from bench.books import Expected, check_file, wait_for_rows
 from bench.cells import REQUESTS_MAX, Cell, chosen
+from bench.guard import GUARDED, compare
 from bench.load import GRACE_S, Job, LoadResult
 from bench.processes import Helper, cpu_us, pinned_cores, rss_kib, settle
 from bench.report import Measured, Report, summarize, table
@@ -31,6 +32,7 @@ __all__ = ["main"]
 
 ROUNDS, SECONDS = 5, 1.5
 SMOKE_ROUNDS, SMOKE_SECONDS, SMOKE_REQUESTS_MAX = 1, 0.15, 200
+GUARD_ROUNDS, GUARD_SECONDS = 4, 0.7
 ANSWER_TIMEOUT_S = 30.0
 IDLE_S = 2.0
 
@@ -38,6 +40,9 @@ IDLE_S = 2.0
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.proxy", description=__doc__)
     parser.add_argument("--smoke", action="store_true", help="only see that all of it works")
+    parser.add_argument(
+        "--guard", action="store_true", help="compare a short run with bench/baseline.json"
+    )
     parser.add_argument("--rounds", type=int, help=f"rounds of all cells ({ROUNDS})")
     parser.add_argument("--seconds", type=float, help=f"length of a cell ({SECONDS})")
     parser.add_argument("--cells", nargs="+", metavar="CELL", help="only these: see bench/cells.py")
@@ -54,7 +59,12 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--upstream-port", type=int, default=0, help="instead of a free one")
     parser.add_argument("--pause", action="store_true", help="wait for Enter before the first cell")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.guard:
+        options.cells = options.cells or list(GUARDED)
+        options.rounds = options.rounds or GUARD_ROUNDS
+        options.seconds = options.seconds or GUARD_SECONDS
+    return options
 
 
 class _Bench:
@@ -126,6 +136,7 @@ class _Bench:
             body_bytes=cell.body_bytes,
             answer=cell.answer,
             seconds=seconds,
+            stagger_s=cell.stagger_s,
             requests_max=self._requests_max,
             ids_path=str(self.expected.ids_path if target.is_booked else self._folder / "none"),
         )
@@ -219,6 +230,13 @@ def main() -> None:
         print(f"VOID: {fault}")
     if report.faults:
         raise SystemExit(1)
+    if options.guard:
+        guarded, faults = compare(report.rounds)
+        print(guarded, end="\n\n")
+        for fault in faults:
+            print(f"SLOWER: {fault}")
+        if faults:
+            raise SystemExit(1)
     count = report.processes["requests_booked"]
     print(f"the ledger has each of the {count} requests exactly once ({GATEWAY})")
 

@@ -102,6 +102,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         "(min-max)",
         "wait",
         "CPU/event",
+        "delay p99",
+        "KiB/conn",
         "× nginx",
         "nats",
         "writer",
@@ -123,6 +125,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
                 f"{row['cpu_us_min']:.0f}-{row['cpu_us_max']:.0f}",
                 _number(row, "wait_us"),
                 _number(row, "cpu_us_per_event", 1),
+                _ms(row, "event_delay_p99_us"),
+                _number(row, "rss_growth_kib_per_connection", 0),
                 _number(row, "cpu_ratio_nginx", 1),
                 *(_number(others, part) for part in ("nats-server", "writer", "reader")),
             )

@@ -7,7 +7,6 @@ import msgspec
 
 __all__ = [
     "ANTHROPIC_API_BASE",
-    "RESTART_SETTINGS",
     "ClientDisconnect",
     "Deployment",
     "GatewayConfig",
@@ -24,10 +23,6 @@ _URL_CREDENTIALS = re.compile(r"//[^/]*@")
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 OutboxFull: TypeAlias = Literal["refuse", "serve"]
 ClientDisconnect: TypeAlias = Literal["cancel", "drain"]
-
-RESTART_SETTINGS = frozenset({"nats_url", "admin_url", "drain_timeout_s", "query_memory_bytes_max"})
-"""The settings of the section `tallygate` that hold from the start of a process to its end. All
-else in the file changes at run time."""
 
 _KIB = 1024
 _MIB = 1024 * _KIB
@@ -99,6 +94,9 @@ class Settings(_Discreet, frozen=True, kw_only=True):
     connect_timeout_s: Annotated[float, msgspec.Meta(ge=0.1, le=300)] = 10.0
     idle_timeout_s: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 300.0
     upstream_connections_max: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
+    upstream_keepalive_s: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 20.0
+    upstream_ca_file: str | None = None
+    upstream_proxy: str | None = None
     client_body_timeout_s: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 60.0
     outbox_bytes_max: Annotated[int, msgspec.Meta(ge=64 * _KIB, le=1024 * _GIB)] = _GIB
     outbox_full: OutboxFull = "refuse"

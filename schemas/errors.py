@@ -11,10 +11,12 @@ TallygateError
     ├── BodyTooLarge       413 request_too_large
     ├── BudgetSpent        429 billing_error
     ├── RateLimited        429 rate_limit_error
+    ├── HeadersTooLarge    431 invalid_request_error
     ├── InternalError      500 api_error
-    ├── UpstreamUnreachable 502 api_error
     ├── Unavailable        503 overloaded_error
-    └── UpstreamTimeout    504 timeout_error
+    └── UpstreamError      a deployment gave no answer
+        ├── UpstreamUnreachable 502 api_error
+        └── UpstreamTimeout     504 timeout_error
 
 The statuses are those with which Claude Code shows the message and does not retry in vain
 (measured with the real client: docs/claude-code.md).
@@ -30,12 +32,14 @@ __all__ = [
     "ConfigError",
     "Conflict",
     "Forbidden",
+    "HeadersTooLarge",
     "InternalError",
     "NotFound",
     "RateLimited",
     "TallygateError",
     "Unauthenticated",
     "Unavailable",
+    "UpstreamError",
     "UpstreamTimeout",
     "UpstreamUnreachable",
     "error_body",
@@ -153,14 +157,18 @@ class RateLimited(ApiError):
     error_type = "rate_limit_error"
 
 
+class HeadersTooLarge(ApiError):
+    """431: too many headers, or too long ones (RFC 6585 §5).
+
+    Not 400: Claude Code takes that for a missing feature and asks six times (measured).
+    """
+
+    http_status = 431
+    error_type = "invalid_request_error"
+
+
 class InternalError(ApiError):
     """500: a fault of the gateway itself."""
-
-
-class UpstreamUnreachable(ApiError):
-    """502: the deployment could not be reached, or broke off before its answer."""
-
-    http_status = 502
 
 
 class Unavailable(ApiError):
@@ -170,7 +178,27 @@ class Unavailable(ApiError):
     error_type = "overloaded_error"
 
 
-class UpstreamTimeout(ApiError):
+class UpstreamError(ApiError):
+    """A deployment gave no answer.
+
+    `kind` is what the ledger calls it (`error_type` of the record; services.proxy.upstream has
+    the list). `was_sent` tells whether any byte of the request may have reached the deployment:
+    then a repetition may be billed a second time.
+    """
+
+    http_status = 502
+
+    def __init__(self, message: str, *, kind: str, was_sent: bool = False) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.was_sent = was_sent
+
+
+class UpstreamUnreachable(UpstreamError):
+    """502: the deployment could not be reached, or broke off before its answer."""
+
+
+class UpstreamTimeout(UpstreamError):
     """504: the deployment did not answer in time."""
 
     http_status = 504

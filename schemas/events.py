@@ -63,7 +63,7 @@ EVENT_BYTES_MAX = 64 * 1024
 
 Billing = Literal["api", "subscription"]
 RequestStatus = Literal["success", "failure", "refused", "client_closed"]
-Endpoint = Literal["messages", "count_tokens"]
+Endpoint = Literal["messages", "count_tokens", "batches", "batch_result", "files", "pass_through"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -99,7 +99,8 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
     `request_id` is the gateway's own (`tg_` and 32 hex digits, ordered by time). `model_name` is
     what the client asked for, `model` what the deployment was asked for. The key, user and team
-    are those of the moment: a later rename does not change history.
+    are those of the moment: a later rename does not change history. `path` is told of all endpoints
+    but messages and count_tokens, without its query; `batch_id` where it names a message batch.
     """
 
     request_id: Text
@@ -117,6 +118,8 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     session_id: Text | None = None
     user_agent: Text | None = None
     request_bytes: Count = 0
+    path: Text | None = None
+    batch_id: Text | None = None
 
 
 class UsageRecord(RequestFacts, frozen=True, kw_only=True, omit_defaults=True):
@@ -124,6 +127,10 @@ class UsageRecord(RequestFacts, frozen=True, kw_only=True, omit_defaults=True):
 
     `usage` is None where nothing was reported (an error of the upstream). `estimated` says that
     part of `usage` is not the upstream's own final word; `estimate_basis` says how it was made.
+
+    A result of a message batch is a record of its own (endpoint `batch_result`, `custom_id` is the
+    client's name for it), written each time that it is fetched: its `request_id` is then the same,
+    and the first record counts.
     """
 
     ended_at_us: Micros
@@ -139,6 +146,7 @@ class UsageRecord(RequestFacts, frozen=True, kw_only=True, omit_defaults=True):
     message_id: Text | None = None
     stop_reason: Text | None = None
     response_bytes: Count = 0
+    custom_id: Text | None = None
 
 
 class Rejection(RequestFacts, frozen=True, kw_only=True, omit_defaults=True):

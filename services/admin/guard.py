@@ -24,9 +24,10 @@ async def require_access(
     if access == "public":
         return
     admin: AdminState = connection.app.state.admin
+    headers = connection.scope["headers"]
     client = connection.scope.get("client")
-    address = client[0] if client else "unknown"
-    caller = await admin.identify(find_candidates(connection.scope["headers"]), address)
+    address = admin.proved_address(headers) or (client[0] if client else "unknown")
+    caller = await admin.identify(find_candidates(headers), address)
     if caller.key is not None and access != "own_key":
         raise Forbidden(
             f"this route needs the master key; the request was made with the virtual key "

@@ -3,9 +3,8 @@
 import rich_click as click
 
 from services.client.keys import keys
-from services.client.reload import reload
 from services.client.sql import sql
 
 __all__ = ["client_commands"]
 
-client_commands: tuple[click.Command, ...] = (sql, keys, reload)
+client_commands: tuple[click.Command, ...] = (sql, keys)

@@ -20,7 +20,9 @@ class Books:
 
     def __init__(self, store: Store, book: PriceBook, *, timezone: str, with_budgets: bool) -> None:
         self.store = store
-        self._projection = Projection(book, store.producers(), store.open_requests())
+        self._projection = Projection(
+            book, store.producers(), store.open_requests(), store.booked_results
+        )
         self._budgets = Budgets(timezone, store.spend_picos) if with_budgets else None
         self._waiting: Projected | None = None
 
@@ -44,10 +46,6 @@ class Books:
         if self._budgets is not None:
             for record in records:
                 self._budgets.put_key(record)
-
-    def set_timezone(self, timezone: str) -> set[str]:
-        """Let budgets begin at another zone's midnights; return the keys whose budgets changed."""
-        return self._budgets.set_timezone(timezone) if self._budgets is not None else set()
 
     def standings(self, key_ids: Iterable[str], now_us: int) -> dict[str, Standing | None]:
         """Return where the budgets of some keys stand; None where a key has none."""

@@ -3,11 +3,14 @@
 Each event counts once: a producer's events are numbered without gaps, so a number that is not
 above the last one is a repeat, and one that leaves numbers out is a gap, which is reported. What
 cannot be read is kept as a dead letter, and nothing waits for it.
+
+A result of a message batch counts once however often it is fetched, by whichever proxies: all of
+its events have one request id, of which the first in the stream counts.
 """
 
 import logging
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -41,6 +44,7 @@ _REASON_MAX = 500
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 _batch_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+_PAID = frozenset({"messages", "batch_result"})
 _nothing = Usage()
 _free = Cost()
 
@@ -73,6 +77,8 @@ class _Envelope(msgspec.Struct):
 
 
 _envelope_decoder = msgspec.json.Decoder(_Envelope)
+BookedResults = Callable[[Sequence[tuple[str, str]]], set[str]]
+"""Tells which of some batch results, given as (batch id, request id), have rows: their ids."""
 _Origin = tuple[str, int, int]
 """Where a row comes from: producer, its number, sequence in the stream."""
 
@@ -81,33 +87,73 @@ class _Poison(Exception):
     """An event that must not become a row; the message says why."""
 
 
+class _Entry(NamedTuple):
+    """One event as it was found; a text in its place says why it cannot be read."""
+
+    stream_sequence: int
+    position: int
+    raw: msgspec.Raw
+    event: UsageEvent | str
+
+    @property
+    def result(self) -> tuple[str, str] | None:
+        """The batch and the request id of a batch result, None of all else."""
+        if not isinstance(self.event, UsageRecorded):
+            return None
+        record = self.event.data
+        if record.endpoint != "batch_result" or record.batch_id is None:
+            return None
+        return record.batch_id, record.request_id
+
+
 class Projection:
     """Knows how far each producer has come and which requests are open; makes rows of messages."""
 
     def __init__(
-        self, book: PriceBook, producers: dict[str, int], open_requests: Iterable[str]
+        self,
+        book: PriceBook,
+        producers: dict[str, int],
+        open_requests: Iterable[str],
+        booked_results: BookedResults,
     ) -> None:
         self._book = book
         self._producers = producers
         self._open = set(open_requests)
+        self._booked_results = booked_results
+        self._booked: set[str] = set()
 
     def project(self, messages: Iterable[StreamMessage]) -> Projected:
         """Return what the messages change. What they change must then be committed."""
         out = Projected()
+        entries = list(self._entries(out, messages))
+        results = [entry.result for entry in entries if entry.result is not None]
+        self._booked = self._booked_results(results) if results else set()
+        for entry in entries:
+            try:
+                if isinstance(entry.event, str):
+                    raise _Poison(entry.event)  # noqa: TRY301
+                self._take(out, entry.stream_sequence, entry.event)
+            except _Poison as error:
+                self._bury(out, entry.stream_sequence, entry.position, str(error), bytes(entry.raw))
+                self._count_buried(out, entry.stream_sequence, entry.raw)
+        return out
+
+    def _entries(self, out: Projected, messages: Iterable[StreamMessage]) -> Iterator[_Entry]:
+        """Yield every event of the messages, or why it cannot be read."""
         for message in messages:
             out.sequence = message.sequence
             try:
-                entries = _batch_decoder.decode(message.payload)
+                raws = _batch_decoder.decode(message.payload)
             except _UNREADABLE as error:
                 self._bury(out, message.sequence, -1, f"not a batch: {error}", message.payload)
                 continue
-            for position, raw in enumerate(entries):
+            for position, raw in enumerate(raws):
+                event: UsageEvent | str
                 try:
-                    self._take(out, message.sequence, decode_usage_event(raw))
-                except (*_UNREADABLE, _Poison) as error:
-                    self._bury(out, message.sequence, position, str(error), bytes(raw))
-                    self._count_buried(out, message.sequence, raw)
-        return out
+                    event = decode_usage_event(raw)
+                except _UNREADABLE as error:
+                    event = str(error)
+                yield _Entry(message.sequence, position, raw, event)
 
     def _bury(
         self, out: Projected, sequence: int, position: int, reason: str, payload: bytes
@@ -166,6 +212,13 @@ class Projection:
             out.closed.append(request_id)
 
     def _recorded(self, out: Projected, record: UsageRecord, origin: _Origin) -> None:
+        if record.endpoint == "batch_result":
+            if record.batch_id is None:
+                raise _Poison("a batch result names no batch")
+            if record.request_id in self._booked:
+                out.repeats += 1
+                return
+            self._booked.add(record.request_id)
         usage = record.usage or _nothing
         _check(usage)
         cost, unpriced = self._cost(record, usage)
@@ -176,7 +229,11 @@ class Projection:
             out.spends.append(Spend(record.key_id, record.started_at_us, cost.total))
 
     def _cost(self, record: UsageRecord, usage: Usage) -> tuple[Cost | None, str | None]:
-        if record.usage is None or record.endpoint != "messages":
+        if record.endpoint == "pass_through":
+            return None, "what a pass-through path costs is not known"
+        if record.endpoint == "batch_result" and record.usage is None:
+            return None, "the usage of this batch result could not be read"
+        if record.usage is None or record.endpoint not in _PAID:
             return _free, None
         # The model that answered decides; a name that the book does not know is no better than
         # the one that was asked for.
@@ -291,6 +348,9 @@ def _row(
         _size(record.request_bytes),
         _size(record.response_bytes),
         *origin,
+        record.path,
+        record.batch_id,
+        record.custom_id,
     )
 
 

@@ -82,6 +82,9 @@ REQUEST_COLUMNS: Columns = (
     ("producer", _TEXT),
     ("producer_sequence", _COUNT),
     ("stream_sequence", _COUNT),
+    ("path", _TEXT),
+    ("batch_id", _TEXT),
+    ("custom_id", _TEXT),
 )
 
 OPEN_REQUEST_COLUMNS: Columns = (

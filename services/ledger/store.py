@@ -24,8 +24,10 @@ __all__ = ["SCHEMA_VERSION", "BooksUnreadable", "Checkpoint", "Store", "digest"]
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = "1"
-"""A file of another version is not opened: it is rebuilt from the stream."""
+SCHEMA_VERSION = "2"
+"""A file of an older version is brought up to it; one of a newer version is not opened."""
+_UPGRADES = {"1": "upgrades/1.sql"}
+"""What brings a file of a version up to the next one."""
 MEMORY_LIMIT = "1GB"
 THREADS = 2
 WAL_CHECKPOINT = "64MB"
@@ -55,22 +57,32 @@ class Store:
             "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'meta'"
         ).fetchall()
         if tables[0][0] == 0:
-            schema = resources.files("services.ledger.sql").joinpath("schema.sql")
             with self._transaction():
-                self.connection.execute(schema.read_text("utf-8"))
+                self.connection.execute(_script("schema.sql"))
                 self.connection.execute(
                     "INSERT INTO meta VALUES ('schema_version', ?)", [SCHEMA_VERSION]
                 )
             return
-        found = self.connection.execute(
-            "SELECT value FROM meta WHERE name = 'schema_version'"
-        ).fetchall()
-        if found != [(SCHEMA_VERSION,)]:
+        while (version := self._version()) in _UPGRADES:
+            log.info("%s is brought from version %s to the next", self.path, version)
+            with self._transaction():
+                self.connection.execute(_script(_UPGRADES[version]))
+                self.connection.execute(
+                    "UPDATE meta SET value = ? WHERE name = 'schema_version'",
+                    [str(int(version) + 1)],
+                )
+        if version != SCHEMA_VERSION:
             self.close()
             raise BooksUnreadable(
                 f"{self.path} was written by another version of tallygate: move it away, "
                 "it is built anew from the stream"
             )
+
+    def _version(self) -> str:
+        found = self.connection.execute(
+            "SELECT value FROM meta WHERE name = 'schema_version'"
+        ).fetchall()
+        return str(found[0][0]) if found else ""
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -104,6 +116,20 @@ class Store:
         """Return the ids of the requests that are not over."""
         found = self.connection.execute("SELECT request_id FROM open_requests").fetchall()
         return [row[0] for row in found]
+
+    def booked_results(self, results: Sequence[tuple[str, str]]) -> set[str]:
+        """Return the request ids of those batch results that have a row.
+
+        `results` are (batch id, request id). The bounds on the batch let DuckDB pass over all
+        row groups that hold no batch results.
+        """
+        batches = [batch for batch, _ in results]
+        found = self.connection.execute(
+            "SELECT request_id FROM requests WHERE batch_id BETWEEN ? AND ? "
+            "AND endpoint = 'batch_result' AND request_id IN (SELECT unnest(?::VARCHAR[]))",
+            [min(batches), max(batches), [request for _, request in results]],
+        ).fetchall()
+        return {row[0] for row in found}
 
     def spend_picos(self, key_id: str, since_us: int) -> int:
         """Return what a key's requests that started at or after a moment cost, exactly."""
@@ -163,6 +189,10 @@ class Store:
     def close(self) -> None:
         """Close the file; everything committed is in it."""
         self.connection.close()
+
+
+def _script(name: str) -> str:
+    return resources.files("services.ledger.sql").joinpath(name).read_text("utf-8")
 
 
 def _open(path: Path) -> duckdb.DuckDBPyConnection:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from schemas.config import Deployment, Settings
-from schemas.errors import ApiError, BadRequest, BodyTooLarge, Unavailable
+from schemas.errors import ApiError, BadRequest, BodyTooLarge, HeadersTooLarge, Unavailable
 from schemas.events import Endpoint, RequestFacts
 from schemas.keys import hash_key
 from schemas.registry import KeyRecord
@@ -203,7 +203,7 @@ class Admission:
 
         def is_secret(value: str) -> bool:
             value_hash = hash_key(value)
-            return value_hash in setup.secret_hashes or self._registry.knew_hash(value_hash)
+            return value_hash == setup.master_key_hash or self._registry.knew_hash(value_hash)
 
         return is_secret
 
@@ -249,11 +249,17 @@ class BodyTooSlow(ApiError):
 
 
 def _check_headers(headers: RawHeaders) -> None:
-    """Raise BadRequest for a header block that no client of this API sends."""
+    """Raise HeadersTooLarge or BadRequest for headers that no client of this API sends."""
     if len(headers) > HEADERS_MAX:
-        raise BadRequest(f"The request has more than {HEADERS_MAX} headers")
+        raise HeadersTooLarge(
+            f"The request has more than {HEADERS_MAX} headers: send fewer"
+            " (Claude Code: ANTHROPIC_CUSTOM_HEADERS)"
+        )
     if sum(len(name) + len(value) for name, value in headers) > HEADER_BYTES_MAX:
-        raise BadRequest(f"The request's headers are longer than {HEADER_BYTES_MAX} bytes")
+        raise HeadersTooLarge(
+            f"The request's headers are longer than {HEADER_BYTES_MAX} bytes: send shorter ones"
+            " (Claude Code: ANTHROPIC_CUSTOM_HEADERS)"
+        )
     has_length = has_encoding = False
     for name, _ in headers:
         if name == b"content-length":

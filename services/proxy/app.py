@@ -23,9 +23,9 @@ from services.proxy.keeper import SetupKeeper
 from services.proxy.management import Management
 from services.proxy.messages import Messages
 from services.proxy.outbox import Outbox
-from services.proxy.pool import UpstreamPool, tls_context
+from services.proxy.pool import PoolSettings, UpstreamPool
+from services.proxy.tls import tls_context
 from services.runtime.bus import Bus
-from services.runtime.config_follower import ConfigFollower
 from services.runtime.http_server import serve_http
 from services.runtime.listen import listen
 from services.runtime.registry import RegistrySnapshot, follow_registry
@@ -170,13 +170,12 @@ async def run(
         now_us=now_us,
     )
     transport = UpstreamPool(
-        connections_max=settings.upstream_connections_max,
-        connect_timeout_s=settings.connect_timeout_s,
-        tls=tls_context() if _needs_tls(context.config) else None,
+        PoolSettings.from_settings(settings),
+        tls=tls_context(settings.upstream_ca_file) if _needs_tls(context.config) else None,
     )
     keeper = SetupKeeper(
         context.config,
-        context.master_key,
+        context.config.master_key or context.folder.master_key(),
         registry=registry,
         pool=transport,
     )
@@ -186,7 +185,7 @@ async def run(
         budgets=budgets,
         check_room=outbox.check_room,
     )
-    management = Management(admin_url)
+    management = Management(admin_url, lambda: keeper.setup.master_key_hash)
     messages = Messages(admission=admission, outbox=outbox, transport=transport)
     app = build_app(
         messages=messages, management=management, admission=admission, registry=registry
@@ -196,18 +195,8 @@ async def run(
     ready = _Readiness(context.part, registry)
     _spare_the_collector()
 
-    async def take(config: GatewayConfig) -> None:
-        keeper.take(config, context.master_key)
-        outbox.configure(
-            bytes_max=config.settings.outbox_bytes_max,
-            refuse_when_full=config.settings.outbox_full == "refuse",
-        )
-
-    follower = ConfigFollower(context, registry, take, unusable_models=keeper.unusable_ids)
-
     def on_progress() -> None:
         keeper.progressed()
-        follower.progressed()
         ready.update()
 
     tasks = [
@@ -217,7 +206,6 @@ async def run(
             stop.set,
         ),
         spawn(budgets.follow(bus), "budgets", stop.set),
-        spawn(follower.run(bus), "configuration", stop.set),
         spawn(outbox.publish_for_ever(bus), "outbox", stop.set),
     ]
     try:

@@ -28,11 +28,16 @@ __all__ = [
 
 _ANTHROPIC = "sk-ant-"
 _OAUTH = "sk-ant-oat"
-_KEY_HEADERS = (b"x-litellm-api-key", b"authorization", b"x-api-key")
 
+# No message may hold the name of Anthropic's own header for keys: Claude Code takes that for the
+# API's "header is required", and shows "Not logged in · Please run /login" in its place (measured).
+_SAID = {
+    b"x-litellm-api-key": "x-litellm-api-key",
+    b"authorization": "Authorization",
+    b"x-api-key": "for API keys",
+}
 WHERE_TO_PUT_THE_KEY = (
-    'send it as "x-litellm-api-key: Bearer sk-…" '
-    "(Claude Code: ANTHROPIC_CUSTOM_HEADERS), or in Authorization or x-api-key"
+    'send it as "x-litellm-api-key: Bearer sk-…" (Claude Code: ANTHROPIC_CUSTOM_HEADERS)'
 )
 
 
@@ -66,20 +71,24 @@ class OwnCredential(msgspec.Struct, frozen=True):
 def find_credentials(headers: RawHeaders) -> Credentials:
     """Return the credentials that a request carries.
 
-    Raises BadRequest where a header comes twice, is too long or holds what no key holds: two
-    programs could otherwise take it for two different identities.
+    Raises BadRequest where a header comes twice: two programs could take it for two different
+    identities. Raises Unauthenticated where it is too long or holds what no key holds.
     """
     found: dict[bytes, str] = {}
     for name, value in headers:
-        if name not in _KEY_HEADERS:
+        if name not in _SAID:
             continue
         if name in found:
-            raise BadRequest(f"the header {name.decode()} must be sent once, not twice")
+            raise BadRequest(f"The header {_SAID[name]} must be sent once, not twice")
         if len(value) > KEY_LENGTH_MAX + 16:
-            raise BadRequest(f"the header {name.decode()} is longer than {KEY_LENGTH_MAX} bytes")
+            raise Unauthenticated(
+                f"The header {_SAID[name]} is longer than {KEY_LENGTH_MAX} bytes: no key is"
+            )
         text = value.decode("latin-1").strip()
         if not text.isascii() or not text.isprintable():
-            raise BadRequest(f"the header {name.decode()} holds characters that no key has")
+            raise Unauthenticated(
+                f"The header {_SAID[name]} holds characters that no key has: copy the key anew"
+            )
         found[name] = text
     gateway = found.get(b"x-litellm-api-key")
     authorization = found.get(b"authorization")
@@ -108,12 +117,7 @@ def identify(
     Raises Unauthenticated where there is none or it is not known; the message never holds it.
     """
     candidates = credentials.candidates()
-    if not candidates:
-        if credentials.bearer is not None:
-            raise Unauthenticated(
-                "No virtual key: the Authorization header holds an Anthropic credential. Ask your "
-                f"administrator for a key and {WHERE_TO_PUT_THE_KEY}"
-            )
+    if not candidates and credentials.bearer is None:
         raise Unauthenticated(f"No virtual key: {WHERE_TO_PUT_THE_KEY}")
     for candidate in candidates:
         key_hash = hash_key(candidate)
@@ -125,6 +129,11 @@ def identify(
                 "The master key manages tallygate and is no key for the API: make a virtual key "
                 "with POST /key/generate and use that"
             )
+    if all(candidate.startswith(_ANTHROPIC) for candidate in candidates):
+        raise Unauthenticated(
+            "No virtual key: the request holds an Anthropic credential and no other. Ask your "
+            f"administrator for a key and {WHERE_TO_PUT_THE_KEY}"
+        )
     raise Unauthenticated(
         "The virtual key is not known: it was mistyped, deleted or replaced, or belongs to "
         "another gateway. Check it with GET /key/info, or ask your administrator for a new one"

@@ -2,14 +2,16 @@
 
 import asyncio
 import collections
+import socket
 from collections.abc import AsyncIterator
 from typing import Protocol, cast
 
 import httptools
 
-from schemas.errors import ApiError, UpstreamTimeout, UpstreamUnreachable
+from schemas.errors import UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from services.proxy.headers import RawHeaders
-from services.proxy.upstream import Origin, UpstreamBroke, UpstreamRequest
+from services.proxy.upstream import FaultKind, Origin, Upload, UpstreamBroke, UpstreamRequest
+from services.runtime.tasks import end_tasks
 
 __all__ = ["BUFFER_BYTES_HIGH", "HEADERS_MAX", "HEADER_BYTES_MAX", "Connection", "Keeper"]
 
@@ -33,7 +35,11 @@ class Keeper(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """One connection, one request at a time; it is its own response object."""
+    """One connection, one request at a time; it is its own response object.
+
+    `raw_socket` is what lies under the transport, `was_idle` tells that it waited for its request,
+    `made_by` is the keeper's mark of who opened it.
+    """
 
     status: int
     headers: RawHeaders
@@ -46,6 +52,9 @@ class Connection(asyncio.Protocol):
         self.is_lost = False
         self.is_used = False
         self.idle_since_s = 0.0
+        self.was_idle = False
+        self.made_by: object = None
+        self.raw_socket: socket.socket | None = None
         self.rest()
 
     def rest(self) -> None:
@@ -60,13 +69,17 @@ class Connection(asyncio.Protocol):
         self._is_complete = False
         self._keep_alive = False
         self._failure: str | None = None
-        self._timed_out = False
+        self._kind: FaultKind = "upstream_no_answer"
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._idle_timeout_s = 0.0
         self._waits_since_s: float | None = None
         self._head_seen = False
         self._received_any = False
+        self._is_sent = True
+        self._upload_error: Exception | None = None
+        self._is_full = False
+        self._write_waiter: asyncio.Future[None] | None = None
 
     # ------------------------------------------------------------------- asyncio's callbacks
 
@@ -80,11 +93,12 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._fail("it answered with a protocol change")
+            self._fail("it answered with a protocol change", "upstream_garbage")
         except httptools.HttpParserError as error:
             # A callback's own complaint is in the cause.
             cause = error.__context__
-            self._fail(str(cause) if isinstance(cause, ValueError) else "it did not answer in HTTP")
+            reason = str(cause) if isinstance(cause, ValueError) else "it did not answer in HTTP"
+            self._fail(reason, "upstream_garbage")
         self._wake()
         is_too_much = self._buffered > BUFFER_BYTES_HIGH and not self._is_paused
         if is_too_much and self._failure is None and self._transport is not None:
@@ -105,6 +119,17 @@ class Connection(asyncio.Protocol):
             self._failure = "it reset the connection" if exc else "it closed the connection"
         self._keeper.forget(self)
         self._wake()
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        """Let an upload wait for a deployment that does not read."""
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        """Let it go on."""
+        self._is_full = False
+        if self._write_waiter is not None and not self._write_waiter.done():
+            self._write_waiter.set_result(None)
 
     # --------------------------------------------------------------------- the parser's callbacks
 
@@ -153,16 +178,15 @@ class Connection(asyncio.Protocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, reason: str, kind: FaultKind) -> None:
         if self._failure is None:
-            self._failure = reason
+            self._failure, self._kind = reason, kind
         if self._transport is not None:
             self._transport.abort()
 
     def _on_timeout(self) -> None:
         self._timer = None
-        self._timed_out = True
-        self._fail("it sent nothing for too long")
+        self._fail("it sent nothing for too long", "upstream_timeout")
         self._wake()
 
     def _look_for_silence(self) -> None:
@@ -194,27 +218,71 @@ class Connection(asyncio.Protocol):
         """Send a request and wait for the headers of its answer."""
         assert self._transport is not None
         if self._received_any:
-            self._fail("it spoke before it was asked")
-            raise self._no_answer(request.head_timeout_s)
+            self._fail("it spoke before it was asked", "upstream_garbage")
+            raise self._no_answer(request.head_timeout_s, was_sent=False)
         self._idle_timeout_s = request.idle_timeout_s
         self._arm(request.head_timeout_s)
         # The body is in memory anyway, so the transport may hold what the network does not take
         # yet; an answer that comes before all of it is sent is heard at once.
         # Both in one system call.
         self._transport.writelines((_request_head(request), request.body))
+        upload = None
+        if request.upload is not None:
+            self._disarm()
+            upload = asyncio.create_task(self._send_on(request.upload, request.head_timeout_s))
         try:
             while not self._head_seen and self._failure is None:
                 await self._wait()
         finally:
             self._disarm()
+            if upload is not None:
+                # An answer that comes before the whole body was read needs the rest no more.
+                await end_tasks(upload)
+        if self._upload_error is not None and not self._head_seen:
+            raise self._upload_error
         if self._failure is not None and not self._head_seen:
-            raise self._no_answer(request.head_timeout_s)
+            raise self._no_answer(request.head_timeout_s, was_sent=True)
 
-    def _no_answer(self, timeout_s: float) -> ApiError:
-        host = self.origin.authority
-        if self._timed_out:
-            return UpstreamTimeout(f"{host} did not answer within {timeout_s:g} s")
-        return UpstreamUnreachable(f"No answer from {host}: {self._failure}")
+    async def _send_on(self, upload: Upload, timeout_s: float) -> None:
+        """Send a body as it comes, no faster than the deployment takes it, then await its answer.
+
+        Only the deployment is timed here; how long the client may take, the upload itself knows.
+        """
+        assert self._transport is not None
+        self._is_sent = False
+        try:
+            async for piece in upload.pieces():
+                if upload.length is not None:
+                    self._transport.write(piece)
+                elif piece:
+                    self._transport.writelines((b"%x\r\n" % len(piece), piece, b"\r\n"))
+                if self._is_full:
+                    self._arm(timeout_s)
+                    self._write_waiter = self._loop.create_future()
+                    await self._write_waiter
+                    self._disarm()
+        except Exception as error:  # noqa: BLE001 - raised by `send`
+            self._upload_error = error
+            self._fail("the upload broke off", "upstream_no_answer")
+            self._wake()
+            return
+        if upload.length is None:
+            self._transport.write(b"0\r\n\r\n")
+        self._is_sent = True
+        if not self._head_seen and self._failure is None:
+            self._arm(timeout_s)
+
+    def _no_answer(self, timeout_s: float, *, was_sent: bool) -> UpstreamError:
+        host, kind = self.origin.authority, self._kind
+        if kind == "upstream_timeout":
+            message = f"{host} did not answer within {timeout_s:g} s"
+            return UpstreamTimeout(message, kind=kind, was_sent=was_sent)
+        message = f"No answer from {host}: {self._failure}"
+        if kind == "upstream_no_answer" and self.was_idle and not self._received_any:
+            # It may have closed the idle connection before it saw the request, or after it had
+            # done all of it: nobody here can tell, so nobody here repeats it (docs/faults.md).
+            kind = "upstream_stale"
+        return UpstreamUnreachable(message, kind=kind, was_sent=was_sent)
 
     async def chunks(self) -> AsyncIterator[tuple[bytes, bool]]:
         """Yield (bytes, is this the end) as they come. Raises UpstreamBroke."""
@@ -234,7 +302,10 @@ class Connection(asyncio.Protocol):
                 yield b"", True
                 return
             if self._failure is not None:
-                raise UpstreamBroke(self._failure)
+                is_silent = self._kind == "upstream_timeout"
+                raise UpstreamBroke(
+                    self._failure, kind="upstream_silent" if is_silent else "upstream_broke"
+                )
             # Waiting for the deployment, not for a slow client: only this is timed.
             self._waits_since_s = self._loop.time()
             if self._timer is None:
@@ -252,10 +323,22 @@ class Connection(asyncio.Protocol):
             self._timer.cancel()
             self._timer = None
 
-    @property
-    def was_spoken_to(self) -> bool:
-        """Whether bytes came unasked, which the next request would take for its answer."""
-        return self._received_any
+    def is_fit(self) -> bool:
+        """Tell whether an idle connection may take a request: it is open, and nothing came.
+
+        Bytes that came unasked would be taken for the answer. The kernel is asked, too: it may
+        know of an end, or hold bytes, that the event loop has not been told of yet. What is left
+        of the race with a deployment that closes is the time that its word takes on the way.
+        """
+        if self.is_lost or self._received_any or self.raw_socket is None:
+            return False
+        try:
+            self.raw_socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
 
     async def aclose(self) -> None:
         """Give the connection back where the answer is over and clean, else cut it."""
@@ -264,7 +347,13 @@ class Connection(asyncio.Protocol):
 
     def _is_reusable(self) -> bool:
         is_over = self._is_complete and self._keep_alive and self._failure is None
-        if not is_over or self.is_lost or self._is_paused or self._transport is None:
+        if (
+            not is_over
+            or not self._is_sent
+            or self.is_lost
+            or self._is_paused
+            or self._transport is None
+        ):
             return False
         # A deployment that answered early has not read the whole request yet.
         return self._transport.get_write_buffer_size() == 0
@@ -288,7 +377,11 @@ def _request_head(request: UpstreamRequest) -> bytes:
     ]
     for name, value in request.headers:
         parts += (name, b": ", value, b"\r\n")
-    if request.body or request.method == b"POST":
+    if request.upload is not None:
+        length = request.upload.length
+        chunked = b"transfer-encoding: chunked\r\n"
+        parts.append(chunked if length is None else b"content-length: %d\r\n" % length)
+    elif request.body or request.method == b"POST":
         parts.append(b"content-length: %d\r\n" % len(request.body))
     parts.append(b"\r\n")
     return b"".join(parts)

@@ -106,7 +106,7 @@ class Exchange:
             response = await self._transport.handle_async_request(self._request)
         except ApiError as error:
             self._status = error.http_status
-            self._book("failure", error_type=error.error_type)
+            self._book("failure", error_type=getattr(error, "kind", error.error_type))
             await send_error(send, error, self._facts.request_id)
             return
         try:
@@ -116,7 +116,7 @@ class Exchange:
             else:
                 await self._answer(response, send)
         except UpstreamBroke as broke:
-            self._book("failure", error_type="upstream_broke")
+            self._book("failure", error_type=broke.kind)
             await self._end_broken(broke, send)
         finally:
             await response.aclose()
@@ -124,7 +124,9 @@ class Exchange:
     async def _refuse_redirect(self, status: int, send: Send) -> None:
         error = UpstreamUnreachable(
             f"The deployment answered with a redirect ({status}), which is not followed: "
-            "your administrator must correct its api_base"
+            "your administrator must correct its api_base",
+            kind="redirect",
+            was_sent=True,
         )
         self._status = error.http_status
         self._book("failure", error_type="redirect")

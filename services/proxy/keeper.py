@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 
 from schemas.config import GatewayConfig
-from services.proxy.pool import UpstreamPool
+from services.proxy.pool import PoolSettings, UpstreamPool
 from services.proxy.setup import CurrentSetup, Setup, make_setup
 from services.runtime.registry import RegistrySnapshot
 
@@ -34,7 +34,7 @@ class SetupKeeper(CurrentSetup):
         self._registry = registry
         self._pool = pool
         self._environment = environment
-        super().__init__(self._make(frozenset()))
+        super().__init__(self._make())
         self._tell_pool()
 
     def progressed(self) -> None:
@@ -47,22 +47,14 @@ class SetupKeeper(CurrentSetup):
         self._config, self._master_key = config, master_key
         self._exchange()
 
-    def unusable_ids(self) -> tuple[str, ...]:
-        """Return the ids of the registry's models that cannot be served here."""
-        return tuple(model.model_id for model in self.setup.unusable)
-
     def _exchange(self) -> None:
-        self.setup = self._make(self.setup.secret_hashes)
+        self.setup = self._make()
         self._tell_pool()
 
-    def _make(self, retired_hashes: frozenset[str]) -> Setup:
+    def _make(self) -> Setup:
         self._revision = self._registry.models_revision
         setup = make_setup(
-            self._config,
-            self._master_key,
-            self._registry.live_models(),
-            self._environment,
-            retired_hashes=retired_hashes,
+            self._config, self._master_key, self._registry.live_models(), self._environment
         )
         for model in setup.unusable:
             log.warning(
@@ -73,9 +65,7 @@ class SetupKeeper(CurrentSetup):
         return setup
 
     def _tell_pool(self) -> None:
-        settings = self.setup.settings
         self._pool.configure(
-            connections_max=settings.upstream_connections_max,
-            connect_timeout_s=settings.connect_timeout_s,
-            origins=frozenset(self.setup.origins.values()),
+            PoolSettings.from_settings(self.setup.settings),
+            frozenset(self.setup.origins.values()),
         )

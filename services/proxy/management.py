@@ -5,9 +5,11 @@ This is not the hot path: it uses httpx.
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 import httpx
 
+from schemas.client_address import CLIENT_HEADER, PROOF_HEADER, address_headers
 from schemas.errors import ApiError, BadRequest, BodyTooLarge, NotFound, Unavailable
 from services.proxy.admission import BodyTooSlow, ClientGone, new_request_id, now_us
 from services.proxy.answers import Receive, Scope, Send, send_error
@@ -40,7 +42,9 @@ _HOP_BY_HOP = frozenset(
 class Management:
     """Passes requests to the admin service, body and answer whole and bounded."""
 
-    def __init__(self, admin_url: str | None) -> None:
+    def __init__(self, admin_url: str | None, master_key_hash: Callable[[], str]) -> None:
+        """`master_key_hash()` is that of the master key in force, which proves who passes on."""
+        self._master_key_hash = master_key_hash
         self._client = (
             httpx.AsyncClient(
                 base_url=admin_url,
@@ -103,8 +107,11 @@ class Management:
         headers = [
             (name, value.strip(b" \t"))
             for name, value in scope["headers"]
-            if name not in _HOP_BY_HOP
+            if name not in _HOP_BY_HOP and name not in (CLIENT_HEADER, PROOF_HEADER)
         ]
+        client = scope.get("client")
+        if client:
+            headers += address_headers(client[0], self._master_key_hash())
         request = self._client.build_request(
             scope["method"],
             self._client.base_url.copy_with(raw_path=target),

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 STARTED_DELAY_S = 0.1
 """A `request.started` alone waits so long for company before it is published."""
-PUBLISH_INTERVAL_S = 0.01
+PUBLISH_INTERVAL_S = 0.02
 """Between the beginnings of two messages there is at least so much time, so that a busy proxy sends
 few large ones. A message after a pause goes out at once (docs/adr/0007)."""
 RETRY_WAIT_S = 0.2
@@ -105,11 +105,6 @@ class Outbox:
         self._delayed: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
         self._close_orphans()
-
-    def configure(self, *, bytes_max: int, refuse_when_full: bool) -> None:
-        """Take new limits for all requests that come from now on."""
-        self._bytes_max = bytes_max
-        self._refuse_when_full = refuse_when_full
 
     # ---------------------------------------------------------------------------- events in
 

@@ -1,29 +1,44 @@
 """Keep-alive connections to all deployments: the Transport of services.proxy.upstream in use."""
 
 import asyncio
-import socket
 import ssl
 
-import certifi
+import msgspec
 
-from schemas.errors import Unavailable, UpstreamTimeout, UpstreamUnreachable
+from schemas.config import Settings
 from services.proxy.connection import Connection
-from services.proxy.upstream import Origin, UpstreamRequest, UpstreamResponse
+from services.proxy.connector import Connector, ConnectSettings
+from services.proxy.upstream import Origin, PoolFull, UpstreamRequest, UpstreamResponse
 
-__all__ = ["IDLE_CONNECTIONS_MAX", "IDLE_S_MAX", "UpstreamPool", "tls_context"]
+__all__ = ["IDLE_CONNECTIONS_MAX", "PoolSettings", "UpstreamPool"]
 
 IDLE_CONNECTIONS_MAX = 100
 """Idle connections kept for one deployment's host."""
-IDLE_S_MAX = 20.0
-"""An idle connection older than this is not used again: the other side may be closing it."""
 
 
-def tls_context() -> ssl.SSLContext:
-    """Return the settings of TLS: certificates verified, by the system's and certifi's roots."""
-    context = ssl.create_default_context()
-    context.load_verify_locations(certifi.where())
-    context.set_alpn_protocols(["http/1.1"])
-    return context
+class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits of the pool, and how its connections are made.
+
+    An idle connection older than `keepalive_s` is not used again: the other side may be closing
+    it.
+    """
+
+    connections_max: int
+    keepalive_s: float
+    connect: ConnectSettings
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "PoolSettings":
+        """Take them from the section `tallygate` of the configuration."""
+        return cls(
+            connections_max=settings.upstream_connections_max,
+            keepalive_s=settings.upstream_keepalive_s,
+            connect=ConnectSettings(
+                timeout_s=settings.connect_timeout_s,
+                ca_file=settings.upstream_ca_file,
+                proxy_url=settings.upstream_proxy,
+            ),
+        )
 
 
 class UpstreamPool:
@@ -35,13 +50,10 @@ class UpstreamPool:
     it is not given.
     """
 
-    def __init__(
-        self, *, connections_max: int, connect_timeout_s: float, tls: ssl.SSLContext | None = None
-    ) -> None:
-        self._connections_max = connections_max
-        self._connect_timeout_s = connect_timeout_s
-        self._tls = tls
-        self._slots = asyncio.Semaphore(connections_max)
+    def __init__(self, settings: PoolSettings, *, tls: ssl.SSLContext | None = None) -> None:
+        self._settings = settings
+        self._connector = Connector(settings.connect, tls)
+        self._slots = asyncio.Semaphore(settings.connections_max)
         # So many slots are given up as they become free: the limit was lowered.
         self._slots_excess = 0
         # The origins of all deployments; None until they are told.
@@ -50,21 +62,23 @@ class UpstreamPool:
         self._idle: dict[Origin, list[Connection]] = {}
         self._all: set[Connection] = set()
 
-    def configure(
-        self, *, connections_max: int, connect_timeout_s: float, origins: frozenset[Origin]
-    ) -> None:
-        """Take new limits and the origins of all deployments; what is under way goes on.
+    def configure(self, settings: PoolSettings, origins: frozenset[Origin]) -> None:
+        """Take new settings and the origins of all deployments; what is under way goes on.
 
         Idle connections to other origins are closed at once, those in use when their answers are
-        over. A lower `connections_max` is reached as answers end.
+        over; so are all that were made with another CA or proxy. A lower `connections_max` is
+        reached as answers end.
         """
-        for _ in range(connections_max - self._connections_max):
+        before, self._settings = self._settings, settings
+        for _ in range(settings.connections_max - before.connections_max):
             self._free_slot()
-        self._slots_excess += max(0, self._connections_max - connections_max)
-        self._connections_max = connections_max
-        self._connect_timeout_s = connect_timeout_s
+        self._slots_excess += max(0, before.connections_max - settings.connections_max)
         self._origins = origins
-        for origin in self._idle.keys() - origins:
+        gone = self._idle.keys() - origins
+        if settings.connect != before.connect:
+            self._connector = Connector(settings.connect)
+            gone = set(self._idle)
+        for origin in gone:
             for connection in self._idle.pop(origin):
                 self._drop(connection)
 
@@ -97,10 +111,10 @@ class UpstreamPool:
             await self._slots.acquire()
             return
         try:
-            async with asyncio.timeout(self._connect_timeout_s):
+            async with asyncio.timeout(self._settings.connect.timeout_s):
                 await self._slots.acquire()
         except TimeoutError:
-            raise Unavailable(
+            raise PoolFull(
                 "All connections to the API are in use (upstream_connections_max)",
                 {"retry-after": "1"},
             ) from None
@@ -110,46 +124,18 @@ class UpstreamPool:
         now_s = asyncio.get_running_loop().time()
         while idle:
             connection = idle.pop()
-            is_fresh = now_s - connection.idle_since_s < IDLE_S_MAX
-            if is_fresh and not connection.is_lost and not connection.was_spoken_to:
+            is_fresh = now_s - connection.idle_since_s < self._settings.keepalive_s
+            if is_fresh and connection.is_fit():
                 return connection
             self._drop(connection)
         return None
 
     async def _open(self, origin: Origin) -> Connection:
-        while len(self._all) >= self._connections_max and self._drop_longest_idle():
+        while len(self._all) >= self._settings.connections_max and self._drop_longest_idle():
             pass
-        host = origin.authority
-        tls = None
-        if origin.scheme == "https":
-            if self._tls is None:
-                self._tls = await asyncio.to_thread(tls_context)
-            tls = self._tls
-        try:
-            async with asyncio.timeout(self._connect_timeout_s):
-                _, connection = await asyncio.get_running_loop().create_connection(
-                    lambda: Connection(self, origin),
-                    origin.host,
-                    origin.port,
-                    ssl=tls,
-                    server_hostname=origin.host if tls else None,
-                )
-        except TimeoutError:
-            raise UpstreamTimeout(
-                f"Connecting to {host} took longer than {self._connect_timeout_s:g} s"
-            ) from None
-        except socket.gaierror as error:
-            raise UpstreamUnreachable(f"The name {origin.host} has no address: {error}") from None
-        except ssl.SSLCertVerificationError as error:
-            raise UpstreamUnreachable(
-                f"The certificate of {host} cannot be trusted: {error.verify_message}"
-            ) from None
-        except ssl.SSLError as error:
-            raise UpstreamUnreachable(f"No TLS connection to {host}: {error.reason}") from None
-        except OSError as error:
-            raise UpstreamUnreachable(
-                f"No connection to {host}: {error.strerror or error}"
-            ) from None
+        connector = self._connector
+        connection = await connector.open(origin, lambda: Connection(self, origin))
+        connection.made_by = connector
         if not connection.is_lost:
             self._all.add(connection)
         return connection
@@ -160,17 +146,23 @@ class UpstreamPool:
             return
         connection.is_used = False
         self._free_slot()
-        if self._origins is not None and connection.origin not in self._origins:
+        is_wanted = self._origins is None or connection.origin in self._origins
+        if not is_clean or not is_wanted or connection.made_by is not self._connector:
             self._drop(connection)
             return
+        self._rest(connection)
+
+    def _rest(self, connection: Connection) -> None:
+        """Keep a connection for a later request."""
         idle = self._idle.setdefault(connection.origin, [])
         now_s = asyncio.get_running_loop().time()
-        while idle and now_s - idle[0].idle_since_s >= IDLE_S_MAX:
+        while idle and now_s - idle[0].idle_since_s >= self._settings.keepalive_s:
             self._drop(idle.pop(0))
-        if not is_clean or len(idle) >= IDLE_CONNECTIONS_MAX:
+        if len(idle) >= IDLE_CONNECTIONS_MAX:
             self._drop(connection)
             return
         connection.rest()
+        connection.was_idle = True
         connection.idle_since_s = now_s
         idle.append(connection)
 

@@ -7,33 +7,61 @@ rest of the proxy costs (docs/performance.md).
 
 Nothing is ever sent twice: a POST that met a broken connection may have been billed. Redirects are
 not followed, no proxy is taken from the environment, the destination comes from the configuration
-alone.
+alone. docs/faults.md lists what a deployment can do and what becomes of it.
 """
 
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
 
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, Unavailable
 from services.proxy.headers import RawHeaders
 
 __all__ = [
+    "FaultKind",
     "Origin",
+    "PoolFull",
     "Transport",
+    "Upload",
     "UpstreamBroke",
     "UpstreamRequest",
     "UpstreamResponse",
 ]
 
 
+FaultKind: TypeAlias = Literal[
+    "upstream_dns",
+    "upstream_connect",
+    "upstream_connect_timeout",
+    "upstream_tls",
+    "upstream_proxy",
+    "upstream_pool_full",
+    "upstream_timeout",
+    "upstream_no_answer",
+    "upstream_stale",
+    "upstream_garbage",
+    "upstream_broke",
+    "upstream_silent",
+    "redirect",
+]
+"""What the ledger calls it when a deployment gives no whole answer: docs/usage.md says when."""
+
+
 class UpstreamBroke(Exception):
     """The answer broke off after its headers. `reason` tells how, without secrets."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, kind: FaultKind = "upstream_broke") -> None:
         super().__init__(reason)
         self.reason = reason
+        self.kind = kind
+
+
+class PoolFull(Unavailable):
+    """503: all connections to deployments are in use; nothing was sent."""
+
+    kind: FaultKind = "upstream_pool_full"
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -61,8 +89,20 @@ class Origin(msgspec.Struct, frozen=True):
         return host if self.port == default else f"{host}:{self.port}"
 
 
+class Upload(Protocol):
+    """A body that is sent on piece by piece as it comes; `length` is None where it names none."""
+
+    length: int | None
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """Yield the body as it comes. What it raises ends the request, and is raised from it."""
+
+
 class UpstreamRequest(msgspec.Struct, frozen=True):
-    """One request: target with its query, end-to-end headers (no host, no length), and body."""
+    """One request: target with its query, end-to-end headers (no host, no length), and body.
+
+    With an `upload` the body is empty.
+    """
 
     method: bytes
     origin: Origin
@@ -71,6 +111,7 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
     body: bytes
     head_timeout_s: float
     idle_timeout_s: float
+    upload: Upload | None = None
 
 
 class UpstreamResponse(Protocol):
@@ -92,7 +133,8 @@ class Transport(Protocol):
     async def handle_async_request(self, request: UpstreamRequest) -> UpstreamResponse:
         """Send a request and return the answer once its headers are there.
 
-        Raises UpstreamUnreachable, UpstreamTimeout or Unavailable, saying which step failed.
+        Raises UpstreamUnreachable, UpstreamTimeout or PoolFull, whose `kind` says which step
+        failed and, the first two, whose `was_sent` whether a repetition may be billed again.
         """
 
     async def aclose(self) -> None:

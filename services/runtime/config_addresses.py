@@ -11,6 +11,7 @@ __all__ = [
     "normal_api_base",
     "normal_host",
     "normal_nats_url",
+    "normal_proxy_url",
     "split_url",
 ]
 
@@ -98,3 +99,14 @@ def normal_admin_url(text: str) -> str:
     """Return the address of the admin service without a slash at its end. Raises AddressProblem."""
     split_url(text, ("http", "https"))
     return text.rstrip("/")
+
+
+def normal_proxy_url(text: str) -> str:
+    """Return the address of an HTTP proxy, which may hold a user and password.
+
+    Raises AddressProblem.
+    """
+    parts = split_url(text, ("http",), credentials=True)
+    if parts.path not in {"", "/"}:
+        raise AddressProblem("must end after its host and port")
+    return text.removesuffix("/")

@@ -1,6 +1,8 @@
 """Reading the `tallygate:` section: each setting by its type and bounds in schemas.config."""
 
+import ssl
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import msgspec
 
@@ -10,6 +12,7 @@ from services.runtime.config_addresses import (
     normal_admin_url,
     normal_host,
     normal_nats_url,
+    normal_proxy_url,
 )
 from services.runtime.config_reader import ConfigReader
 from services.runtime.yaml_lines import Node
@@ -27,9 +30,27 @@ def _message(value: str) -> str:
     return value
 
 
+def _ca_file(value: str) -> str:
+    """Return the path of a file of certificates, which is read once to see that it is one."""
+    if not Path(value).is_absolute():
+        raise AddressProblem("must be the whole path of a file, from / on")
+    try:
+        found = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        found.load_verify_locations(value)
+    except ssl.SSLError:
+        raise AddressProblem("must be a file of certificates in PEM form") from None
+    except OSError as error:
+        raise AddressProblem(f"cannot be read: {error.strerror}") from None
+    if not found.get_ca_certs():
+        raise AddressProblem("must hold the certificate of a CA; those in it are of none")
+    return value
+
+
 _CHECKS: Mapping[str, Callable[..., object]] = {
     "nats_url": normal_nats_url,
     "admin_url": normal_admin_url,
+    "upstream_ca_file": _ca_file,
+    "upstream_proxy": normal_proxy_url,
     "oauth_hosts": _hosts,
     "insecure_http_hosts": _hosts,
     "budget_message": _message,

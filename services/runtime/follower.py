@@ -122,11 +122,12 @@ class Follower:
         except (nats.errors.Error, nats.js.errors.Error, TimeoutError, OSError) as error:
             self._teller = self._teller or WaitTeller()
             if self._teller.is_due():
+                is_missing = isinstance(error, nats.js.errors.NotFoundError)
                 log.warning(
-                    "the stream %s cannot be followed yet (%s): the ledger's writer makes it, "
-                    "does that run? Trying on",
+                    "the stream %s cannot be followed at the moment (%s)%s. Trying on",
                     self._stream,
                     reason(error),
+                    ": the ledger's writer makes it, does that run?" if is_missing else "",
                 )
             await self._drop()
             return False

@@ -3,13 +3,16 @@
 import inspect
 import re
 from pathlib import Path
+from typing import get_args
 
 import schemas.errors
+from schemas.config import Settings
 from schemas.errors import ApiError
 from schemas.usage import TOKENS_MAX
 from services.proxy import exchange, meter, outbox
 from services.proxy.limits import RETRY_AFTER_S
 from services.proxy.metering import Unpacker
+from services.proxy.upstream import FaultKind
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 USAGE = (DOCS / "usage.md").read_text()
@@ -30,6 +33,14 @@ def test_every_error_type_of_a_failure_is_described() -> None:
     types = set(re.findall(r'error_type="(\w+)"', source)) - {"gateway_fault"}
 
     assert {name for name in types if f"`{name}`" not in USAGE} == set()
+
+
+def test_every_fault_of_a_deployment_is_described() -> None:
+    # Given the names under which faults are booked, then each is in a table, and no other is.
+    kinds = set(get_args(FaultKind))
+    assert {kind for kind in kinds if f"`{kind}`" not in USAGE} == set()
+    named = set(re.findall(r"`(upstream_[a-z_]+)`", USAGE))
+    assert named - kinds - set(Settings.__struct_fields__) == set()
 
 
 def test_limits_of_the_meter_are_described() -> None:

@@ -243,16 +243,24 @@ def _end_to_end(headers: Sequence[tuple[str, str]], ids: _Ids) -> set[tuple[str,
     }
 
 
+def _names(count: int, *, ordered: bool) -> list[_Ids]:
+    """Return what names the ids in each message.
+
+    It is one for all, or one for each where the order of the messages, and so of the ids, means
+    nothing.
+    """
+    return [_Ids()] * count if ordered else [_Ids() for _ in range(count)]
+
+
 def _compare_arrived(direct: list[Record], through: list[Record], *, ordered: bool) -> None:
     """Compare what the API got: each request's line, end-to-end headers and body."""
     lines = [[(each.method, each.target) for each in run] for run in (direct, through)]
     assert lines[1] == lines[0] if ordered else sorted(lines[1]) == sorted(lines[0])
-    ids = (_Ids(), _Ids())
     requests = []
-    for run, names in zip((direct, through), ids, strict=True):
+    for run in (direct, through):
         made = [
-            (each.method, each.target, names.plain(each.body), _end_to_end(each.headers, names))
-            for each in run
+            (each.method, each.target, ids.plain(each.body), _end_to_end(each.headers, ids))
+            for each, ids in zip(run, _names(len(run), ordered=ordered), strict=True)
         ]
         requests.append(made if ordered else sorted(made, key=lambda request: request[:3]))
     for one, other in zip(*requests, strict=True):
@@ -265,17 +273,16 @@ def _compare_arrived(direct: list[Record], through: list[Record], *, ordered: bo
 
 def _compare_answers(direct: list[Exchange], through: list[Exchange], *, ordered: bool) -> None:
     """Compare what the client asked, and got: status, end-to-end headers, bytes of the body."""
-    ids = (_Ids(), _Ids())
     answers = []
-    for run, names in zip((direct, through), ids, strict=True):
+    for run in (direct, through):
         made = []
-        for each in run:
-            asked = (each.method, each.target, names.plain(each.body))
+        for each, ids in zip(run, _names(len(run), ordered=ordered), strict=True):
+            asked = (each.method, each.target, ids.plain(each.body))
             if not _is_compared(each.target):
                 made.append((*asked, each.status, set(), b"", True))
                 continue
-            headers = _end_to_end(each.answer_headers, names)
-            body = _unaliased(names.plain(each.answer_body))
+            headers = _end_to_end(each.answer_headers, ids)
+            body = _unaliased(ids.plain(each.answer_body))
             made.append((*asked, each.status, headers, body, each.is_whole))
         answers.append(made if ordered else sorted(made, key=lambda answer: answer[:3]))
     for one, other in zip(*answers, strict=True):

@@ -27,7 +27,7 @@ EXIT_TIMEOUT_S = 20.0
 """How long the client may take to end, before it is killed."""
 _READ_BYTES = 65_536
 _POLL_S = 0.05
-_KEYSTROKE_S = 0.02
+_KEYSTROKE_S = 0.005
 _QUIET_S = 0.3
 """A screen that has not changed for so long has been drawn."""
 
@@ -117,7 +117,7 @@ class ClaudeScreen:
     def _read(self, timeout_s: float) -> None:
         """Draw what the client has written, waiting for it up to a time."""
         readable, _, _ = select.select([self._descriptor], [], [], timeout_s)
-        if not readable:
+        if not readable or self._has_ended():
             return
         # Linux reports the end of a terminal as an error.
         with contextlib.suppress(OSError):

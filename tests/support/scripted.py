@@ -5,6 +5,7 @@ Where the mock of the Anthropic API is always right in its HTTP, this one need n
 
 import contextlib
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -24,9 +25,13 @@ _TIMEOUT_S = 20.0
 
 
 class ScriptedServer:
-    """Answers every request by `steps` and `close`, which may be changed at any time."""
+    """Answers every request by `steps` and `close`, which may be changed at any time.
 
-    def __init__(self) -> None:
+    With `tls` it speaks TLS by these settings.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.steps: Sequence[Step] = ()
@@ -41,7 +46,7 @@ class ScriptedServer:
     @property
     def url(self) -> str:
         """The base URL."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}"
 
     def script(self, *steps: Step, close: Close = "fin", greeting: bytes = b"") -> None:
         """Set what is answered from now on; `greeting` is sent before anything was asked."""
@@ -66,6 +71,12 @@ class ScriptedServer:
 
     def _serve(self, connection: socket.socket) -> None:
         connection.settimeout(_TIMEOUT_S)
+        if self._tls is not None:
+            try:
+                connection = self._tls.wrap_socket(connection, server_side=True)
+            except OSError:
+                connection.close()
+                return
         self._open.add(connection)
         with connection, contextlib.suppress(OSError):
             connection.sendall(self.greeting)
@@ -117,9 +128,9 @@ def _read_request(connection: socket.socket) -> bytes:
 
 
 @contextmanager
-def scripted_server() -> Iterator[ScriptedServer]:
+def scripted_server(tls: ssl.SSLContext | None = None) -> Iterator[ScriptedServer]:
     """Run one for the length of a with statement."""
-    server = ScriptedServer()
+    server = ScriptedServer(tls)
     try:
         yield server
     finally:

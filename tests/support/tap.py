@@ -7,12 +7,15 @@ two sessions while the address stays, so that a client cannot know by its settin
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import httptools
 
-__all__ = ["Exchange", "Tap", "running_tap"]
+__all__ = ["Exchange", "Network", "Tap", "damaging", "running_tap", "standing_still"]
+
+Network = Callable[[], Callable[[bytes], bytes]]
+"""Makes for each connection what a bad network makes of the pieces that the client sends."""
 
 _READ_BYTES = 65_536
 _START_TIMEOUT_S = 10.0
@@ -116,6 +119,7 @@ class Tap:
         self.port = 0
         self.exchanges: list[Exchange] = []
         self._target_port = 0
+        self._network: Network = lambda: bytes
         self._loop = asyncio.new_event_loop()
         self._is_up = threading.Event()
         self._over = asyncio.Event()
@@ -126,9 +130,10 @@ class Tap:
         """The base URL to give to a client."""
         return f"http://127.0.0.1:{self.port}"
 
-    def point_at(self, url: str) -> None:
+    def point_at(self, url: str, *, network: Network = lambda: bytes) -> None:
         """Relay new connections to the port of this address of the machine; forget what was."""
         self._target_port = int(url.rpartition(":")[2])
+        self._network = network
         self.exchanges = []
 
     def start(self) -> None:
@@ -164,8 +169,8 @@ class Tap:
         answers = _Answers(requests)
         with contextlib.suppress(OSError):
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
-            there = asyncio.create_task(_pump(reader, far_writer, requests))
-            back = asyncio.create_task(_pump(far_reader, writer, answers))
+            there = asyncio.create_task(_pump(reader, far_writer, requests, self._network()))
+            back = asyncio.create_task(_pump(far_reader, writer, answers, bytes))
             try:
                 # Whoever ends the connection ends it for both: neither side half-closes.
                 await asyncio.wait({there, back}, return_when=asyncio.FIRST_COMPLETED)
@@ -178,16 +183,42 @@ class Tap:
 
 
 async def _pump(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, noted: _Requests | _Answers
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    noted: _Requests | _Answers,
+    change: Callable[[bytes], bytes],
 ) -> None:
     """Hand bytes on until they end. A reset is handed on as a reset."""
     try:
         while data := await reader.read(_READ_BYTES):
             noted.feed(data)
-            writer.write(data)
+            writer.write(change(data))
             await writer.drain()
     except ConnectionResetError:
         writer.transport.abort()
+
+
+def standing_still(after_bytes: int) -> Network:
+    """Return a network that carries so many bytes of a connection's requests, and no more."""
+
+    def connection() -> Callable[[bytes], bytes]:
+        left = after_bytes
+
+        def carry(data: bytes) -> bytes:
+            nonlocal left
+            carried = data[:left]
+            left -= len(carried)
+            return carried
+
+        return carry
+
+    return connection
+
+
+def damaging(what: bytes, into: bytes) -> Network:
+    """Return a network that turns some bytes into others, as many."""
+    assert len(what) == len(into)
+    return lambda: lambda data: data.replace(what, into)
 
 
 @contextmanager

@@ -60,7 +60,10 @@ CREATE TABLE requests (
     response_bytes BIGINT NOT NULL,
     producer VARCHAR NOT NULL,
     producer_sequence BIGINT NOT NULL,
-    stream_sequence BIGINT NOT NULL
+    stream_sequence BIGINT NOT NULL,
+    path VARCHAR,
+    batch_id VARCHAR,
+    custom_id VARCHAR
 );
 COMMENT ON TABLE requests IS 'One row for each request that is over, refused ones included.';
 COMMENT ON COLUMN requests.request_id IS 'The gateway''s own id of the request (x-tallygate-request-id).';
@@ -69,7 +72,7 @@ COMMENT ON COLUMN requests.first_byte_at IS 'When the first byte of the answer''
 COMMENT ON COLUMN requests.ended_at IS 'When the answer was over.';
 COMMENT ON COLUMN requests.duration_ms IS 'From started_at to ended_at.';
 COMMENT ON COLUMN requests.ttfb_ms IS 'From started_at to first_byte_at.';
-COMMENT ON COLUMN requests.endpoint IS 'messages or count_tokens (never paid).';
+COMMENT ON COLUMN requests.endpoint IS 'messages; count_tokens, batches, files (none of them paid); batch_result (a result of a message batch, once); pass_through (unpriced).';
 COMMENT ON COLUMN requests.key_id IS 'The virtual key; NULL where none was known.';
 COMMENT ON COLUMN requests.key_alias IS 'The key''s name at that moment.';
 COMMENT ON COLUMN requests.user_id IS 'The key''s user at that moment.';
@@ -118,6 +121,9 @@ COMMENT ON COLUMN requests.response_bytes IS 'Length of the answer''s body, as i
 COMMENT ON COLUMN requests.producer IS 'Which life of which proxy worker reported it.';
 COMMENT ON COLUMN requests.producer_sequence IS 'The number of the report among those of its producer.';
 COMMENT ON COLUMN requests.stream_sequence IS 'The message of the stream USAGE that held it.';
+COMMENT ON COLUMN requests.path IS 'The path that was asked for; NULL for messages, count_tokens and batch_result.';
+COMMENT ON COLUMN requests.batch_id IS 'The message batch that it is about.';
+COMMENT ON COLUMN requests.custom_id IS 'Of a batch_result: the client''s own name for it, unique in its batch.';
 
 CREATE TABLE open_requests (
     request_id VARCHAR NOT NULL,

@@ -12,7 +12,7 @@ from schemas.usage import Usage
 from services.ledger import rows
 from services.ledger.price_book import PriceBook
 from services.ledger.projection import Projected, Projection
-from services.ledger.store import Store
+from services.ledger.store import SCHEMA_VERSION, Store, digest
 from services.runtime.bus import StreamMessage
 
 START_US = 1_795_478_400_123_456
@@ -38,7 +38,7 @@ def projected(count: int = 1, sequence: int = 1) -> Projected:
         for number in range(1, count + 1)
     ]
     message = StreamMessage(sequence, "usage.0", b"[" + b",".join(events) + b"]")
-    return Projection(PriceBook.load(), {}, []).project([message])
+    return Projection(PriceBook.load(), {}, [], lambda _: set()).project([message])
 
 
 def test_every_column_is_in_the_schema_in_this_order_and_described(tmp_path: Path) -> None:
@@ -102,4 +102,56 @@ def test_a_commit_that_fails_stores_nothing_and_can_be_repeated(tmp_path: Path) 
     assert checkpoint is not None
     assert checkpoint.sequence == 1
     assert store.producers() == {"p": 3}
+    store.close()
+
+
+def test_a_file_of_the_version_before_is_brought_up_to_date(tmp_path: Path) -> None:
+    # Given books that an older tallygate has kept, when they are opened, then they have the tables
+    # of new ones and all that was in them.
+    store = Store(tmp_path / "ledger.duckdb")
+    store.commit("USAGE", "now", projected(3))
+    ask = store.connection.execute
+    described = "SELECT column_name, data_type, comment FROM duckdb_columns() ORDER BY ALL"
+    wanted = ask(described).fetchall()
+    before = digest(store.connection)
+    for column in ("path", "batch_id", "custom_id"):
+        ask(f"ALTER TABLE requests DROP COLUMN {column}")
+    ask("COMMENT ON COLUMN requests.endpoint IS 'old'")
+    ask("UPDATE meta SET value = '1' WHERE name = 'schema_version'")
+    store.close()
+
+    store = Store(tmp_path / "ledger.duckdb")
+
+    assert store.connection.execute(described).fetchall() == wanted
+    assert digest(store.connection) == before
+    assert store.connection.execute("SELECT value FROM meta").fetchall() == [(SCHEMA_VERSION,)]
+    assert store.connection.execute("SELECT count(*) FROM sessions").fetchall() == [(0,)]
+    store.close()
+
+
+def test_results_that_have_a_row_are_known(tmp_path: Path) -> None:
+    # Given a batch result in the books, then it is told from others, also after the file was closed
+    store = Store(tmp_path / "ledger.duckdb")
+    event = UsageRecorded(
+        source="/proxy/p",
+        id="1",
+        time=datetime.now(UTC),
+        data=UsageRecord(
+            request_id="tg_batch_a",
+            started_at_us=START_US,
+            ended_at_us=START_US,
+            endpoint="batch_result",
+            batch_id="msgbatch_b",
+            custom_id="a",
+        ),
+    )
+    message = StreamMessage(1, "usage.0", b"[" + encode_event(event) + b"]")
+    books = Projection(PriceBook.load(), {}, [], store.booked_results)
+    store.commit("USAGE", "now", books.project([message]))
+    store.close()
+
+    store = Store(tmp_path / "ledger.duckdb")
+    asked = [("msgbatch_a", "tg_batch_x"), ("msgbatch_b", "tg_batch_a"), ("msgbatch_c", "tg_y")]
+    assert store.booked_results(asked) == {"tg_batch_a"}
+    assert store.booked_results([("msgbatch_a", "tg_batch_a")]) == set()
     store.close()

@@ -4,9 +4,13 @@ import json
 import socket
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
-from tests.support.admin import MASTER_KEY, RunningAdmin, running_admin
+from schemas.client_address import CLIENT_HEADER, PROOF_HEADER
+from services.admin.failures import FAILURES_MAX
+from tests.support.admin import MASTER_KEY as ADMIN_KEY
+from tests.support.admin import RunningAdmin, running_admin
 from tests.support.mock import MockAnthropic
 from tests.support.nats import NatsServer
 from tests.support.proxy import (
@@ -33,6 +37,8 @@ def proxy(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[ProxyProcess]:
     config = gateway_config(model_entry(mock.url), admin_url=admin.url)
+    # Both are given the one master key, as in a real installation.
+    config["litellm_settings"]["master_key"] = ADMIN_KEY
     with running_proxy(tmp_path_factory.mktemp("proxy"), nats.url, config) as running:
         yield running
 
@@ -64,6 +70,24 @@ def test_credential_of_an_unset_variable_is_401_and_says_so(
 
 
 def test_white_space_around_the_master_key_does_no_harm(proxy: ProxyProcess) -> None:
-    status, body = ask(proxy, b"  Bearer " + MASTER_KEY.encode() + b" \t")
+    status, body = ask(proxy, b"  Bearer " + ADMIN_KEY.encode() + b" \t")
     assert status == 200
     assert "keys" in body
+
+
+def test_guesses_of_one_client_do_not_lock_out_the_administrator(proxy: ProxyProcess) -> None:
+    # Given somebody who tries one key after the other on the gateway's port, under addresses of
+    # invention, then that client's own address gets 429, and the administrator's gets answers.
+    guesser = httpx.HTTPTransport(local_address="127.0.0.77")
+    with httpx.Client(base_url=proxy.url, transport=guesser) as client:
+        for number in range(FAILURES_MAX + 1):
+            lies = {
+                CLIENT_HEADER.decode(): f"10.0.0.{number}",
+                PROOF_HEADER.decode(): "0" * 64,
+                "authorization": f"Bearer sk-guess-{number}",
+            }
+            answer = client.get("/key/list", headers=lies)
+            assert answer.status_code == (401 if number < FAILURES_MAX else 429)
+        right = {"authorization": f"Bearer {ADMIN_KEY}"}
+        assert client.get("/key/list", headers=right).status_code == 429
+    assert httpx.get(f"{proxy.url}/key/list", headers=right, trust_env=False).status_code == 200

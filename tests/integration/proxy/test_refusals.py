@@ -164,20 +164,20 @@ def test_body_that_cannot_be_read_is_400(
     assert not mock.messages()
 
 
-def test_odd_headers_are_400(proxy: ProxyProcess) -> None:
+def test_odd_headers_are_400_and_too_many_431(proxy: ProxyProcess) -> None:
     key = proxy.issue_key()
     twice = [("x-litellm-api-key", key), ("x-litellm-api-key", key)]
     many = [("x-litellm-api-key", key), *((f"x-h-{n}", "v") for n in range(250))]
     long = [("x-litellm-api-key", key), ("x-long", "v" * 70_000)]
     steals = [("x-litellm-api-key", key), ("connection", "authorization")]
-    for headers in (twice, many, long, steals):
+    for headers, status in ((twice, 400), (steals, 400), (many, 431), (long, 431)):
         answer = httpx.post(
             f"{proxy.url}/v1/messages",
             content=body(),
             headers=[("authorization", OAUTH), *headers],
             trust_env=False,
         )
-        check_shape(answer, 400, "invalid_request_error")
+        check_shape(answer, status, "invalid_request_error")
 
 
 def test_body_above_the_limit_is_413_however_it_is_sent(

@@ -1,7 +1,9 @@
 """The projection: each event counts once, in whatever way the messages come."""
 
 import random
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -59,7 +61,7 @@ def message(sequence: int, *events: bytes) -> StreamMessage:
 
 
 def projection() -> Projection:
-    return Projection(BOOK, {}, [])
+    return Projection(BOOK, {}, [], lambda _: set())
 
 
 def row(out: Projected, index: int = 0) -> dict[str, Any]:
@@ -238,7 +240,9 @@ def test_repeats_and_regrouping_of_a_stream_give_the_same_rows(seed: int, count:
         messages.append(message(sequence, *events[begin : max(end, begin)]))
         done = max(done, end)
     mixed = projection().project(messages)
-    assert [found[:-1] for found in mixed.requests] == [found[:-1] for found in plain.requests]
+    at = COLUMNS.index("stream_sequence")
+    facts = [[found[:at] + found[at + 1 :] for found in out.requests] for out in (mixed, plain)]
+    assert facts[0] == facts[1]
     assert mixed.gaps == []
 
 
@@ -247,3 +251,78 @@ def test_any_bytes_are_taken_in_without_a_fault(payload: bytes) -> None:
     # Given any message, when it is projected, then nothing is raised and the sequence moves on.
     out = projection().project([StreamMessage(5, "usage.0", payload)])
     assert out.sequence == 5
+
+
+def result(number: int, name: str, producer: str = "p", **fields: Any) -> bytes:
+    return recorded(
+        number,
+        f"tg_batch_{name}",
+        producer,
+        **{
+            "endpoint": "batch_result",
+            "batch_id": "msgbatch_1",
+            "custom_id": name,
+            "usage": Usage(input_tokens=1000, output_tokens=10, service_tier="batch"),
+            **fields,
+        },
+    )
+
+
+def test_a_batch_result_counts_once_whoever_fetches_it_and_however_often() -> None:
+    # Given results that two proxies report, twice in one message and again later, when they are
+    # projected, then each is one row at half price, and each event's number is taken as come.
+    stored: set[str] = set()
+    asked: list[tuple[str, str]] = []
+
+    def booked(results: Sequence[tuple[str, str]]) -> set[str]:
+        asked.extend(results)
+        return stored & {request for _, request in results}
+
+    books = Projection(BOOK, {}, [], booked)
+    first = books.project([message(1, result(1, "a"), result(2, "b"), result(3, "a"))])
+    stored |= {str(row[0]) for row in first.requests}
+    second = books.project(
+        [message(2, result(1, "b", "q"), result(2, "c", "q")), message(3, result(3, "c", "q"))]
+    )
+
+    rows = [dict(zip(COLUMNS, row, strict=True)) for row in first.requests + second.requests]
+    assert [row["custom_id"] for row in rows] == ["a", "b", "c"]
+    assert [row["batch_id"] for row in rows] == ["msgbatch_1"] * 3
+    # 1000 x $3 and 10 x $15 a million, half of it.
+    assert {row["cost_usd"] for row in rows} == {Decimal("0.001575000000")}
+    assert len(first.spends) + len(second.spends) == 3
+    assert (first.repeats, second.repeats) == (1, 2)
+    assert (first.gaps, second.gaps) == ([], [])
+    assert second.producers == {"q": 3}
+    assert ("msgbatch_1", "tg_batch_c") in asked
+
+
+def test_what_has_no_known_price_is_unpriced_and_not_free() -> None:
+    # Given a pass-through request and a batch result that could not be read, when they are
+    # projected, then their cost is NULL with a reason; what is free by nature costs 0.
+    out = projection().project(
+        [
+            message(
+                1,
+                recorded(1, "tg_1", endpoint="pass_through", path="/v1/new", usage=None),
+                result(2, "long", usage=None),
+                recorded(3, "tg_3", endpoint="files", path="/v1/files", usage=None),
+                recorded(4, "tg_4", endpoint="batches", path="/v1/messages/batches", usage=None),
+            )
+        ]
+    )
+
+    rows = [dict(zip(COLUMNS, row, strict=True)) for row in out.requests]
+    assert [row["cost_usd"] for row in rows] == [None, None, 0, 0]
+    assert [row["unpriced"] for row in rows] == [True, True, False, False]
+    assert "pass-through" in rows[0]["unpriced_reason"]
+    assert "batch result" in rows[1]["unpriced_reason"]
+    assert rows[0]["path"] == "/v1/new"
+
+
+def test_a_batch_result_without_its_batch_is_a_dead_letter() -> None:
+    # Given a batch result that cannot be told from its repeats, then it becomes no row.
+    out = projection().project([message(1, result(1, "a", batch_id=None))])
+
+    assert out.requests == []
+    assert len(out.dead_letters) == 1

@@ -158,9 +158,10 @@ def test_credential_header_that_comes_twice_is_refused(name: bytes) -> None:
 
 @pytest.mark.parametrize("value", [b"sk-\x00", b"sk-\xe9", b"a" * 10_000, b"sk-\x7f", b"sk-a\tb"])
 def test_credential_that_no_key_can_be_is_refused_without_an_echo(value: bytes) -> None:
-    with pytest.raises(BadRequest) as refused:
+    with pytest.raises(Unauthenticated) as refused:
         find_credentials([(b"x-litellm-api-key", value)])
 
+    assert refused.value.headers == {"x-should-retry": "false"}
     assert value.decode("latin-1") not in refused.value.message
 
 

@@ -163,6 +163,13 @@ def test_forwarding_for_a_model_that_is_not_there_names_the_nearest() -> None:
         ("admin_url: 'http://u:p@admin'", "user name or password"),
         ("budget_message: ''", "text of at most 500"),
         ('budget_message: "a\\nb"', "one line"),
+        ("upstream_keepalive_s: 0", "from 1 to 3600"),
+        ("upstream_ca_file: ca.pem", "the whole path of a file"),
+        ("upstream_ca_file: /no/such/file", "cannot be read: No such file"),
+        ("upstream_ca_file: /etc/passwd", "certificates in PEM form"),
+        ("upstream_proxy: 'https://p:3128'", "begins with http://"),
+        ("upstream_proxy: p", "begins with http://"),
+        ("upstream_proxy: 'http://p:3128/x'", "end after its host and port"),
         ("log_level: os.environ/NOT_SET", "NOT_SET is not set"),
     ],
 )
@@ -262,7 +269,9 @@ def test_no_repr_shows_a_secret() -> None:
         path="c",
         master_key="CANARY",
         deployments=(Deployment(deployment_id="a/0", model_name="a", model="a", api_key="CANARY"),),
-        settings=Settings(nats_url="nats://user:CANARY@nats:4222"),
+        settings=Settings(
+            nats_url="nats://user:CANARY@nats:4222", upstream_proxy="http://u:CANARY@proxy:3128"
+        ),
     )
     shown = repr(config) + str(config) + f"{config}" + repr(config.__rich_repr__())
     assert "CANARY" not in shown

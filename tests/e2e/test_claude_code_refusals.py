@@ -1,0 +1,117 @@
+"""What a developer sees in Claude Code when the gateway refuses: as docs/claude-code.md says it."""
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.claude_code import run_claude
+from tests.support.mock import MockAnthropic
+from tests.support.nats import running_nats
+from tests.support.provocations import (
+    API_KEY,
+    OAUTH,
+    PROVOCATIONS,
+    TOKEN,
+    Provocation,
+    Stage,
+    stage_config,
+)
+from tests.support.proxy import running_proxy
+from tests.support.refusals import documented_refusals
+from tests.support.scripted import scripted_server
+from tests.support.tap import Tap, running_tap
+
+pytestmark = pytest.mark.claude
+
+OWN = {OAUTH: "sk-ant-oat01-of-a-subscriber", API_KEY: "sk-ant-api03-of-a-developer"}
+
+
+@pytest.fixture(scope="module")
+def tap() -> Iterator[Tap]:
+    with running_tap() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def _stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    folder = tmp_path_factory.mktemp("stage")
+    with (
+        socket.socket() as unused,
+        MockAnthropic.started(folder) as mock,
+        running_nats(folder) as nats,
+        scripted_server() as scripted,
+    ):
+        unused.bind(("127.0.0.1", 0))
+        config = stage_config(mock, scripted, unused.getsockname()[1])
+        with running_proxy(folder, nats.url, config) as proxy:
+            yield Stage(proxy=proxy, nats=nats, mock=mock, scripted=scripted, folder=folder)
+
+
+@pytest.fixture
+def stage(_stage: Stage, tmp_path: Path) -> Stage:
+    """The stage of the module, in order again, with a folder of this test's own."""
+    _stage.mock.reset()
+    folder = tmp_path / "stage"
+    folder.mkdir()
+    return Stage(
+        proxy=_stage.proxy,
+        nats=_stage.nats,
+        mock=_stage.mock,
+        scripted=_stage.scripted,
+        folder=folder,
+    )
+
+
+def environment_of(variable: str, key: str | None, headers: tuple[str, ...]) -> dict[str, str]:
+    """Return the variables of a client that signs in with one of them and sends a virtual key."""
+    if variable == TOKEN:
+        assert key is not None
+        return {TOKEN: key}
+    sent = [] if key is None else [f"x-litellm-api-key: Bearer {key}"]
+    return {variable: OWN[variable], "ANTHROPIC_CUSTOM_HEADERS": "\n".join([*sent, *headers])}
+
+
+@pytest.mark.parametrize("provocation", PROVOCATIONS, ids=lambda each: each.name)
+def test_each_refusal_is_shown_as_the_table_says(
+    stage: Stage, tap: Tap, tmp_path: Path, provocation: Provocation
+) -> None:
+    # given what makes the gateway refuse
+    row = documented_refusals()[provocation.row]
+    with provocation.provoke(stage) as asking:
+        tap.point_at((asking.proxy or stage.proxy).url, network=asking.network)
+        signed_in = environment_of(provocation.variable, asking.key, asking.headers)
+        # when the real client asks
+        answer = run_claude(
+            tap.url,
+            None,
+            asking.prompt,
+            home=tmp_path,
+            oauth_token=None,
+            model=asking.model,
+            extra_environment={
+                **signed_in,
+                "CLAUDE_CODE_MAX_RETRIES": str(provocation.retries),
+            },
+        )
+        asked = list(tap.exchanges)
+    # then it asked as often as the table says, and got the same refusal each time
+    assert len(asked) == row.requests_for(provocation.variable, provocation.retries)
+    for exchange in asked:
+        assert exchange.status == row.status, exchange.answer_body
+        error = json.loads(exchange.answer_body)
+        assert error["error"]["type"] == row.error_type
+        assert provocation.says in error["error"]["message"]
+        assert exchange.answer_header("request-id") == error["request_id"]
+        assert {name for name, _ in exchange.answer_headers} >= {
+            *row.headers,
+            "x-tallygate-request-id",
+        }
+    # and what it shows is what the table says, word for word
+    message = json.loads(asked[-1].answer_body)["error"]["message"]
+    shown = row.text(provocation.variable).replace("HOST", tap.url.removeprefix("http://"))
+    assert answer.result == shown.replace("NAME", asking.model).replace("MSG", message)
+    assert (answer.exit_code, answer.is_error) == (1, True)
+    assert answer.api_error_status == row.status

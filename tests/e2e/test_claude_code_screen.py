@@ -1,0 +1,103 @@
+"""Claude Code at a terminal: a person's session is the same with the gateway and without."""
+
+import json
+import re
+
+import pytest
+
+from tests.support.claude_compared import SESSION_ID, Client, Comparison, Mode
+from tests.support.claude_screen import claude_screen
+from tests.support.mock import Record
+from tests.support.tap import Tap
+
+pytestmark = pytest.mark.claude
+
+DOWN, ESCAPE, ENTER = "\x1b[B", "\x1b", "\r"
+OAUTH = "sk-ant-oat01-of-a-subscriber"
+PROMPT = "please write a greeting for everybody who comes into this room today"
+CONTEXT_COUNTS_MIN = 20
+"""/context counts each part of the context by itself: 26 requests at once, measured."""
+
+# The model's own name: with an alias the tokens that the API counts are those of another body.
+SUBSCRIPTION = Mode(
+    name="subscription",
+    environment={
+        "CLAUDE_CODE_OAUTH_TOKEN": OAUTH,
+        "ANTHROPIC_CUSTOM_HEADERS": "x-litellm-api-key: Bearer KEY",
+    },
+    arrives={"authorization": f"Bearer {OAUTH}"},
+    model="claude-opus-5-5",
+    quiet=False,
+)
+
+
+def answered(tap: Tap, text: bytes) -> bool:
+    """Tell whether a request whose body holds a text has had its whole answer."""
+    return any(text in each.body and each.is_whole for each in tap.exchanges)
+
+
+def lines_with(screen: str, *patterns: str) -> list[str]:
+    """Return the lines that match, so that clocks and the words of the waiting are left out."""
+    return [line for line in screen.splitlines() if any(re.search(p, line) for p in patterns)]
+
+
+def kind_of(record: Record) -> str:
+    body = json.loads(record.body)
+    if record.target.startswith("/v1/messages/count_tokens"):
+        return "count"
+    if body["max_tokens"] == 1:
+        return "quota probe"
+    if "format" in body.get("output_config", {}):
+        return "title"
+    return "compaction" if "<summary>" in json.dumps(body["messages"][-1]) else "turn"
+
+
+def test_a_session_at_the_terminal_is_the_same(comparison: Comparison) -> None:
+    # given a folder that the client does not know, and a subscription
+    tap = comparison.tap
+
+    def session(client: Client) -> list[object]:
+        arguments = ["--session-id", SESSION_ID]
+        with claude_screen(arguments, client.environment, client.project) as screen:
+            # when a person trusts the folder
+            trust = screen.wait_for("Yes, I trust this folder")
+            screen.press(DOWN)
+            screen.wait_for("❯ Yes, I trust")
+            screen.press(ENTER)
+            screen.wait_until(lambda: answered(tap, b'"quota"'), "the quota is probed")
+            # and asks something, and looks at the context and the status
+            screen.wait_for(r"❯ *\n")
+            screen.say(PROMPT)
+            turn = screen.wait_for("● Hi from the mock of the API")
+            screen.wait_until(lambda: answered(tap, b'"json_schema"'), "the title is made")
+            screen.say("/context")
+            context = screen.wait_for(r"Free space(?s:.*)❯ *\n")
+            screen.say("/status")
+            status = screen.wait_for("Anthropic base URL")
+            screen.press(ESCAPE)
+            screen.wait_for("dialog dismissed")
+            # and sums the conversation up, and leaves
+            screen.say("/compact")
+            compacted = screen.wait_for(r"Compacted \(")
+            return [
+                trust,
+                lines_with(turn, "● Hi", "Claude Code v", "Claude API"),
+                lines_with(context, r"tokens \("),
+                lines_with(status, "^  [A-Z][^:]+: +(?!uds:)"),
+                lines_with(compacted, "Conversation compacted", "Compacted"),
+                screen.exit(),
+            ]
+
+    compared = comparison.run(session, SUBSCRIPTION, ordered=False)
+    # then everything that the client does by itself was the same, and on the screen too
+    kinds = [kind_of(record) for record in compared.arrived]
+    assert kinds.count("quota probe") == kinds.count("title") == 1
+    assert kinds.count("count") >= CONTEXT_COUNTS_MIN
+    assert kinds.count("turn") >= 1
+    assert kinds.count("compaction") >= 1
+    assert compared.shown[-1] == 0
+    assert len(compared.shown[2]) >= 5
+    assert any("CLAUDE_CODE_OAUTH_TOKEN" in line for line in compared.shown[3])
+    # and the answers of the quota probe and of counting are no paid turns in the books
+    endpoints = [record.endpoint for record in comparison.booked(len(kinds))]
+    assert endpoints.count("count_tokens") == kinds.count("count")

@@ -7,6 +7,7 @@ import msgspec
 
 __all__ = [
     "ANTHROPIC_API_BASE",
+    "RESTART_SETTINGS",
     "ClientDisconnect",
     "Deployment",
     "GatewayConfig",
@@ -23,6 +24,10 @@ _URL_CREDENTIALS = re.compile(r"//[^/]*@")
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 OutboxFull: TypeAlias = Literal["refuse", "serve"]
 ClientDisconnect: TypeAlias = Literal["cancel", "drain"]
+
+RESTART_SETTINGS = frozenset({"nats_url", "admin_url", "drain_timeout_s", "query_memory_bytes_max"})
+"""The settings of the section `tallygate` that hold from the start of a process to its end. All
+else in the file changes at run time."""
 
 _KIB = 1024
 _MIB = 1024 * _KIB

@@ -1,4 +1,4 @@
-"""Request and reply between the admin service and the ledger's reader."""
+"""Requests and replies on NATS: of the admin service to the ledger's reader and to everyone."""
 
 from typing import Any
 
@@ -9,6 +9,7 @@ __all__ = [
     "QUERY_SQL_BYTES_MAX",
     "QUERY_TIMEOUT_S",
     "Column",
+    "ConfigState",
     "QueryReply",
     "QueryRequest",
 ]
@@ -50,3 +51,23 @@ class QueryReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stream_sequence: int = 0
     error: str | None = None
     error_kind: str | None = None
+
+
+class ConfigState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Which configuration a process has in force; every process answers with it.
+
+    `process` is a random name of this life of the process. `sha256` is the digest of the file's
+    content in force. `handled_sequence` is that of the last `config.changed` event that the
+    process has dealt with; `problem` says why it was not taken. `restart_needed` are settings
+    whose new values wait for a restart, `unusable_models` the ids of models of the registry that
+    this process cannot serve.
+    """
+
+    part: str
+    process: str
+    path: str
+    sha256: str
+    handled_sequence: int
+    problem: str | None = None
+    restart_needed: tuple[str, ...] = ()
+    unusable_models: tuple[str, ...] = ()

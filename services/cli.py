@@ -15,6 +15,7 @@ EXIT_INTERRUPTED = 130
 
 _CLIENT_COMMANDS = {
     "keys": "Make, list, block and delete virtual keys of a running gateway.",
+    "reload": "Let a running gateway take its configuration file anew, without a restart.",
     "sql": "Ask a running gateway's ledger in SQL.",
 }
 

@@ -8,17 +8,20 @@ from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp
 
+from schemas.config import GatewayConfig
 from schemas.errors import ApiError
 from services.admin.errors import answer_error
 from services.admin.guard import require_access
 from services.admin.limits import limited
 from services.admin.openapi import OpenApi
 from services.admin.reading import BODY_BYTES_MAX
+from services.admin.routes_config import CONFIG_ROUTES
 from services.admin.routes_keys import KEY_ROUTES
 from services.admin.routes_pages import PAGE_ROUTES
 from services.admin.routes_spend import SPEND_ROUTES
 from services.admin.state import AdminState
 from services.runtime.bus import Bus
+from services.runtime.config_follower import ConfigFollower
 from services.runtime.http_server import serve_http
 from services.runtime.listen import listen
 from services.runtime.registry import RegistrySnapshot, follow_registry
@@ -31,7 +34,7 @@ log = logging.getLogger(__name__)
 
 DRAIN_TIMEOUT_S = 3.0
 """Requests that still run so long after the stop are cut: none of them takes longer to store."""
-ROUTES = (*KEY_ROUTES, *SPEND_ROUTES, *PAGE_ROUTES)
+ROUTES = (*KEY_ROUTES, *SPEND_ROUTES, *CONFIG_ROUTES, *PAGE_ROUTES)
 
 
 def application(state: AdminState) -> Litestar:
@@ -58,9 +61,7 @@ def application(state: AdminState) -> Litestar:
     return app
 
 
-async def run(
-    context: ServiceContext, *, fd: int | None, host: str, port: int, master_key: str
-) -> None:
+async def run(context: ServiceContext, *, fd: int | None, host: str, port: int) -> None:
     """Serve the management API until `context.stop` is set.
 
     `fd` is a listening socket that was inherited; without one, `host` and `port` are bound
@@ -72,19 +73,33 @@ async def run(
     bus = await Bus.connect(context.nats_url, "admin", wait=False)
     snapshot = RegistrySnapshot()
     state = AdminState(
-        bus=bus, snapshot=snapshot, master_key=master_key, timezone=context.config.timezone
+        bus=bus,
+        snapshot=snapshot,
+        file=context.file,
+        master_key=context.master_key,
+        timezone=context.config.timezone,
     )
+
+    async def take(config: GatewayConfig) -> None:
+        state.take(context.master_key, config.timezone)
+
+    follower = ConfigFollower(context, snapshot, take)
+
+    def on_progress() -> None:
+        state.writer.progressed()
+        follower.progressed()
+
     faults: list[str] = []
 
     def on_fault() -> None:
-        faults.append("the registry is no longer followed")
+        faults.append("a part of the admin service has ended; its log says why")
         context.stop.set()
 
-    following = spawn(
-        follow_registry(bus, snapshot, on_progress=state.writer.progressed),
-        "follow registry",
-        on_fault,
-    )
+    tasks = [
+        spawn(follow_registry(bus, snapshot, on_progress=on_progress), "follow registry", on_fault),
+        spawn(follower.run(bus), "configuration", on_fault),
+        spawn(state.reload.on_hangup(context.hangup), "SIGHUP", on_fault),
+    ]
     app: ASGIApp = limited(application(state))
     try:
         await serve_http(
@@ -95,7 +110,7 @@ async def run(
             on_started=lambda: notify_ready(context.part),
         )
     finally:
-        await end_tasks(following)
+        await end_tasks(*tasks)
         await bus.close()
     if faults:
         raise RuntimeError(faults[0])

@@ -37,6 +37,10 @@ class LedgerClient:
         self._bus = bus
         self._timezone = timezone
 
+    def set_timezone(self, timezone: str) -> None:
+        """Let budget windows begin at another zone's midnights."""
+        self._timezone = timezone
+
     async def query(
         self,
         sql: str,

@@ -10,10 +10,12 @@ from schemas.client_address import proved_address
 from schemas.errors import RateLimited, Unauthenticated, Unavailable
 from schemas.keys import hash_key, same_secret
 from schemas.registry import KeyRecord
+from services.admin.config_reload import ConfigReload
 from services.admin.failures import FailureLimit
 from services.admin.ledger_client import LedgerClient
 from services.admin.writer import RegistryWriter
 from services.runtime.bus import Bus
+from services.runtime.config_file import ConfigFile
 from services.runtime.registry import RegistrySnapshot
 
 __all__ = ["AdminState", "Caller", "now_us"]
@@ -43,19 +45,32 @@ class AdminState:
     """The parts of the admin service, wired by `services.admin.app`."""
 
     def __init__(
-        self, *, bus: Bus, snapshot: RegistrySnapshot, master_key: str, timezone: str
+        self,
+        *,
+        bus: Bus,
+        snapshot: RegistrySnapshot,
+        file: ConfigFile,
+        master_key: str,
+        timezone: str,
     ) -> None:
         self.bus = bus
         self.snapshot = snapshot
         self.timezone = timezone
         self.writer = RegistryWriter(bus, snapshot)
         self.ledger = LedgerClient(bus, timezone)
+        self.reload = ConfigReload(bus, snapshot, file)
         self._master_key = master_key
         self._failures = FailureLimit()
 
     def proved_address(self, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
         """Return the address of the client for whom the proxy passed a request on, if it did."""
         return proved_address(headers, hash_key(self._master_key))
+
+    def take(self, master_key: str, timezone: str) -> None:
+        """Take a new configuration: the master key of before is refused from now on."""
+        self._master_key = master_key
+        self.timezone = timezone
+        self.ledger.set_timezone(timezone)
 
     async def registry(self) -> RegistrySnapshot:
         """Return the snapshot once it was read. Raises Unavailable after REGISTRY_WAIT_S."""

@@ -32,7 +32,8 @@ def main(arguments: list[str]) -> int:
     try:
         _tallygate.main(args=arguments, prog_name="tallygate", standalone_mode=False)
     except ClientError as error:
-        sys.stderr.write(f"tallygate: {cell_text(error)}\n")
+        lines = (cell_text(line) for line in str(error).split("\n"))
+        sys.stderr.write("tallygate: " + "\n".join(lines) + "\n")
         return error.exit_code
     except click.ClickException as error:
         error.show()

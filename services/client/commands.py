@@ -3,8 +3,9 @@
 import rich_click as click
 
 from services.client.keys import keys
+from services.client.reload import reload
 from services.client.sql import sql
 
 __all__ = ["client_commands"]
 
-client_commands: tuple[click.Command, ...] = (sql, keys)
+client_commands: tuple[click.Command, ...] = (sql, keys, reload)

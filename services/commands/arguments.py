@@ -99,6 +99,8 @@ def _parser(command: str) -> _Parser:
         help="the NATS server (default: $TALLYGATE_NATS_URL, which unlike this option is not seen "
         "in the list of processes, or `tallygate: nats_url` of the configuration)",
     )
+    # The supervisor keeps the configuration that it accepted there, for children that it restarts.
+    parser.add_argument("--accepted", type=Path, help=argparse.SUPPRESS)
     if command == "ledger":
         parser.add_argument(
             "--role",

@@ -3,11 +3,10 @@
 import argparse
 import os
 
-from schemas.config import GatewayConfig
 from schemas.errors import ConfigError
 from services.commands.addresses import checked_admin_url, checked_nats_url
 from services.commands.arguments import config_path
-from services.runtime.config import load_config
+from services.runtime.config_file import ConfigFile
 from services.runtime.folder import DataFolder
 from services.runtime.service import ServiceContext, run_service
 
@@ -16,8 +15,8 @@ __all__ = ["run_admin", "run_ledger", "run_proxy"]
 
 def run_proxy(values: argparse.Namespace) -> int:
     """Run one worker of the proxy; return the exit code."""
-    config, folder, nats_url = _common(values)
-    admin_url = config.settings.admin_url
+    file, folder, nats_url = _common(values)
+    admin_url = file.config.settings.admin_url
     if values.admin_url:
         admin_url = checked_admin_url(values.admin_url)
 
@@ -34,12 +33,12 @@ def run_proxy(values: argparse.Namespace) -> int:
         )
 
     part = f"proxy-{values.worker}"
-    return run_service(main, part=part, config=config, folder=folder, nats_url=nats_url)
+    return run_service(main, part=part, file=file, folder=folder, nats_url=nats_url)
 
 
 def run_ledger(values: argparse.Namespace) -> int:
     """Run the ledger's writer or reader; return the exit code."""
-    config, folder, nats_url = _common(values)
+    file, folder, nats_url = _common(values)
 
     async def main(context: ServiceContext) -> None:
         from services.ledger.app import run
@@ -47,28 +46,28 @@ def run_ledger(values: argparse.Namespace) -> int:
         await run(context, values.role)
 
     part = f"ledger-{values.role}"
-    return run_service(main, part=part, config=config, folder=folder, nats_url=nats_url)
+    return run_service(main, part=part, file=file, folder=folder, nats_url=nats_url)
 
 
 def run_admin(values: argparse.Namespace) -> int:
     """Run the admin service; return the exit code."""
-    config, folder, nats_url = _common(values)
-    master_key = config.master_key or folder.master_key()
+    file, folder, nats_url = _common(values)
 
     async def main(context: ServiceContext) -> None:
         from services.admin.app import run
 
-        await run(context, fd=values.fd, host=values.host, port=values.port, master_key=master_key)
+        await run(context, fd=values.fd, host=values.host, port=values.port)
 
-    return run_service(main, part="admin", config=config, folder=folder, nats_url=nats_url)
+    return run_service(main, part="admin", file=file, folder=folder, nats_url=nats_url)
 
 
-def _common(values: argparse.Namespace) -> tuple[GatewayConfig, DataFolder, str]:
-    config = load_config(config_path(values.config), os.environ)
-    nats_url = values.nats_url or config.settings.nats_url
+def _common(values: argparse.Namespace) -> tuple[ConfigFile, DataFolder, str]:
+    path = config_path(values.config).absolute()
+    file = ConfigFile(path, os.environ, accepted=values.accepted)
+    nats_url = values.nats_url or file.config.settings.nats_url
     if not nats_url:
         raise ConfigError(
             "no NATS server is named: set TALLYGATE_NATS_URL, `tallygate: nats_url` in the "
             "configuration, or --nats-url; `tallygate serve` brings its own"
         )
-    return config, DataFolder(values.data), checked_nats_url(nats_url)
+    return file, DataFolder(values.data), checked_nats_url(nats_url)

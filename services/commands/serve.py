@@ -15,8 +15,8 @@ from services.commands.addresses import checked_nats_url
 from services.commands.arguments import config_path
 from services.commands.banner import banner, base_url
 from services.runtime.child import ChildGivenUp, ChildSpec
-from services.runtime.config import load_config
-from services.runtime.folder import DataFolder
+from services.runtime.config_file import ConfigFile
+from services.runtime.folder import DataFolder, write_private
 from services.runtime.folder_lock import lock_folder
 from services.runtime.listen import address_of, listen
 from services.runtime.log_sink import LogSink
@@ -59,9 +59,11 @@ def serve(values: argparse.Namespace) -> int:
     """
     began = time.monotonic()
     path = config_path(values.config).absolute()
-    config = load_config(path, os.environ)
+    file = ConfigFile(path, os.environ)
+    config = file.config
     folder = DataFolder(values.data)
     lock = lock_folder(folder)
+    write_private(folder.accepted_config, file.content)
     if config.master_key is None:
         folder.master_key()
     external = os.environ.get("TALLYGATE_NATS_URL") or config.settings.nats_url
@@ -193,6 +195,8 @@ def _service(
             installation.config.path,
             "--data",
             str(installation.folder.path),
+            "--accepted",
+            str(installation.folder.accepted_config),
         ),
         environment=environment,
         inherited=tuple(inherited),

@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Literal
 
+from schemas.config import GatewayConfig
 from schemas.errors import ConfigError, TallygateError
 from schemas.streams import QUERY_SUBJECT, USAGE
 from services.ledger.books import Books
@@ -16,6 +17,7 @@ from services.ledger.query_watch import limit_process_memory
 from services.ledger.store import BooksUnreadable, Store
 from services.ledger.worker import Worker
 from services.runtime.bus import Bus, BusUnavailable
+from services.runtime.config_follower import ConfigFollower
 from services.runtime.service import ServiceContext, notify_ready
 from services.runtime.tasks import end_tasks
 from services.runtime.waiting import WaitTeller
@@ -55,6 +57,7 @@ async def _run_writer(context: ServiceContext, bus: Bus) -> None:
 
     worker = Worker(bus, books, on_spend)
     publisher = BudgetPublisher(bus, books, worker)
+    follower = _config_follower(context, worker)
     try:
         if not await _until_stop(context, _ensure_streams(bus)):
             return
@@ -66,11 +69,23 @@ async def _run_writer(context: ServiceContext, bus: Bus) -> None:
                 worker.follow_keys(),
                 publisher.follow_published(),
                 publisher.publish_for_ever(),
+                follower.run(bus),
             ],
         )
     finally:
         worker.close()
         store.close()
+
+
+def _config_follower(context: ServiceContext, worker: Worker) -> ConfigFollower:
+    """Return what takes a new configuration file: of it, the books need the time zone alone."""
+
+    async def take(config: GatewayConfig) -> None:
+        await worker.set_timezone(config.timezone)
+
+    follower = ConfigFollower(context, worker.registry, take)
+    worker.on_registry = follower.progressed
+    return follower
 
 
 async def _run_reader(context: ServiceContext, bus: Bus) -> None:
@@ -119,7 +134,13 @@ async def _read_once(context: ServiceContext, bus: Bus, path: Path) -> None:
             raise _Rebuild(str(error)) from None
 
     try:
-        parts = [follow(), worker.follow_keys(), _serve_queries(bus, queries)]
+        follower = _config_follower(context, worker)
+        parts = [
+            follow(),
+            worker.follow_keys(),
+            _serve_queries(bus, queries),
+            follower.run(bus),
+        ]
         await _serve(context, worker, parts)
     finally:
         queries.close()

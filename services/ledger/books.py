@@ -47,6 +47,10 @@ class Books:
             for record in records:
                 self._budgets.put_key(record)
 
+    def set_timezone(self, timezone: str) -> set[str]:
+        """Let budgets begin at another zone's midnights; return the keys whose budgets changed."""
+        return self._budgets.set_timezone(timezone) if self._budgets is not None else set()
+
     def standings(self, key_ids: Iterable[str], now_us: int) -> dict[str, Standing | None]:
         """Return where the budgets of some keys stand; None where a key has none."""
         assert self._budgets is not None

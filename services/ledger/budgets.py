@@ -47,6 +47,14 @@ class Budgets:
         self._keys: dict[str, KeyRecord] = {}
         self._counters: dict[str, _Counter] = {}
 
+    def set_timezone(self, timezone: str) -> set[str]:
+        """Let windows begin at another zone's midnights; return the keys that count anew."""
+        if timezone == self._timezone:
+            return set()
+        self._timezone = timezone
+        self._counters.clear()
+        return set(self._keys)
+
     def put_key(self, record: KeyRecord) -> None:
         """Take in the state of a key; its window is counted anew."""
         self._counters.pop(record.key_id, None)

@@ -13,6 +13,7 @@ from schemas.registry import KeyRecord
 from schemas.streams import REGISTRY, USAGE
 from services.ledger.books import Books
 from services.runtime.bus import Bus, BusError, StreamBatch, StreamState
+from services.runtime.registry import RegistrySnapshot
 from services.runtime.waiting import WaitTeller
 
 __all__ = ["Worker"]
@@ -42,6 +43,9 @@ class Worker:
         self._bus = bus
         self._books = books
         self._on_spend = on_spend
+        self.registry = RegistrySnapshot()
+        self.on_registry: Callable[[], None] = lambda: None
+        """Called after each batch of the registry that was taken in."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="books")
         self.sequence = 0
         self._is_caught_up = asyncio.Event()
@@ -51,6 +55,11 @@ class Worker:
     async def in_books(self, work: Callable[[], T]) -> T:
         """Run something in the books' thread and return its result."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def set_timezone(self, timezone: str) -> None:
+        """Let budgets begin at another zone's midnights from now on."""
+        changed = await self.in_books(lambda: self._books.set_timezone(timezone))
+        self._on_spend(changed)
 
     async def follow_usage(self) -> None:
         """Take in usage for ever. Raises ConfigError where the stream does not fit the books."""
@@ -98,10 +107,8 @@ class Worker:
 
     async def follow_keys(self) -> None:
         """Keep the table of keys, and the budgets, as the registry says, for ever."""
-        from services.runtime.registry import RegistrySnapshot
-
         await self._stream_state(REGISTRY.name)
-        snapshot = RegistrySnapshot()
+        snapshot = self.registry
         async for batch in self._bus.follow(REGISTRY.name, last_per_subject=True):
             changed: dict[str, KeyRecord] = {}
             for message in batch.messages:
@@ -115,7 +122,9 @@ class Worker:
             if changed:
                 self._on_spend(set(changed))
             if batch.pending == 0:
+                snapshot.loaded = True
                 self._has_keys.set()
+            self.on_registry()
 
     async def _stream_state(self, stream: str) -> StreamState:
         """Return a stream's state, waiting until NATS and the stream are there."""

@@ -203,7 +203,7 @@ class Admission:
 
         def is_secret(value: str) -> bool:
             value_hash = hash_key(value)
-            return value_hash == setup.master_key_hash or self._registry.knew_hash(value_hash)
+            return value_hash in setup.secret_hashes or self._registry.knew_hash(value_hash)
 
         return is_secret
 

@@ -26,6 +26,7 @@ from services.proxy.outbox import Outbox
 from services.proxy.pool import PoolSettings, UpstreamPool
 from services.proxy.tls import tls_context
 from services.runtime.bus import Bus
+from services.runtime.config_follower import ConfigFollower
 from services.runtime.http_server import serve_http
 from services.runtime.listen import listen
 from services.runtime.registry import RegistrySnapshot, follow_registry
@@ -175,7 +176,7 @@ async def run(
     )
     keeper = SetupKeeper(
         context.config,
-        context.config.master_key or context.folder.master_key(),
+        context.master_key,
         registry=registry,
         pool=transport,
     )
@@ -195,8 +196,18 @@ async def run(
     ready = _Readiness(context.part, registry)
     _spare_the_collector()
 
+    async def take(config: GatewayConfig) -> None:
+        keeper.take(config, context.master_key)
+        outbox.configure(
+            bytes_max=config.settings.outbox_bytes_max,
+            refuse_when_full=config.settings.outbox_full == "refuse",
+        )
+
+    follower = ConfigFollower(context, registry, take, unusable_models=keeper.unusable_ids)
+
     def on_progress() -> None:
         keeper.progressed()
+        follower.progressed()
         ready.update()
 
     tasks = [
@@ -206,6 +217,7 @@ async def run(
             stop.set,
         ),
         spawn(budgets.follow(bus), "budgets", stop.set),
+        spawn(follower.run(bus), "configuration", stop.set),
         spawn(outbox.publish_for_ever(bus), "outbox", stop.set),
     ]
     try:

@@ -34,7 +34,7 @@ class SetupKeeper(CurrentSetup):
         self._registry = registry
         self._pool = pool
         self._environment = environment
-        super().__init__(self._make())
+        super().__init__(self._make(frozenset()))
         self._tell_pool()
 
     def progressed(self) -> None:
@@ -47,14 +47,22 @@ class SetupKeeper(CurrentSetup):
         self._config, self._master_key = config, master_key
         self._exchange()
 
+    def unusable_ids(self) -> tuple[str, ...]:
+        """Return the ids of the registry's models that cannot be served here."""
+        return tuple(model.model_id for model in self.setup.unusable)
+
     def _exchange(self) -> None:
-        self.setup = self._make()
+        self.setup = self._make(self.setup.secret_hashes)
         self._tell_pool()
 
-    def _make(self) -> Setup:
+    def _make(self, retired_hashes: frozenset[str]) -> Setup:
         self._revision = self._registry.models_revision
         setup = make_setup(
-            self._config, self._master_key, self._registry.live_models(), self._environment
+            self._config,
+            self._master_key,
+            self._registry.live_models(),
+            self._environment,
+            retired_hashes=retired_hashes,
         )
         for model in setup.unusable:
             log.warning(

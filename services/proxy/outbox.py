@@ -106,6 +106,11 @@ class Outbox:
         self._idle = asyncio.Event()
         self._close_orphans()
 
+    def configure(self, *, bytes_max: int, refuse_when_full: bool) -> None:
+        """Take new limits for all requests that come from now on."""
+        self._bytes_max = bytes_max
+        self._refuse_when_full = refuse_when_full
+
     # ---------------------------------------------------------------------------- events in
 
     def check_room(self) -> None:

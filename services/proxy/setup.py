@@ -23,12 +23,15 @@ ANTHROPIC_HOST = "api.anthropic.com"
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
     """All that requests need of the configuration.
 
-    `origins` are those of the deployments, by deployment id. `own_credential_hosts` may be sent a
-    client's own credential. `unusable` are the registry's models that cannot be served here.
+    `secret_hashes` are those of all master keys that this process has had: none of them is sent to
+    a deployment. `origins` are those of the deployments, by deployment id. `own_credential_hosts`
+    may be sent a client's own credential. `unusable` are the registry's models that cannot be
+    served here.
     """
 
     settings: Settings
     master_key_hash: str
+    secret_hashes: frozenset[str]
     router: Router
     origins: Mapping[str, Origin]
     own_credential_hosts: frozenset[str]
@@ -47,18 +50,21 @@ def make_setup(
     master_key: str,
     models: Sequence[ModelRecord] = (),
     environment: Mapping[str, str] | None = None,
+    *,
+    retired_hashes: frozenset[str] = frozenset(),
 ) -> Setup:
     """Return the setup of a configuration and the registry's models.
 
     The file's deployments come first; a model of the registry with the name of one of them is one
-    more deployment of that name. `master_key` is the one in force; `environment` is where the
-    models' credentials are.
+    more deployment of that name. `master_key` is the one in force, `retired_hashes` are those of
+    earlier ones; `environment` is where the models' credentials are.
     """
     added, unusable = registry_deployments(models, config, environment or {})
     deployments = (*config.deployments, *added)
     return Setup(
         settings=config.settings,
         master_key_hash=hash_key(master_key),
+        secret_hashes=retired_hashes | {hash_key(master_key)},
         router=Router(deployments, {each.model_name: each.reason for each in unusable}),
         origins={
             deployment.deployment_id: Origin.from_url(deployment.api_base)

@@ -267,6 +267,42 @@ class Bus:
             raise BusUnavailable(f"{subject}: {reason(error)}") from None
         return reply.data
 
+    async def ask_all(
+        self,
+        subject: str,
+        payload: bytes,
+        *,
+        timeout_s: float,
+        replies_max: int,
+        is_enough: Callable[[list[bytes]], bool],
+    ) -> list[bytes]:
+        """Ask everyone who serves `subject`; return the replies that came.
+
+        Waits until `is_enough(replies)`, until there are `replies_max`, or for `timeout_s`.
+        """
+        if not self.is_connected:
+            raise BusUnavailable("NATS is not connected")
+        client = self._link.client
+        replies: list[bytes] = []
+        inbox = client.new_inbox()
+        subscription = await client.subscribe(inbox)
+        try:
+            await client.publish(subject, payload, reply=inbox)
+            async with asyncio.timeout(timeout_s):
+                while len(replies) < replies_max and not is_enough(replies):
+                    message = await subscription.next_msg(timeout=timeout_s)
+                    # Without data it is the server's own word: nobody serves the subject.
+                    if message.data:
+                        replies.append(message.data)
+        except TimeoutError:
+            pass
+        except (nats.errors.Error, OSError) as error:
+            raise BusUnavailable(f"{subject}: {reason(error)}") from None
+        finally:
+            with contextlib.suppress(nats.errors.Error, OSError):
+                await subscription.unsubscribe()
+        return replies
+
     async def serve(
         self, subject: str, handler: Callable[[bytes], Awaitable[bytes]], *, parallel_max: int = 8
     ) -> Callable[[], Awaitable[None]]:

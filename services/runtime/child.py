@@ -151,6 +151,10 @@ class Child:
         if self._process is not None and not self._exited.is_set():
             self._process.send_signal(number)
 
+    def hang_up(self) -> None:
+        """Send SIGHUP, at which a service reloads its configuration."""
+        self._signal(signal.SIGHUP)
+
     async def stop(self, hurry: asyncio.Event, hurry_timeout_s: float) -> bool:
         """End the process and do not start it again; False where it had to be killed.
 

@@ -21,7 +21,13 @@ from services.runtime.config_settings import read_settings
 from services.runtime.durations import named_timezone
 from services.runtime.yaml_lines import FILE_BYTES_MAX, Node, YamlProblem, parse_yaml
 
-__all__ = ["MASTER_KEY_LENGTH_MIN", "MASTER_KEY_VARIABLES", "load_config", "read_config"]
+__all__ = [
+    "MASTER_KEY_LENGTH_MIN",
+    "MASTER_KEY_VARIABLES",
+    "load_config",
+    "read_config",
+    "read_content",
+]
 
 MASTER_KEY_VARIABLES = ("TALLYGATE_MASTER_KEY", "LITELLM_MASTER_KEY")
 """Where a master key is taken from, in this order, if the file names none."""
@@ -37,15 +43,19 @@ def load_config(path: Path, environment: Mapping[str, str]) -> GatewayConfig:
 
     Raises ConfigError, which lists every problem found, each with file and line.
     """
+    return read_config(read_content(path), str(path), environment)
+
+
+def read_content(path: Path) -> bytes:
+    """Return a file's content, one byte beyond its limit at most. Raises ConfigError."""
     try:
         with path.open("rb") as file:
-            content = file.read(FILE_BYTES_MAX + 1)
+            return file.read(FILE_BYTES_MAX + 1)
     except OSError as error:
         raise ConfigError(
             f"the configuration {path} cannot be read ({error.strerror}): "
             "give another one with --config FILE"
         ) from None
-    return read_config(content, str(path), environment)
 
 
 def read_config(content: bytes, path: str, environment: Mapping[str, str]) -> GatewayConfig:

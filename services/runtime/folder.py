@@ -1,7 +1,7 @@
 """The data folder: where each thing lives, made with the right permissions.
 
 DIR/                      0700
-├── secrets/              0700: master_key, nats.json (0600 each)
+├── secrets/              0700: master_key, nats.json, config.yaml (0600 each)
 ├── nats/                 nats.conf (0600) and JetStream's store
 ├── proxy/<worker>/       outbox segments, registry.json (hashes only, 0600)
 ├── ledger.duckdb         the writer's books
@@ -66,6 +66,11 @@ class DataFolder:
     def secrets(self) -> Path:
         """The folder of generated secrets (0700)."""
         return self._make(self.path / "secrets")
+
+    @property
+    def accepted_config(self) -> Path:
+        """The copy of the configuration in force, from which children are started again (0600)."""
+        return self.secrets / "config.yaml"
 
     @property
     def nats(self) -> Path:

@@ -21,6 +21,10 @@ class LogSink:
         self._readable = stream.isatty()
         self._colour = self._readable and not os.environ.get("NO_COLOR")
 
+    def set_level(self, level: str) -> None:
+        """Write lines from another level on."""
+        self._level_number = level_number(level)
+
     def child_line(self, part: str, raw: bytes) -> LogLine:
         """Write a line that a child wrote; return it."""
         line = parse_line(part, raw, datetime.now(UTC))

@@ -13,6 +13,7 @@ import uvloop
 
 from schemas.config import GatewayConfig
 from schemas.errors import ConfigError
+from services.runtime.config_file import ConfigFile
 from services.runtime.folder import DataFolder
 from services.runtime.logs import configure_logging
 
@@ -20,6 +21,7 @@ __all__ = [
     "EXIT_CONFIG",
     "EXIT_FAULT",
     "ServiceContext",
+    "notify_log_level",
     "notify_ready",
     "run_service",
 ]
@@ -34,14 +36,26 @@ EXIT_CONFIG = 78
 class ServiceContext(msgspec.Struct, frozen=True, kw_only=True):
     """What a service is given: its configuration, its folder, and when to stop.
 
-    `part` names the process (`proxy-0`, `ledger-writer`); `stop` is set by SIGTERM or SIGINT.
+    `part` names the process (`proxy-0`, `ledger-writer`); `stop` is set by SIGTERM or SIGINT,
+    `hangup` by each SIGHUP. A configuration that is taken at run time replaces `config`.
     """
 
     part: str
-    config: GatewayConfig
+    file: ConfigFile
     folder: DataFolder
     nats_url: str
     stop: asyncio.Event
+    hangup: asyncio.Event
+
+    @property
+    def config(self) -> GatewayConfig:
+        """The configuration in force."""
+        return self.file.config
+
+    @property
+    def master_key(self) -> str:
+        """The master key in force: the configuration's, else that of the data folder."""
+        return self.config.master_key or self.folder.master_key()
 
 
 def notify_ready(part: str) -> None:
@@ -49,35 +63,52 @@ def notify_ready(part: str) -> None:
 
     The protocol is systemd's: a datagram to the socket that NOTIFY_SOCKET names.
     """
-    address = os.environ.get("NOTIFY_SOCKET")
     log.info("ready")
+    _notify(f"READY=1\nX_TALLYGATE_PART={part}")
+
+
+def notify_log_level(level: str) -> None:
+    """Tell the supervisor, if one listens, from which level on lines are wanted."""
+    _notify(f"X_TALLYGATE_LOG_LEVEL={level}")
+
+
+def _notify(message: str) -> None:
+    address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
     with (
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify,
         contextlib.suppress(OSError),
     ):
-        notify.sendto(f"READY=1\nX_TALLYGATE_PART={part}".encode(), address)
+        notify.sendto(message.encode(), address)
 
 
 def run_service(
     main: Callable[[ServiceContext], Awaitable[None]],
     *,
     part: str,
-    config: GatewayConfig,
+    file: ConfigFile,
     folder: DataFolder,
     nats_url: str,
 ) -> int:
     """Run a service until it is told to stop; return the exit code of the process."""
-    configure_logging(part, config.settings.log_level)
+    configure_logging(part, file.config.settings.log_level)
 
     async def live() -> None:
-        stop = asyncio.Event()
+        stop, hangup = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
+
+        def on_hangup() -> None:
+            log.info("SIGHUP: the admin service reloads the configuration at it, others follow")
+            hangup.set()
+
+        loop.add_signal_handler(signal.SIGHUP, on_hangup)
         await main(
-            ServiceContext(part=part, config=config, folder=folder, nats_url=nats_url, stop=stop)
+            ServiceContext(
+                part=part, file=file, folder=folder, nats_url=nats_url, stop=stop, hangup=hangup
+            )
         )
 
     try:

@@ -35,7 +35,8 @@ class Supervisor:
 
     `run_folder` is where the notification socket is made. `on_ready` is called once, when every
     child has become ready for the first time; `on_drain` when the drain begins. The first of the
-    specs is started a moment before the others, which depend on it.
+    specs is started a moment before the others, which depend on it. `reloading_part` is the child
+    that a SIGHUP is passed on to.
     """
 
     def __init__(
@@ -46,11 +47,14 @@ class Supervisor:
         *,
         on_ready: Callable[[], None],
         on_drain: Callable[[], None],
+        reloading_part: str = "admin",
     ) -> None:
         self._sink = sink
         self._run_folder = run_folder
         self._on_ready = on_ready
         self._on_drain = on_drain
+        self._reloading_part = reloading_part
+        self._had_terminal = _has_terminal()
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._failure: BaseException | None = None
@@ -68,8 +72,9 @@ class Supervisor:
         Raises ChildGivenUp, after the drain, where a child was given up.
         """
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number.name)
+        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         loop.add_signal_handler(signal.SIGCHLD, self._on_child_signal)
         loop.add_reader(self._notify, self._on_notification)
         starting = asyncio.create_task(self._start_all())
@@ -149,12 +154,31 @@ class Supervisor:
         self._told_to_stop_at_s = now_s
         self._stop.set()
 
+    def _on_hangup(self) -> None:
+        """Pass a SIGHUP on to the child that reloads; end where it says that the terminal is gone.
+
+        A terminal that is closed sends the same signal as whoever wants a reload. After it, the
+        terminal can no longer be opened.
+        """
+        if self._had_terminal and not _has_terminal():
+            self._on_signal("SIGHUP")
+            return
+        child = self._parts.get(self._reloading_part)
+        if child is None or not child.ready.is_set():
+            self._sink.say("error", f"SIGHUP: {self._reloading_part} is not ready, no reload")
+            return
+        self._sink.say("info", "SIGHUP: the configuration is reloaded")
+        child.hang_up()
+
     def _on_child_signal(self) -> None:
         for child in self.children:
             child.reap()
 
     def _on_notification(self) -> None:
-        """Take in `READY=1` and `X_TALLYGATE_PART=<part>`, systemd's protocol with our own name."""
+        """Take in what children say, in systemd's protocol.
+
+        `READY=1` with `X_TALLYGATE_PART=<part>`, or `X_TALLYGATE_LOG_LEVEL=<level>`.
+        """
         with contextlib.suppress(BlockingIOError):
             while True:
                 lines = self._notify.recv(NOTIFICATION_BYTES_MAX).decode("utf-8", "replace")
@@ -162,6 +186,8 @@ class Supervisor:
                 child = self._parts.get(fields.get("X_TALLYGATE_PART", ""))
                 if child is not None and fields.get("READY") == "1":
                     child.ready.set()
+                if "X_TALLYGATE_LOG_LEVEL" in fields:
+                    self._sink.set_level(fields["X_TALLYGATE_LOG_LEVEL"])
 
     def _notification_address(self) -> str:
         """Bind the socket on which children say that they are ready; return its path."""
@@ -181,6 +207,15 @@ class Supervisor:
         self._notify_path.unlink(missing_ok=True)
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
+
+
+def _has_terminal() -> bool:
+    """Tell whether this process has a controlling terminal that is still there."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _with_address(spec: ChildSpec, address: str) -> ChildSpec:

@@ -130,6 +130,11 @@ class Gateway:
             if process.stdout is not None:
                 process.stdout.close()
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the supervisor."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def processes(self, part: str) -> list[int]:
         """Return the process ids of the children whose command line names a part."""
         assert self._process is not None

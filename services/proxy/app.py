@@ -38,6 +38,8 @@ __all__ = ["build_app", "run"]
 HTTP_OK = 200
 MESSAGES = b"/v1/messages"
 ONE_MODEL = b"/v1/models/"
+PROBE_METHODS = [HttpMethod.GET, HttpMethod.HEAD]
+"""What asks whether the gateway is there: Claude Code and load balancers take HEAD, too."""
 
 log = logging.getLogger(__name__)
 
@@ -52,15 +54,19 @@ def build_app(
 ) -> ASGIApp:
     """Return the ASGI application."""
 
-    @route(["/", "/api/hello"], http_method=[HttpMethod.GET, HttpMethod.HEAD], sync_to_thread=False)
+    @route(["/", "/api/hello"], http_method=PROBE_METHODS, sync_to_thread=False)
     def hello() -> dict[str, str]:
         return {"message": "hello", "service": "tallygate"}
 
-    @get(["/health/liveliness", "/health/liveness"], sync_to_thread=False)
+    @route(
+        ["/health/liveliness", "/health/liveness"],
+        http_method=PROBE_METHODS,
+        sync_to_thread=False,
+    )
     def liveness() -> str:
         return "I'm alive!"
 
-    @get("/health/readiness", sync_to_thread=False)
+    @route("/health/readiness", http_method=PROBE_METHODS, sync_to_thread=False)
     def readiness() -> Response[dict[str, str]]:
         if registry.loaded:
             return Response({"status": "healthy"})

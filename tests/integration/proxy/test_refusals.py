@@ -380,10 +380,11 @@ def test_models_and_probes_are_answered(proxy: ProxyProcess) -> None:
     assert anthropic["data"][0]["type"] == "model"
     assert anthropic["has_more"] is False
     check_shape(proxy.models("sk-nobody"), 401, "authentication_error")
-    for path in ("/", "/api/hello"):
-        assert httpx.head(f"{proxy.url}{path}", trust_env=False).status_code == 200
-    for path in ("/health/liveliness", "/health/liveness", "/health/readiness"):
+    probes = ("/", "/api/hello", "/health/liveliness", "/health/liveness", "/health/readiness")
+    for path in probes:
         assert httpx.get(f"{proxy.url}{path}", trust_env=False).status_code == 200
+        head = httpx.head(f"{proxy.url}{path}", trust_env=False)
+        assert (head.status_code, head.content) == (200, b"")
     headers = {"authorization": f"Bearer {key}", "anthropic-version": "x"}
     one = httpx.get(f"{proxy.url}/v1/models/anthropic-claude", headers=headers, trust_env=False)
     assert one.json()["id"] == "anthropic-claude"

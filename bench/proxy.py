@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import trustme
 
 from bench.answers import body_bytes
 from bench.books import Expected, check_file, wait_for_rows
@@ -26,7 +27,7 @@ from bench.guard import GUARDED, compare
 from bench.load import GRACE_S, Job, LoadResult
 from bench.processes import Helper, cpu_us, pinned_cores, rss_kib, settle
 from bench.report import Measured, Report, summarize, table
-from bench.targets import GATEWAY, Target, nginx, other, tallygate
+from bench.targets import GATEWAY, Target, Upstream, nginx, other, tallygate
 
 __all__ = ["main"]
 
@@ -35,6 +36,7 @@ SMOKE_ROUNDS, SMOKE_SECONDS, SMOKE_REQUESTS_MAX = 1, 0.15, 200
 GUARD_ROUNDS, GUARD_SECONDS = 4, 0.7
 ANSWER_TIMEOUT_S = 30.0
 IDLE_S = 2.0
+CA_FILE = "ca.pem"
 
 
 def _options() -> argparse.Namespace:
@@ -46,6 +48,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help=f"rounds of all cells ({ROUNDS})")
     parser.add_argument("--seconds", type=float, help=f"length of a cell ({SECONDS})")
     parser.add_argument("--cells", nargs="+", metavar="CELL", help="only these: see bench/cells.py")
+    parser.add_argument("--tls", action="store_true", help="TLS to the upstream; without direct")
     parser.add_argument("--workers", type=int, default=1, help="proxies of the gateway (1)")
     parser.add_argument("--keys", type=int, default=1, help="virtual keys to make (1)")
     parser.add_argument("--json", type=Path, help="a file for all figures of the run")
@@ -163,6 +166,16 @@ def _about(options: argparse.Namespace, cores: tuple[int, int] | None) -> dict[s
     }
 
 
+def _certificate(folder: Path) -> Path:
+    """Make a CA and a server's certificate; return the file of the latter, with its key."""
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(folder / CA_FILE)
+    leaf = ca.issue_cert("127.0.0.1", "localhost")
+    path = folder / "server.pem"
+    leaf.private_key_and_cert_chain_pem.write_to_path(path)
+    return path
+
+
 def _memory(target: Target) -> dict[str, float]:
     groups = {"proxy": target.process_ids, **target.others}
     return {part: round(rss_kib(ids) / 1024, 1) for part, ids in groups.items()}
@@ -182,18 +195,21 @@ def _run(options: argparse.Namespace, folder: Path) -> Report:
     core, load_core = cores or (None, None)
     report = Report(about=_about(options, cores))
     with ExitStack() as stack:
-        upstream = stack.enter_context(
-            Helper.started("bench.upstream", load_core, str(options.upstream_port))
-        )
+        certificate = _certificate(folder) if options.tls else None
+        arguments = [str(options.upstream_port), *([str(certificate)] if certificate else [])]
+        upstream = stack.enter_context(Helper.started("bench.upstream", load_core, *arguments))
         port = int(upstream.ask(None, ANSWER_TIMEOUT_S, lambda: None))
+        address = Upstream(port=port, ca_file=folder / CA_FILE if options.tls else None)
         load = stack.enter_context(Helper.started("bench.load", load_core))
-        plain = stack.enter_context(nginx(folder / "nginx", port, core))
+        plain = stack.enter_context(nginx(folder / "nginx", address, core))
         running = tallygate(
-            folder / "gateway", port, core, workers=options.workers, keys=options.keys
+            folder / "gateway", address, core, workers=options.workers, keys=options.keys
         )
         gateway, ours, start_up = stack.enter_context(running)
         direct = Target(name="direct", port=port, process_ids=(upstream.process_id,))
-        targets = [direct, *([plain] if plain else []), ours, *options.also]
+        # The load generator speaks no TLS.
+        targets = [*([] if options.tls else [direct]), *([plain] if plain else []), ours]
+        targets += options.also
         settle(ours.process_ids)
         report.processes |= {
             "start_up": msgspec.to_builtins(start_up),

@@ -15,7 +15,7 @@ from bench.processes import pin
 from tests.support.gateway import Gateway
 from tests.support.mock import MockAnthropic
 
-__all__ = ["GATEWAY", "PARTS", "StartUp", "Target", "nginx", "other", "tallygate"]
+__all__ = ["GATEWAY", "PARTS", "StartUp", "Target", "Upstream", "nginx", "other", "tallygate"]
 
 GATEWAY = "tallygate"
 PARTS = ("nats-server", "--role writer", "--role reader", "admin")
@@ -31,11 +31,13 @@ http {{
   client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
   fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
   keepalive_requests 100000000; client_max_body_size 32m; client_body_buffer_size 1m;
+  proxy_ssl_verify on; proxy_ssl_trusted_certificate {ca_file}; proxy_ssl_name localhost;
+  proxy_ssl_protocols TLSv1.3; proxy_ssl_session_reuse on;
   upstream api {{ server 127.0.0.1:{upstream}; keepalive 1024; keepalive_requests 100000000; }}
   server {{
     listen 127.0.0.1:{port} backlog=2048;
     location / {{
-      proxy_pass http://api; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_pass {scheme}://api; proxy_http_version 1.1; proxy_set_header Connection "";
       proxy_buffering off;
     }}
   }}
@@ -59,6 +61,21 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         return self.name == GATEWAY
 
 
+class Upstream(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the benchmark's upstream listens. `ca_file`: it speaks TLS, and this is its root."""
+
+    port: int
+    ca_file: Path | None = None
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.ca_file else "http"
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://127.0.0.1:{self.port}"
+
+
 class StartUp(msgspec.Struct, frozen=True, kw_only=True):
     """From the command to "ready", and to the first whole answer after that."""
 
@@ -74,7 +91,7 @@ def other(argument: str) -> Target:
 
 
 @contextmanager
-def nginx(folder: Path, upstream_port: int, core: int | None) -> Iterator[Target | None]:
+def nginx(folder: Path, upstream: Upstream, core: int | None) -> Iterator[Target | None]:
     """Run nginx as a plain proxy with one worker; None where there is no nginx."""
     binary = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
     if binary is None:
@@ -84,7 +101,16 @@ def nginx(folder: Path, upstream_port: int, core: int | None) -> Iterator[Target
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
     config = folder / "nginx.conf"
-    config.write_text(_NGINX.format(folder=folder, upstream=upstream_port, port=port))
+    lines = _NGINX if upstream.ca_file else _without_tls(_NGINX)
+    config.write_text(
+        lines.format(
+            folder=folder,
+            upstream=upstream.port,
+            port=port,
+            scheme=upstream.scheme,
+            ca_file=upstream.ca_file,
+        )
+    )
     log = folder / "error.log"
     process = subprocess.Popen([binary, "-e", str(log), "-c", str(config), "-p", str(folder)])
     try:
@@ -97,6 +123,10 @@ def nginx(folder: Path, upstream_port: int, core: int | None) -> Iterator[Target
     finally:
         process.terminate()
         process.wait(10)
+
+
+def _without_tls(config: str) -> str:
+    return "\n".join(line for line in config.splitlines() if "proxy_ssl" not in line)
 
 
 def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
@@ -112,20 +142,17 @@ def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
             return
 
 
-class _Address(msgspec.Struct):
-    """All that the tests' Gateway wants to know of an upstream."""
-
-    url: str
-
-
 @contextmanager
 def tallygate(
-    folder: Path, upstream_port: int, core: int | None, *, workers: int, keys: int
+    folder: Path, upstream: Upstream, core: int | None, *, workers: int, keys: int
 ) -> Iterator[tuple[Gateway, Target, StartUp]]:
     """Run the whole gateway as `tallygate serve` does, with a key that has models and a budget."""
     folder.mkdir()
-    upstream = cast("MockAnthropic", _Address(f"http://127.0.0.1:{upstream_port}"))
-    gateway = Gateway(folder, upstream, workers=workers)
+    # All that it wants to know of an upstream is its address.
+    gateway = Gateway(folder, cast("MockAnthropic", upstream), workers=workers)
+    if upstream.ca_file:
+        with gateway.config.open("a") as config:
+            config.write(f"  upstream_ca_file: {upstream.ca_file}\n")
     try:
         began = time.perf_counter()
         gateway.start()

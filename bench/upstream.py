@@ -2,12 +2,14 @@
 
 The tests' mock records what it gets and can misbehave in many ways; that costs it more than a
 request costs nginx. This one does as little as a server can, so that what is measured is the proxy.
-It prints its port (its one argument, 0 for a free one) and ends with its standard input.
+It prints its port (its first argument, 0 for a free one) and ends with its standard input. A second
+argument names a PEM file with a certificate and its key: it then speaks TLS.
 """
 
 import asyncio
 import os
 import re
+import ssl
 import sys
 import time
 from typing import cast
@@ -109,7 +111,7 @@ class _Connection(asyncio.Protocol):
         self._loop.call_at(self._due_at, self._paced, left - 1)
 
 
-async def _serve(port: int) -> None:
+async def _serve(port: int, certificate: str | None) -> None:
     loop = asyncio.get_running_loop()
     over = asyncio.Event()
 
@@ -118,7 +120,11 @@ async def _serve(port: int) -> None:
             over.set()
 
     loop.add_reader(0, read_stdin)
-    server = await loop.create_server(_Connection, "127.0.0.1", port, backlog=BACKLOG)
+    tls = None
+    if certificate is not None:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(certificate)
+    server = await loop.create_server(_Connection, "127.0.0.1", port, backlog=BACKLOG, ssl=tls)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     await over.wait()
@@ -128,7 +134,7 @@ async def _serve(port: int) -> None:
 
 def main() -> None:
     """Serve until standard input ends."""
-    uvloop.run(_serve(int(sys.argv[1])))
+    uvloop.run(_serve(int(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None))
 
 
 if __name__ == "__main__":

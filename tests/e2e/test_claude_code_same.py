@@ -6,11 +6,19 @@ tests.support.claude_compared names the few things that may differ.
 
 import json
 
+import msgspec
 import pytest
 
 from schemas.events import UsageRecord
 from tests.support.claude_compared import SESSION_ID, Client, Comparison, Mode, Printed
-from tests.support.mock import Scenario, ToolCall, headers_of, record_usage, tool_round_trip
+from tests.support.mock import (
+    Scenario,
+    ToolCall,
+    UsageFigures,
+    headers_of,
+    record_usage,
+    tool_round_trip,
+)
 
 pytestmark = pytest.mark.claude
 
@@ -18,6 +26,7 @@ OAUTH = "sk-ant-oat01-of-a-subscriber"
 OWN_KEY = "sk-ant-api03-of-a-developer"
 COMPANY_KEY = "sk-ant-api03-of-the-company"
 NEW_SESSION = ("--session-id", SESSION_ID)
+EVERY_EVENT = ("--verbose", "--include-partial-messages")
 GATEWAY_HEADER = "x-litellm-api-key: Bearer KEY"
 
 SUBSCRIPTION = Mode(
@@ -73,6 +82,13 @@ MODES = [
         arrives={"authorization": f"Bearer {OAUTH}"},
     ),
     Mode(
+        name="subscription by /login",
+        environment={"ANTHROPIC_CUSTOM_HEADERS": GATEWAY_HEADER},
+        login=OAUTH,
+        arrives={"authorization": f"Bearer {OAUTH}"},
+        model="anthropic-claude",
+    ),
+    Mode(
         name="several custom headers",
         environment={
             "CLAUDE_CODE_OAUTH_TOKEN": OAUTH,
@@ -103,12 +119,33 @@ def test_each_way_of_signing_in_is_the_same_but_for_the_credential(
         assert headers_of(compared.arrived[0], "x-cost-center") == ["42"]
 
 
+@pytest.mark.parametrize(
+    ("model", "arrives"),
+    [
+        ("anthropic-claude", {"authorization": f"Bearer {OAUTH}"}),
+        ("claude-opus-5-5", {"x-api-key": COMPANY_KEY}),
+    ],
+    ids=["on for the model group", "off"],
+)
+def test_a_subscription_is_forwarded_where_that_is_on_and_all_else_everywhere(
+    group_comparison: Comparison, model: str, arrives: dict[str, str]
+) -> None:
+    # given a gateway that forwards credentials for one model group alone, when a subscriber asks
+    mode = msgspec.structs.replace(
+        SUBSCRIPTION, model=model, arrives=arrives, is_other_account="x-api-key" in arrives
+    )
+    compared = group_comparison.run(say_hi, mode)
+    # then the API got the token, or the company's key, and every other header in either case
+    assert len(compared.arrived) == 1
+    assert headers_of(compared.arrived[0], "x-claude-code-session-id") == [SESSION_ID]
+
+
 @pytest.mark.parametrize("mode", [SUBSCRIPTION, KEY_AS_TOKEN], ids=lambda mode: mode.name)
 def test_tools_run_the_same(comparison: Comparison, mode: Mode) -> None:
     # given answers that ask for Bash, then for a file
     def session(client: Client) -> Printed:
         (client.project / "hello.txt").write_text("hello file contents 42\n")
-        asked = (*NEW_SESSION, "--allowedTools", "Bash,Read", "--verbose")
+        asked = (*NEW_SESSION, "--allowedTools", "Bash,Read", *EVERY_EVENT)
         return client.ask("run echo, then read hello.txt", *asked, output="stream-json")
 
     hello = comparison.home / "project" / "hello.txt"
@@ -159,6 +196,20 @@ def test_a_session_goes_on_the_same_and_is_compacted(comparison: Comparison) -> 
     assert counts[:3] == [2, 4, 6]
     assert counts[-1] < 8
     assert all(each.exit_code == 0 for each in compared.shown)
+
+
+def test_a_full_context_is_compacted_by_itself(comparison: Comparison) -> None:
+    # given an answer that says that the context is nearly full
+    full = Scenario(usage=UsageFigures(input_tokens=985_000, cache_read_input_tokens=0))
+
+    def session(client: Client) -> list[Printed]:
+        return [say_hi(client), client.ask("go on", "--continue")]
+
+    compared = comparison.run(session, SUBSCRIPTION, first=[full])
+    # then the next question was preceded by a summing up, the same in both runs
+    assert len(compared.arrived) >= 3
+    assert any(b"<summary>" in each.body for each in compared.arrived)
+    assert compared.shown[-1].exit_code == 0
 
 
 def test_models_are_discovered_through_the_gateway(comparison: Comparison) -> None:

@@ -6,8 +6,9 @@ import re
 import pytest
 
 from tests.support.claude_compared import SESSION_ID, Client, Comparison, Mode
-from tests.support.claude_screen import claude_screen
+from tests.support.claude_screen import ClaudeScreen, claude_screen
 from tests.support.mock import Record
+from tests.support.provocations import spend_all
 from tests.support.tap import Tap
 
 pytestmark = pytest.mark.claude
@@ -15,6 +16,8 @@ pytestmark = pytest.mark.claude
 DOWN, ESCAPE, ENTER = "\x1b[B", "\x1b", "\r"
 OAUTH = "sk-ant-oat01-of-a-subscriber"
 PROMPT = "please write a greeting for everybody who comes into this room today"
+READY = r"❯ *\n"
+"""The client waits for a line."""
 CONTEXT_COUNTS_MIN = 20
 """/context counts each part of the context by itself: 26 requests at once, measured."""
 
@@ -30,6 +33,15 @@ SUBSCRIPTION = Mode(
     quiet=False,
 )
 
+DISCOVERING = Mode(
+    name="discovery",
+    environment={
+        "ANTHROPIC_AUTH_TOKEN": "KEY",
+        "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1",
+    },
+    arrives={},
+)
+
 
 def answered(tap: Tap, text: bytes) -> bool:
     """Tell whether a request whose body holds a text has had its whole answer."""
@@ -39,6 +51,15 @@ def answered(tap: Tap, text: bytes) -> bool:
 def lines_with(screen: str, *patterns: str) -> list[str]:
     """Return the lines that match, so that clocks and the words of the waiting are left out."""
     return [line for line in screen.splitlines() if any(re.search(p, line) for p in patterns)]
+
+
+def trust_the_folder(screen: ClaudeScreen) -> str:
+    """Answer the first question of a new folder; return how it was put."""
+    question = screen.wait_for("Yes, I trust this folder")
+    screen.press(DOWN)
+    screen.wait_for("❯ Yes, I trust")
+    screen.press(ENTER)
+    return question
 
 
 def kind_of(record: Record) -> str:
@@ -60,13 +81,10 @@ def test_a_session_at_the_terminal_is_the_same(comparison: Comparison) -> None:
         arguments = ["--session-id", SESSION_ID]
         with claude_screen(arguments, client.environment, client.project) as screen:
             # when a person trusts the folder
-            trust = screen.wait_for("Yes, I trust this folder")
-            screen.press(DOWN)
-            screen.wait_for("❯ Yes, I trust")
-            screen.press(ENTER)
+            trust = trust_the_folder(screen)
             screen.wait_until(lambda: answered(tap, b'"quota"'), "the quota is probed")
             # and asks something, and looks at the context and the status
-            screen.wait_for(r"❯ *\n")
+            screen.wait_for(READY)
             screen.say(PROMPT)
             turn = screen.wait_for("● Hi from the mock of the API")
             screen.wait_until(lambda: answered(tap, b'"json_schema"'), "the title is made")
@@ -101,3 +119,30 @@ def test_a_session_at_the_terminal_is_the_same(comparison: Comparison) -> None:
     # and the answers of the quota probe and of counting are no paid turns in the books
     endpoints = [record.endpoint for record in comparison.booked(len(kinds))]
     assert endpoints.count("count_tokens") == kinds.count("count")
+
+
+def test_models_and_a_spent_budget_are_shown_at_the_terminal(comparison: Comparison) -> None:
+    # given a client that signs in with its virtual key and asks the gateway for its models
+    key, record = comparison.proxy.issue_record(key_alias="terminal")
+    comparison.mock.reset()
+    comparison.tap.point_at(comparison.proxy.url)
+    client = comparison.client(DISCOVERING, key)
+    with claude_screen([], client.environment, client.project) as screen:
+        trust_the_folder(screen)
+        screen.wait_for(READY)
+        # when a person looks at the models, then the gateway's own names are there to choose from
+        screen.say("/model")
+        assert "anthropic-claude" in screen.wait_for("Select model")
+        screen.press(ESCAPE)
+        screen.wait_for(READY)
+        # and when the budget is spent, then the message stands on the screen, and nothing else was
+        # asked of the API
+        spend_all(comparison.proxy, key, record)
+        comparison.mock.reset()
+        screen.say(PROMPT)
+        shown = " ".join(screen.wait_for("resets").split())
+        assert "Request rejected (429) · Budget of key terminal used up ($10.02 of $10.00)" in shown
+        assert "retry" not in shown.lower()
+        assert screen.exit() == 0
+    assert comparison.mock.messages() == []
+    assert [each.status for each in comparison.tap.exchanges if each.method == "POST"] == [429]

@@ -34,6 +34,7 @@ ALIAS, ALIASED = b'"model":"anthropic-claude"', b'"model":"claude-sonnet-4-20250
 CREDENTIALS = frozenset({"authorization", "x-api-key", "x-litellm-api-key"})
 _PER_HOP = frozenset({"host", "connection", "keep-alive", "content-length", "transfer-encoding"})
 _ANSWERED_BY_THE_GATEWAY = frozenset({"/api/hello", "/v1/models"})
+_LIMITS = "anthropic-ratelimit-"
 _GATEWAYS_OWN = "x-tallygate-request-id"
 _METERED_CODINGS = "gzip, deflate"
 
@@ -47,19 +48,25 @@ _OF_THE_PROCESS = re.compile(rb"(duration_ms: |/cc-socks/)[0-9]+")
 
 
 class Mode(msgspec.Struct, frozen=True, kw_only=True):
-    """How a client is set up: variables of its environment, and the command of an apiKeyHelper.
+    """How a client is set up.
+
+    That is: variables of its environment, the command of an apiKeyHelper, the token of a `/login`.
 
     `KEY` in a value stands for the virtual key, in the run through the gateway alone; directly it
-    stands for `direct_key`, which the API takes. `arrives`: the credentials that the API must see.
+    stands for `direct_key`, which the API takes. `arrives`: the credentials that the API must see;
+    where these are another account's than directly, `is_other_account`, the limits that it tells
+    are that account's.
     """
 
     name: str
     environment: dict[str, str]
     arrives: dict[str, str]
     helper: str | None = None
+    login: str | None = None
     direct_key: str = "sk-ant-api03-direct"
     model: str | None = None
     quiet: bool = True
+    is_other_account: bool = False
 
 
 class Printed(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,12 +152,13 @@ class Comparison:
                 self.mock.set_default(answers)
             self.mock.queue(*first)
             self.tap.point_at(url)
-            shown = session(self._client(mode, key))
+            shown = session(self.client(mode, key))
             arrived = [each for each in self.mock.requests() if _is_compared(each.target)]
             runs.append(_Run(shown, list(self.tap.exchanges), arrived))
         direct, through = runs
         _compare_arrived(direct.arrived, through.arrived, ordered=ordered)
-        _compare_answers(direct.exchanges, through.exchanges, ordered=ordered)
+        left_out = _LIMITS if mode.is_other_account else None
+        _compare_answers(direct.exchanges, through.exchanges, ordered=ordered, left_out=left_out)
         assert_same_bytes(_plainly(direct.shown), _plainly(through.shown), "what was shown")
         for record in through.arrived:
             self._check_credentials(record, mode)
@@ -166,13 +174,17 @@ class Comparison:
                 return sorted(found, key=lambda record: record.started_at_us)
             assert time.monotonic() < deadline, f"{len(found)} of {count} records"
 
-    def _client(self, mode: Mode, key: str) -> Client:
+    def client(self, mode: Mode, key: str) -> Client:
+        """Return a client with a new home, which talks to wherever the relay points."""
         shutil.rmtree(self.home, ignore_errors=True)
         make_home(self.home)
+        folder = self.home / ".claude"
+        folder.mkdir()
         if mode.helper is not None:
-            (self.home / ".claude").mkdir()
             settings = {"apiKeyHelper": mode.helper.replace("KEY", key)}
-            (self.home / ".claude" / "settings.json").write_text(json.dumps(settings))
+            (folder / "settings.json").write_text(json.dumps(settings))
+        if mode.login is not None:
+            (folder / ".credentials.json").write_text(json.dumps(_login(mode.login)))
         environment = claude_environment(
             self.tap.url, virtual_key=None, oauth_token=None, model=mode.model, home=self.home
         )
@@ -187,6 +199,19 @@ class Comparison:
         assert {name: values for name, values in found.items() if values} == expected
         assert self.key not in str(record.headers) + record.target
         assert self.key.encode() not in record.body
+
+
+def _login(token: str) -> dict[str, Any]:
+    """Return what `/login` leaves in the home of a subscriber."""
+    return {
+        "claudeAiOauth": {
+            "accessToken": token,
+            "refreshToken": "sk-ant-ort01-never-used",
+            "expiresAt": 4_000_000_000_000,
+            "scopes": ["user:inference", "user:profile"],
+            "subscriptionType": "max",
+        }
+    }
 
 
 class _Ids:
@@ -233,13 +258,16 @@ def _plainly(shown: Any) -> bytes:
     return _unaliased(_Ids().plain(json.dumps(shown, default=msgspec.to_builtins).encode()))
 
 
-def _end_to_end(headers: Sequence[tuple[str, str]], ids: _Ids) -> set[tuple[str, str]]:
+def _end_to_end(
+    headers: Sequence[tuple[str, str]], ids: _Ids, prefix_left_out: str | None = None
+) -> set[tuple[str, str]]:
     left_out = CREDENTIALS | _PER_HOP | {"accept-encoding", _GATEWAYS_OWN}
     return {
         # The mock's limits are renewed on the hour.
         (name.lower(), "" if name.endswith("-reset") else ids.plain(value.encode()).decode())
         for name, value in headers
         if name.lower() not in left_out
+        and not (prefix_left_out and name.lower().startswith(prefix_left_out))
     }
 
 
@@ -271,7 +299,9 @@ def _compare_arrived(direct: list[Record], through: list[Record], *, ordered: bo
         assert headers_of(record, "accept-encoding") == [_METERED_CODINGS]
 
 
-def _compare_answers(direct: list[Exchange], through: list[Exchange], *, ordered: bool) -> None:
+def _compare_answers(
+    direct: list[Exchange], through: list[Exchange], *, ordered: bool, left_out: str | None
+) -> None:
     """Compare what the client asked, and got: status, end-to-end headers, bytes of the body."""
     answers = []
     for run in (direct, through):
@@ -281,7 +311,7 @@ def _compare_answers(direct: list[Exchange], through: list[Exchange], *, ordered
             if not _is_compared(each.target):
                 made.append((*asked, each.status, set(), b"", True))
                 continue
-            headers = _end_to_end(each.answer_headers, ids)
+            headers = _end_to_end(each.answer_headers, ids, left_out)
             body = _unaliased(ids.plain(each.answer_body))
             made.append((*asked, each.status, headers, body, each.is_whole))
         answers.append(made if ordered else sorted(made, key=lambda answer: answer[:3]))

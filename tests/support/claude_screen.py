@@ -28,6 +28,8 @@ EXIT_TIMEOUT_S = 20.0
 _READ_BYTES = 65_536
 _POLL_S = 0.05
 _KEYSTROKE_S = 0.005
+_ENTERS_MAX = 3
+_ENTER_TIMEOUT_S = 5.0
 _QUIET_S = 0.3
 """A screen that has not changed for so long has been drawn."""
 
@@ -76,10 +78,26 @@ class ClaudeScreen:
         self._read(_KEYSTROKE_S)
 
     def say(self, text: str) -> None:
-        """Type a line and send it with the enter key."""
+        """Type a line and send it with the enter key.
+
+        While it is busy with something else the client may overlook that key: a person would see
+        the line still standing there, and press it again.
+        """
         self.type(text)
-        self._wait(self._is_still, WAIT_TIMEOUT_S, "the line is drawn")
-        self.press("\r")
+        box = re.compile(rf"─{{20,}}\n❯\s{re.escape(text)} *\n─{{20,}}")
+        self.wait_for(box.pattern)
+
+        def is_taken() -> bool:
+            return box.search(self.text) is None or self._has_ended()
+
+        for _ in range(_ENTERS_MAX):
+            self.press("\r")
+            deadline = time.monotonic() + _ENTER_TIMEOUT_S
+            while not is_taken() and time.monotonic() < deadline:
+                self._read(_POLL_S)
+            if is_taken():
+                return
+        raise AssertionError(f"the line is not taken:\n{self.text}")
 
     def exit(self) -> int:
         """Leave with /exit; return the exit code."""

@@ -16,6 +16,7 @@ import httpx
 import msgspec
 
 from schemas.events import BudgetState
+from schemas.registry import KeyRecord
 from services.proxy.admission import HEADERS_MAX
 from tests.support.mock import MockAnthropic, Scenario
 from tests.support.nats import NatsServer, running_nats
@@ -31,7 +32,7 @@ from tests.support.proxy import (
 from tests.support.scripted import ScriptedServer
 from tests.support.tap import Network, damaging, standing_still
 
-__all__ = ["PROVOCATIONS", "Asking", "Provocation", "Stage", "stage_config"]
+__all__ = ["PROVOCATIONS", "Asking", "Provocation", "Stage", "spend_all", "stage_config"]
 
 OAUTH, API_KEY, TOKEN = "CLAUDE_CODE_OAUTH_TOKEN", "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"
 """How a client signs in: with a subscription, with an own API key, with the virtual key alone."""
@@ -201,21 +202,7 @@ def too_large(stage: Stage) -> Iterator[Asking]:
 @_of("budget spent", "ask the platform team", OAUTH, API_KEY, TOKEN)
 def budget_spent(stage: Stage) -> Iterator[Asking]:
     key, record = stage.proxy.issue_record(key_alias="spender")
-    now = datetime.now(UTC)
-    publish_budget(
-        stage.nats.url,
-        BudgetState(
-            scope="key",
-            scope_id=record.key_id,
-            name="spender",
-            spend_usd=Decimal("10.02"),
-            max_budget_usd=Decimal(10),
-            budget_duration="30d",
-            window_start_us=0,
-            resets_at_us=int(now.timestamp() + 7 * 86_400) * 1_000_000,
-        ),
-    )
-    _wait_for_status(stage.proxy, key, 429)
+    spend_all(stage.proxy, key, record)
     yield Asking(key=key)
 
 
@@ -311,6 +298,23 @@ def planted_fault(stage: Stage) -> Iterator[Asking]:
         yield Asking(key=stage.proxy.issue_key(), proxy=proxy)
     finally:
         proxy.kill()
+
+
+def spend_all(proxy: ProxyProcess, key: str, record: KeyRecord) -> None:
+    """Declare the budget of a key spent, as the ledger does, and wait until the proxy knows."""
+    resets_s = int(datetime.now(UTC).timestamp()) + 7 * 86_400
+    state = BudgetState(
+        scope="key",
+        scope_id=record.key_id,
+        name=record.key_alias or record.key_name,
+        spend_usd=Decimal("10.02"),
+        max_budget_usd=Decimal(10),
+        budget_duration="30d",
+        window_start_us=0,
+        resets_at_us=resets_s * 1_000_000,
+    )
+    publish_budget(proxy.nats_url, state)
+    _wait_for_status(proxy, key, 429)
 
 
 def _ask(proxy: ProxyProcess, key: str) -> int:

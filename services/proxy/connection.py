@@ -63,6 +63,7 @@ class Connection(asyncio.Protocol):
         self.status = 0
         self.headers = []
         self._header_bytes = 0
+        self._head_bytes = 0
         self._chunks: collections.deque[bytes] = collections.deque()
         self._buffered = 0
         self._is_paused = False
@@ -99,6 +100,11 @@ class Connection(asyncio.Protocol):
             cause = error.__context__
             reason = str(cause) if isinstance(cause, ValueError) else "it did not answer in HTTP"
             self._fail(reason, "upstream_garbage")
+        if not self._head_seen:
+            # The parser keeps what is no whole header yet, without a limit of its own.
+            self._head_bytes += len(data)
+            if self._head_bytes > HEADER_BYTES_MAX:
+                self._fail("its headers are too long", "upstream_garbage")
         self._wake()
         is_too_much = self._buffered > BUFFER_BYTES_HIGH and not self._is_paused
         if is_too_much and self._failure is None and self._transport is not None:
@@ -144,7 +150,10 @@ class Connection(asyncio.Protocol):
         self._header_bytes += len(name) + len(value)
         if len(self.headers) >= HEADERS_MAX or self._header_bytes > HEADER_BYTES_MAX:
             raise ValueError("its headers are too long")
-        self.headers.append((name.lower(), value))
+        name = name.lower()
+        if name == b"transfer-encoding" and value.lower() != b"chunked":
+            raise ValueError("it used a transfer coding that it was not asked for")
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Take the status; wait on where the answer is an interim one."""

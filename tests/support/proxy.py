@@ -8,6 +8,7 @@ with running_proxy(tmp_path, nats_url, model_list(mock.url)) as proxy:
 
 import asyncio
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -142,6 +143,7 @@ class ProxyProcess:
         self.log_path = folder / "proxy.log"
         self.port = _free_port()
         self.environment: dict[str, str] = {}
+        self._tasks_path = folder / "tasks"
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -156,10 +158,12 @@ class ProxyProcess:
 
     def start(self, *, ready: bool = True) -> None:
         """Start the process; with `ready` wait until it serves, else until it listens."""
-        command = [sys.executable, "-m", "services.cli", "proxy", "--config", str(self.config_path)]
+        command = [sys.executable, "-m", "tests.support.watched", "proxy"]
+        command += ["--config", str(self.config_path)]
         command += ["--data", str(self.data), "--host", "127.0.0.1", "--port", str(self.port)]
         environment = {**os.environ, "TALLYGATE_NATS_URL": self.nats_url, **self.environment}
         environment.pop("NOTIFY_SOCKET", None)
+        environment["TALLYGATE_TEST_TASKS"] = str(self._tasks_path)
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 command, cwd=_ROOT, env=environment, stdin=subprocess.DEVNULL, stderr=log
@@ -212,6 +216,16 @@ class ProxyProcess:
     def descriptors(self) -> int:
         """Return how many files and sockets it has open."""
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+
+    def tasks(self) -> int:
+        """Return how many asyncio tasks it has."""
+        self._tasks_path.unlink(missing_ok=True)
+        os.kill(self.pid, signal.SIGUSR2)
+        deadline = time.monotonic() + 10
+        while not self._tasks_path.exists():
+            assert time.monotonic() < deadline, "the proxy does not tell its tasks"
+            time.sleep(POLL_S)
+        return int(self._tasks_path.read_text())
 
     def issue_key(self, **fields: Any) -> str:
         """Store a new virtual key and return it once the proxy knows it."""

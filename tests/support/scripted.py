@@ -27,7 +27,9 @@ _TIMEOUT_S = 20.0
 class ScriptedServer:
     """Answers every request by `steps` and `close`, which may be changed at any time.
 
-    With `tls` it speaks TLS by these settings.
+    A request with the header `x-script` is answered by the script of that name in `book` instead,
+    as soon as its head is there where that script is one of `unread`. With `tls` it speaks TLS by
+    these settings.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
@@ -37,6 +39,8 @@ class ScriptedServer:
         self.steps: Sequence[Step] = ()
         self.greeting = b""
         self.close: Close = "fin"
+        self.book: dict[str, tuple[Sequence[Step], Close]] = {}
+        self.unread: set[str] = set()
         self.requests: list[bytes] = []
         self.closed_at: list[float] = []
         self._open: set[socket.socket] = set()
@@ -86,12 +90,17 @@ class ScriptedServer:
 
     def _answer(self, connection: socket.socket) -> bool:
         """Answer one request; False where the connection is done with."""
-        request = _read_request(connection)
-        if not request:
+        received = _read_head(connection)
+        if not received:
             return False
+        name = _header(received, b"x-script").decode()
         # The test may set the next script as soon as it has its answer.
-        steps, close = self.steps, self.close
-        self.requests.append(request)
+        steps, close = self.book.get(name, (self.steps, self.close))
+        if name not in self.unread:
+            received = _read_body(connection, received)
+            if not received:
+                return False
+        self.requests.append(received)
         for step in steps:
             if isinstance(step, bytes):
                 connection.sendall(step)
@@ -106,25 +115,39 @@ class ScriptedServer:
         return close == "keep"
 
 
-def _read_request(connection: socket.socket) -> bytes:
-    """Return one request with a Content-Length, b"" at the end of the connection."""
+def _read_head(connection: socket.socket) -> bytes:
+    """Return what came with the head of a request, b"" at the end of the connection."""
     received = b""
     while b"\r\n\r\n" not in received:
         part = connection.recv(65_536)
         if not part:
             return b""
         received += part
+    return received
+
+
+def _header(request: bytes, name: bytes) -> bytes:
+    head = request.partition(b"\r\n\r\n")[0]
+    for line in head.split(b"\r\n")[1:]:
+        key, _, value = line.partition(b":")
+        if key.lower() == name:
+            return value.strip()
+    return b""
+
+
+def _read_body(connection: socket.socket, received: bytes) -> bytes:
+    """Return the whole of a request with a Content-Length, b"" at the end of the connection."""
     head, _, body = received.partition(b"\r\n\r\n")
-    length = 0
-    for line in head.lower().split(b"\r\n"):
-        if line.startswith(b"content-length:"):
-            length = int(line.split(b":")[1])
-    while len(body) < length:
+    length = int(_header(received, b"content-length") or 0)
+    parts = [body]
+    left = length - len(body)
+    while left > 0:
         part = connection.recv(65_536)
         if not part:
             return b""
-        body += part
-    return head + b"\r\n\r\n" + body
+        parts.append(part)
+        left -= len(part)
+    return head + b"\r\n\r\n" + b"".join(parts)
 
 
 @contextmanager

@@ -107,6 +107,13 @@ class UpstreamPool:
         return connection
 
     async def _take_slot(self) -> None:
+        await self._take_any_slot()
+        while self._slots_excess:
+            # The limit was lowered: what was free beyond it is given up by whoever takes it.
+            self._slots_excess -= 1
+            await self._take_any_slot()
+
+    async def _take_any_slot(self) -> None:
         if not self._slots.locked():
             await self._slots.acquire()
             return

@@ -1,11 +1,14 @@
 """The supervisor over real processes: restart, giving up, drain, locks and sockets."""
 
+import fcntl
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,18 +52,28 @@ class Running:
         return self.process.returncode, written
 
 
+def _take_terminal() -> None:
+    """Make standard input the controlling terminal of this new session."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 @contextmanager
-def supervised(tmp_path: Path, entries: list[Entry]) -> Iterator[Running]:
+def supervised(
+    tmp_path: Path, entries: list[Entry], *, terminal: int | None = None
+) -> Iterator[Running]:
+    tmp_path.mkdir(exist_ok=True)
     folder = tmp_path / "data"
     specs = tmp_path / "specs.json"
     specs.write_text(json.dumps(entries))
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.support.supervise", str(folder), str(specs)],
         cwd=ROOT,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL if terminal is None else terminal,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
+        preexec_fn=None if terminal is None else _take_terminal,  # noqa: PLW1509
     )
     try:
         yield Running(process, folder)
@@ -255,3 +268,44 @@ def tallygate(*arguments: object) -> tuple[int, str]:
         check=False,
     )
     return done.returncode, done.stderr
+
+
+def test_hangup_is_passed_on_to_the_child_that_reloads_and_ends_nothing(tmp_path: Path) -> None:
+    # Given a supervisor without a terminal, when SIGHUP comes, then the child that reloads gets it
+    # and all live on; where that child is not there, the log says that nothing was reloaded.
+    with supervised(tmp_path, [entry("admin"), entry("other")]) as running:
+        running.wait_ready()
+        running.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: any(word == "hangup" for word, _, _ in running.events()))
+        assert [part for word, part, _ in running.events() if word == "hangup"] == ["admin"]
+        running.process.send_signal(signal.SIGTERM)
+        code, written = running.end()
+    assert code == 0
+    assert "SIGHUP: the configuration is reloaded" in written
+    with supervised(tmp_path / "second", [entry("other")]) as running:
+        running.wait_ready()
+        running.process.send_signal(signal.SIGHUP)
+        time.sleep(0.3)
+        assert running.process.poll() is None
+        running.process.send_signal(signal.SIGTERM)
+        code, written = running.end()
+    assert code == 0
+    assert "SIGHUP: admin is not ready, no reload" in written
+
+
+def test_a_terminal_that_is_closed_ends_everything_in_order(tmp_path: Path) -> None:
+    # Given a supervisor on a terminal of its own, when the terminal is closed, which sends SIGHUP,
+    # then that is a drain in order and no reload.
+    ours, theirs = pty.openpty()
+    with supervised(tmp_path, [entry("admin")], terminal=theirs) as running:
+        os.close(theirs)
+        running.wait_ready()
+        os.close(ours)
+        code, written = running.end()
+    assert code == 0
+    assert "SIGHUP: running requests are finished, then everything ends" in written
+    assert [word for word, part, _ in running.events() if part == "admin"] == [
+        "started",
+        "stopping",
+        "stopped",
+    ]

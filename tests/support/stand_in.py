@@ -1,7 +1,7 @@
 """A stand-in for a service, for tests of the supervisor: says what happens to it, in a file.
 
 `python stand_in.py PART EVENTS_FILE [--ready] [--exit CODE] [--stop-s S] [--ignore-term] [--fd N]`
-appends `started PART PID`, `stopping PART PID` and `stopped PART PID` to the file.
+appends `started PART PID`, `hangup PART PID`, `stopping PART PID` and `stopped PART PID` to it.
 """
 
 import argparse
@@ -37,7 +37,11 @@ def main() -> int:
         if not values.ignore_term:
             stop.set()
 
+    def on_hangup(_number: int, _frame: FrameType | None) -> None:
+        tell("hangup")
+
     signal.signal(signal.SIGTERM, on_term)
+    signal.signal(signal.SIGHUP, on_hangup)
     tell("started")
     if values.exit is not None:
         sys.stderr.write(f'{{"level":"error","message":"{values.part} gives up"}}\n')

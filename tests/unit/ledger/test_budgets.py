@@ -142,3 +142,26 @@ def test_spend_does_not_depend_on_order_or_on_when_counting_began(
     standing = budgets.standing(KEY, NOW_US)
     assert standing is not None
     assert int(standing.state.spend_usd * PICOS_PER_USD) == sum(costs)
+
+
+def test_another_time_zone_counts_the_window_anew_from_its_own_midnight() -> None:
+    # Given a daily budget that was spent yesterday evening in UTC, which is today in Tokyo, when
+    # the zone changes, then the spend counts; and the same zone again changes nothing.
+    late_us = NOW_US - 14 * 3_600_000_000
+    budgets, books = budgets_with(
+        key(max_budget_usd=Decimal(1), budget_duration="1d"), spend("1", late_us)
+    )
+    in_utc = budgets.standing(KEY, NOW_US)
+    asked = books.asked
+
+    assert budgets.set_timezone("Asia/Tokyo") == {KEY}
+    in_tokyo = budgets.standing(KEY, NOW_US)
+
+    assert in_utc is not None
+    assert in_tokyo is not None
+    assert not in_utc.is_exceeded
+    assert in_tokyo.is_exceeded
+    assert in_tokyo.state.window_start_us == NOW_US - 21 * 3_600_000_000
+    assert budgets.set_timezone("Asia/Tokyo") == set()
+    budgets.standing(KEY, NOW_US)
+    assert books.asked == asked + 1

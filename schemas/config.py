@@ -94,6 +94,8 @@ class Settings(_Discreet, frozen=True, kw_only=True):
     budget_message: Annotated[str, msgspec.Meta(min_length=1, max_length=500)] = (
         "ask your administrator to raise it"
     )
+    pass_through_paths: tuple[str, ...] = ()
+    upload_bytes_max: Annotated[int, msgspec.Meta(ge=_KIB, le=1024 * _GIB)] = 512 * _MIB
     request_bytes_max: Annotated[int, msgspec.Meta(ge=_KIB, le=_GIB)] = 32 * _MIB
     response_bytes_metered_max: Annotated[int, msgspec.Meta(ge=64 * _KIB, le=4 * _GIB)] = 64 * _MIB
     connect_timeout_s: Annotated[float, msgspec.Meta(ge=0.1, le=300)] = 10.0

@@ -198,6 +198,22 @@ class Admission:
             message = draft.setup.settings.budget_message
             raise limits.budget_refusal(state, draft.started_at_us, message)
 
+    async def read(self, headers: RawHeaders, receive: Receive, draft: Draft) -> bytes:
+        """Return a request's whole body. Raises BodyTooLarge, BodyTooSlow; ClientGone."""
+        body = await _read(headers, receive, draft.setup.settings)
+        draft.request_bytes = len(body)
+        return body
+
+    def check_budget(self, draft: Draft) -> None:
+        """Raise BudgetSpent where the budget of the draft's key is spent."""
+        self._check_budget(draft)
+
+    def own_credential(
+        self, credentials: auth.Credentials, draft: Draft
+    ) -> auth.OwnCredential | None:
+        """Return the client's own credential among those that it sent, None: there is none."""
+        return auth.own_credential(credentials, self._is_gateway_secret(draft.setup))
+
     def _is_gateway_secret(self, setup: Setup) -> Callable[[str], bool]:
         """Return what tells whether a value is a secret of this gateway's own."""
 

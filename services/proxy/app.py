@@ -5,25 +5,23 @@ import logging
 import socket
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
-import msgspec
-from litestar import HttpMethod, Litestar, Request, Response, asgi, get, route
+from litestar import HttpMethod, Litestar, Request, Response, asgi, route
 from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp
 
 from schemas.config import GatewayConfig
-from schemas.errors import ApiError, BadRequest, InternalError, NotFound
-from services.proxy import models
+from schemas.errors import ApiError, BadRequest, InternalError
 from services.proxy.admission import Admission, new_request_id, now_us
-from services.proxy.answers import Scope, Send, send_bytes, send_error
+from services.proxy.api import Api
 from services.proxy.budgets import SpentBudgets
-from services.proxy.headers import RawHeaders, header_values
 from services.proxy.keeper import SetupKeeper
 from services.proxy.management import Management
-from services.proxy.messages import Messages
+from services.proxy.messages import HOT_PATHS, Messages
 from services.proxy.outbox import Outbox
+from services.proxy.paths import is_api_path
 from services.proxy.pool import PoolSettings, UpstreamPool
+from services.proxy.refusals import Refusals
 from services.proxy.tls import tls_context
 from services.runtime.bus import Bus
 from services.runtime.config_follower import ConfigFollower
@@ -35,9 +33,6 @@ from services.runtime.tasks import end_tasks, spawn
 
 __all__ = ["build_app", "run"]
 
-HTTP_OK = 200
-MESSAGES = b"/v1/messages"
-ONE_MODEL = b"/v1/models/"
 PROBE_METHODS = [HttpMethod.GET, HttpMethod.HEAD]
 """What asks whether the gateway is there: Claude Code and load balancers take HEAD, too."""
 
@@ -50,7 +45,7 @@ FLUSH_TIMEOUT_S = 10.0
 
 
 def build_app(
-    *, messages: Messages, management: Management, admission: Admission, registry: RegistrySnapshot
+    *, messages: Messages, api: Api, management: Management, registry: RegistrySnapshot
 ) -> ASGIApp:
     """Return the ASGI application."""
 
@@ -72,43 +67,12 @@ def build_app(
             return Response({"status": "healthy"})
         return Response({"status": "starting", "waiting_for": "keys from NATS"}, status_code=503)
 
-    def may_use(headers: RawHeaders) -> list[str]:
-        draft = admission.draft("", now_us(), "messages")
-        admission.identify(headers, draft)
-        assert draft.key is not None
-        return models.usable_names(draft.setup.router, draft.key)
-
-    @get("/v1/models", sync_to_thread=False)
-    def list_models(request: Request[Any, Any, Any]) -> dict[str, Any]:
-        names = may_use(list(request.scope["headers"]))
-        if "anthropic-version" in request.headers:
-            return models.anthropic_list(names)
-        return models.openai_list(names)
-
-    async def one_model(scope: Scope, send: Send) -> None:
-        headers: RawHeaders = list(scope["headers"])
-        wanted = unquote(scope["raw_path"].removeprefix(ONE_MODEL))
-        try:
-            if wanted not in may_use(headers):
-                raise NotFound(f"There is no model {wanted[:100]!r} for this key")
-        except ApiError as error:
-            await send_error(send, error, new_request_id(now_us()))
-            return
-        is_anthropic = bool(header_values(headers, b"anthropic-version"))
-        make = models.anthropic_model if is_anthropic else models.openai_model
-        await send_bytes(send, HTTP_OK, msgspec.json.encode(make(wanted)))
-
-    # One mount for all other paths: Litestar lets a mount at "/" win over longer ones, and over
-    # paths with parameters.
     @asgi("/", is_mount=True, copy_scope=False)
     async def mounted(scope: Any, receive: Any, send: Any) -> None:
-        if scope["raw_path"].startswith(ONE_MODEL) and scope["method"] in {"GET", "HEAD"}:
-            await one_model(scope, send)
-        else:
-            await management(scope, receive, send)
+        await management(scope, receive, send)
 
     litestar = Litestar(
-        [hello, liveness, readiness, list_models, mounted],
+        [hello, liveness, readiness, mounted],
         exception_handlers={
             ApiError: _answer_error,
             HTTPException: _answer_http_exception,
@@ -120,8 +84,11 @@ def build_app(
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         # The hot path needs nothing of a framework, which would cost a tenth of all a request does.
-        if scope["raw_path"].startswith(MESSAGES):
+        raw_path = scope["raw_path"]
+        if raw_path in HOT_PATHS:
             await messages(scope, receive, send)
+        elif is_api_path(raw_path):
+            await api(scope, receive, send)
         else:
             await litestar(scope, receive, send)
 
@@ -193,10 +160,10 @@ async def run(
         check_room=outbox.check_room,
     )
     management = Management(admin_url, lambda: keeper.setup.master_key_hash)
-    messages = Messages(admission=admission, outbox=outbox, transport=transport)
-    app = build_app(
-        messages=messages, management=management, admission=admission, registry=registry
-    )
+    refusals = Refusals(outbox)
+    messages = Messages(admission=admission, outbox=outbox, transport=transport, refusals=refusals)
+    api = Api(admission=admission, outbox=outbox, transport=transport, refusals=refusals)
+    app = build_app(messages=messages, api=api, management=management, registry=registry)
     bus = await Bus.connect(context.nats_url, "proxy", wait=False)
     stop = context.stop
     ready = _Readiness(context.part, registry)

@@ -11,7 +11,14 @@ import msgspec
 
 from schemas.errors import BadRequest
 
-__all__ = ["MODEL_CHARACTERS_MAX", "RequestBody", "read_body", "session_id_of", "with_model"]
+__all__ = [
+    "MODEL_CHARACTERS_MAX",
+    "RequestBody",
+    "optional_model",
+    "read_body",
+    "session_id_of",
+    "with_model",
+]
 
 MODEL_CHARACTERS_MAX = 256
 """No model name is longer."""
@@ -124,6 +131,21 @@ def _read_whole(body: bytes) -> RequestBody:
         fields.get("metadata", msgspec.Raw(b"null")),
         found.span(1),
     )
+
+
+def optional_model(body: bytes, *, is_json: bool) -> RequestBody | None:
+    """Return what `read_body` does of a body that names a model at its top level; None of others.
+
+    Raises BadRequest for a body that calls itself JSON and is not: what is not read here could
+    still name a model to the deployment.
+    """
+    try:
+        fields = _object_decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        if is_json and body[:1] != b"[":
+            raise BadRequest(f"The request body is not a JSON object: {error}") from None
+        return None
+    return read_body(body) if "model" in fields else None
 
 
 def _not_once() -> BadRequest:

@@ -7,6 +7,7 @@ are metered after.
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 import msgspec
 
@@ -60,7 +61,7 @@ class Exchange:
         """Forward the request and the answer; book what it used."""
         task = asyncio.current_task()
         assert task is not None
-        if self._facts.endpoint == "messages":
+        if self._facts.endpoint != "count_tokens":
             self._outbox.request_started(self._facts)
         watch = asyncio.create_task(self._watch(receive, task))
         self._look_for_stall(task, -1)
@@ -138,7 +139,7 @@ class Exchange:
         encodings = header_values(headers, b"content-encoding")
         encoding = encodings[0] if encodings else b""
         kinds = header_values(headers, b"content-type")
-        self._meter, feed = meter_for(kinds[0] if kinds else b"", encoding, self._metered_bytes_max)
+        self._meter, feed = self._choose_meter(kinds[0] if kinds else b"", encoding)
         # In packed bytes the end of a stream cannot be seen without unpacking them first.
         is_packed = bool(encoding) and encoding != b"identity"
         if is_packed:
@@ -167,6 +168,10 @@ class Exchange:
                 usage, _ = self._meter.usage()
                 if usage is not None:
                     self._outbox.usage_seen(self._facts.request_id, usage)
+
+    def _choose_meter(self, kind: bytes, encoding: bytes) -> tuple[Meter, Callable[[bytes], None]]:
+        """Return the meter of an answer of this type and coding, and what its bytes are fed to."""
+        return meter_for(kind, encoding, self._metered_bytes_max)
 
     async def _send_head(self, response: UpstreamResponse, send: Send) -> None:
         headers = forwardable_response_headers(response.headers)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import httpx
 
 from schemas.client_address import CLIENT_HEADER, PROOF_HEADER, address_headers
-from schemas.errors import ApiError, BadRequest, BodyTooLarge, NotFound, Unavailable
+from schemas.errors import ApiError, BadRequest, BodyTooLarge, Unavailable
 from services.proxy.admission import BodyTooSlow, ClientGone, new_request_id, now_us
 from services.proxy.answers import Receive, Scope, Send, send_error
 
@@ -83,11 +83,6 @@ class Management:
 
     async def _ask(self, scope: Scope, receive: Receive) -> httpx.Response:
         path: bytes = scope["raw_path"].split(b"?", 1)[0]
-        if path.startswith(b"/v1/"):
-            raise NotFound(
-                f"The path {path.decode('latin-1')[:100]} is not served by this gateway. "
-                "Served: /v1/messages, /v1/messages/count_tokens, /v1/models"
-            )
         if self._client is None:
             raise Unavailable(
                 "This proxy knows no admin service: "

@@ -2,10 +2,8 @@
 
 import logging
 
-import msgspec
-
-from schemas.errors import ApiError, InternalError, NotFound, Unauthenticated
-from schemas.events import Endpoint, Rejection
+from schemas.errors import ApiError, InternalError
+from schemas.events import Endpoint
 from services.proxy.admission import (
     Admission,
     Admitted,
@@ -17,38 +15,36 @@ from services.proxy.admission import (
 from services.proxy.answers import Receive, Scope, Send, send_error
 from services.proxy.exchange import Exchange
 from services.proxy.outbox import Outbox
+from services.proxy.paths import PREFIX, MethodNotAllowed
+from services.proxy.refusals import Refusals
 from services.proxy.upstream import Transport
 
-__all__ = ["Messages"]
+__all__ = ["HOT_PATHS", "Messages"]
 
 log = logging.getLogger(__name__)
-
-UNIDENTIFIED_EVENTS_PER_S = 10
-"""Refusals of requests without a known key that are booked; a flood of more is only counted."""
 
 _ENDPOINTS: dict[bytes, Endpoint] = {
     b"/v1/messages": "messages",
     b"/v1/messages/count_tokens": "count_tokens",
 }
-
-
-class MethodNotAllowed(ApiError):
-    """405: this path takes POST alone."""
-
-    http_status = 405
-    error_type = "invalid_request_error"
+HOT_PATHS: dict[bytes, tuple[bytes, Endpoint]] = {
+    prefix + path: (path, endpoint)
+    for prefix in (b"", PREFIX)
+    for path, endpoint in _ENDPOINTS.items()
+}
+"""The raw paths that are served here, each with its path upstream and its endpoint."""
 
 
 class Messages:
     """Admits requests, forwards them, books refusals."""
 
-    def __init__(self, *, admission: Admission, outbox: Outbox, transport: Transport) -> None:
+    def __init__(
+        self, *, admission: Admission, outbox: Outbox, transport: Transport, refusals: Refusals
+    ) -> None:
         self._admission = admission
         self._outbox = outbox
         self._transport = transport
-        self._unidentified_second = 0
-        self._unidentified_count = 0
-        self.unidentified_unbooked = 0
+        self._refusals = refusals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -57,7 +53,7 @@ class Messages:
         try:
             admitted = await self._admit(scope, receive, draft)
         except ApiError as error:
-            self._book_refusal(error, draft)
+            self._refusals.book(error, draft)
             await send_error(send, error, draft.request_id)
             return
         except ClientGone:
@@ -71,37 +67,9 @@ class Messages:
         await exchange.run(receive, send)
 
     async def _admit(self, scope: Scope, receive: Receive, draft: Draft) -> Admitted:
-        path: bytes = scope["raw_path"].split(b"?", 1)[0]
-        endpoint = _ENDPOINTS.get(path)
-        if endpoint is None:
-            raise NotFound(f"There is no {path.decode('latin-1')[:100]} here")
+        path, draft.endpoint = HOT_PATHS[scope["raw_path"]]
         if scope["method"] != "POST":
-            raise MethodNotAllowed("This path takes POST alone", {"allow": "POST"})
-        draft.endpoint = endpoint
+            raise MethodNotAllowed(("POST",))
         query: bytes = scope["query_string"]
         target = path + b"?" + query if query else path
         return await self._admission.admit(target, list(scope["headers"]), receive, draft)
-
-    def _book_refusal(self, error: ApiError, draft: Draft) -> None:
-        if draft.key is None and not self._may_book_unidentified(draft.started_at_us):
-            self.unidentified_unbooked += 1
-            return
-        if draft.key is None and not isinstance(error, Unauthenticated):
-            return
-        self._outbox.request_rejected(
-            Rejection(
-                **msgspec.structs.asdict(draft.facts()),
-                ended_at_us=max(now_us(), draft.started_at_us),
-                http_status=error.http_status,
-                error_type=error.error_type,
-                reason=error.message[:1024],
-            )
-        )
-
-    def _may_book_unidentified(self, at_us: int) -> bool:
-        second = at_us // 1_000_000
-        if second != self._unidentified_second:
-            self._unidentified_second = second
-            self._unidentified_count = 0
-        self._unidentified_count += 1
-        return self._unidentified_count <= UNIDENTIFIED_EVENTS_PER_S

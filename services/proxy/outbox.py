@@ -49,6 +49,8 @@ RETRY_WAIT_MAX_S = 1.0
 """Between two tries to publish it waits so long, the first and the later times."""
 TROUBLE_LOG_INTERVAL_S = 60.0
 """Trouble that lasts is logged when it begins, so often while it lasts, and when it is over."""
+ROOM_WAIT_S = 0.05
+"""Events that come in masses look so often whether there is room for more."""
 UNWRITTEN_MAX = 10_000
 """Events held in memory while the disk is full; beyond that they are lost, counted and logged."""
 _BATCH_OVERHEAD = 2
@@ -123,6 +125,16 @@ class Outbox:
                 "down or the disk is full), so it takes none. Ask your administrator",
                 {"retry-after": "5"},
             )
+
+    async def wait_room(self) -> None:
+        """Wait while half of the room is taken, where the setting says refuse.
+
+        For events that come in masses: the other half is left to the requests beside them.
+        """
+        while self._refuse_when_full and (  # noqa: ASYNC110 - acknowledgements come by the file
+            2 * self._journal.bytes_unread > self._bytes_max or self._unwritten
+        ):
+            await asyncio.sleep(ROOM_WAIT_S)
 
     def request_started(self, facts: RequestFacts) -> None:
         """Write that a request is about to be sent to its deployment."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from schemas.config import GatewayConfig, Settings
+from schemas.config import Deployment, GatewayConfig, Settings
 from schemas.keys import hash_key
 from schemas.registry import ModelRecord
 from services.proxy.routing import Router
@@ -26,7 +26,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     `secret_hashes` are those of all master keys that this process has had: none of them is sent to
     a deployment. `origins` are those of the deployments, by deployment id. `own_credential_hosts`
     may be sent a client's own credential. `unusable` are the registry's models that cannot be
-    served here.
+    served here. `deployments` are all of them, in the order of the configuration.
     """
 
     settings: Settings
@@ -36,6 +36,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     origins: Mapping[str, Origin]
     own_credential_hosts: frozenset[str]
     unusable: tuple[UnusableModel, ...] = ()
+    deployments: tuple[Deployment, ...] = ()
 
 
 class CurrentSetup:
@@ -72,4 +73,5 @@ def make_setup(
         },
         own_credential_hosts=frozenset({ANTHROPIC_HOST, *config.settings.oauth_hosts}),
         unusable=unusable,
+        deployments=deployments,
     )

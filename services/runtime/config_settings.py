@@ -1,5 +1,6 @@
 """Reading the `tallygate:` section: each setting by its type and bounds in schemas.config."""
 
+import re
 import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,6 +25,16 @@ def _hosts(value: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(normal_host(host) for host in value))
 
 
+def _paths(value: tuple[str, ...]) -> tuple[str, ...]:
+    for path in value:
+        if _PATH.fullmatch(path) is None:
+            raise AddressProblem(
+                "holds something else than paths of the API: each begins with /v1/, as in "
+                "/v1/skills, and may have one `*` for any rest, as in /v1/skills/*"
+            )
+    return tuple(dict.fromkeys(value))
+
+
 def _message(value: str) -> str:
     if not value.isprintable():
         raise AddressProblem("must be one line of printable text")
@@ -46,6 +57,7 @@ def _ca_file(value: str) -> str:
     return value
 
 
+_PATH = re.compile(r"/v1/[A-Za-z0-9_.~:@/-]*(\*[A-Za-z0-9_.~:@/-]*)?(?<!/)")
 _CHECKS: Mapping[str, Callable[..., object]] = {
     "nats_url": normal_nats_url,
     "admin_url": normal_admin_url,
@@ -53,6 +65,7 @@ _CHECKS: Mapping[str, Callable[..., object]] = {
     "upstream_proxy": normal_proxy_url,
     "oauth_hosts": _hosts,
     "insecure_http_hosts": _hosts,
+    "pass_through_paths": _paths,
     "budget_message": _message,
 }
 

@@ -9,7 +9,7 @@ import schemas.errors
 from schemas.config import Settings
 from schemas.errors import ApiError
 from schemas.usage import TOKENS_MAX
-from services.proxy import exchange, meter, outbox
+from services.proxy import batch_results, exchange, meter, outbox, passing
 from services.proxy.limits import RETRY_AFTER_S
 from services.proxy.metering import Unpacker
 from services.proxy.upstream import FaultKind
@@ -20,7 +20,7 @@ CLAUDE_CODE = (DOCS / "claude-code.md").read_text()
 
 
 def test_every_basis_of_an_estimate_is_described() -> None:
-    source = "".join(inspect.getsource(module) for module in (exchange, meter, outbox))
+    source = "".join(inspect.getsource(module) for module in (exchange, meter, outbox, passing))
     texts = set(re.findall(r'"((?:the|a|impossible) [a-z][^"]{20,})"', source))
     bases = {text for text in texts if "gateway" not in text and "outbox" not in text}
 
@@ -29,8 +29,9 @@ def test_every_basis_of_an_estimate_is_described() -> None:
 
 
 def test_every_error_type_of_a_failure_is_described() -> None:
-    source = inspect.getsource(exchange) + inspect.getsource(outbox)
-    types = set(re.findall(r'error_type="(\w+)"', source)) - {"gateway_fault"}
+    modules = (exchange, outbox, batch_results)
+    source = "".join(inspect.getsource(module) for module in modules)
+    types = set(re.findall(r'error_type ?= ?"(\w+)"', source)) - {"gateway_fault"}
 
     assert {name for name in types if f"`{name}`" not in USAGE} == set()
 

@@ -143,7 +143,7 @@ def test_unknown_model_and_path_are_404_and_wrong_method_405(proxy: ProxyProcess
     assert "anthropic-claude" in message
     assert refusal_of(proxy, answer).data.model_name == "gpt-4"
     headers = {"x-litellm-api-key": key}
-    for path in ("/v1/messages/batches", "/v1/messagesx", "/v1/complete", "/v1/messages/"):
+    for path in ("/v1/messagesx", "/v1/complete", "/v1/messages/", "/anthropic/v1/x"):
         answer = httpx.post(f"{proxy.url}{path}", headers=headers, trust_env=False)
         check_shape(answer, 404, "not_found_error")
     answer = httpx.get(f"{proxy.url}/v1/messages", headers=headers, trust_env=False)

@@ -6,5 +6,6 @@ imports nothing of the gateway, so that the two cannot share a mistake.
 
 The parts: `scenario` (what can be asked for), `messages` (Anthropic's shapes), `replies` (a
 scenario as a list of steps on the wire), `connection` (HTTP on one socket), `control` (the
-`/__mock__/` paths), `records` (what happened), `__main__` (the command line).
+`/__mock__/` paths), `stores` (batches and files), `records` (what happened), `__main__` (the
+command line).
 """

@@ -18,6 +18,7 @@ import uvloop
 from tests.support.mock_anthropic.connection import Connection
 from tests.support.mock_anthropic.messages import Ids
 from tests.support.mock_anthropic.records import Book
+from tests.support.mock_anthropic.stores import Stores
 
 __all__ = ["main"]
 
@@ -39,6 +40,7 @@ async def _serve(host: str, port: int, book: Book, *, end_with_stdin: bool) -> N
 
         loop.add_reader(stdin_number, read_stdin)
     ids = Ids()
+    book.stores = Stores(ids)
     connections: set[Connection] = set()
     server = await loop.create_server(
         lambda: Connection(book, ids, connections), host, port, backlog=_BACKLOG

@@ -31,6 +31,7 @@ from tests.support.mock_anthropic.replies import (
     reply_steps,
 )
 from tests.support.mock_anthropic.scenario import Scenario, decode_scenario
+from tests.support.mock_anthropic.stores import Answer
 
 __all__ = ["BODY_BYTES_MAX", "PIPELINE_MAX", "STALL_S_MAX", "Connection"]
 
@@ -251,8 +252,43 @@ class Connection(asyncio.Protocol):
                 return self._plain(record, request, 200, model_list_body())
             case "POST", "/v1/messages" | "/v1/messages/count_tokens":
                 return self._answer_question(request, record)
+            case _, path if path == "/v1/skills" or path.startswith("/v1/skills/"):
+                return self._plain(record, request, 200, b'{"data":[]}')
+            case _, path if path.startswith(("/v1/messages/batches", "/v1/files")):
+                return self._stored(request, record)
             case _:
                 return self._error(record, request, 404, "not_found_error", "Not found")
+
+    def _stored(self, request: _Request, record: Record) -> Iterator[Step]:
+        """Answer about batches and files."""
+        account = request.header("x-api-key") or request.header("authorization")
+        stores = self._book.stores
+        try:
+            if request.path.startswith("/v1/files"):
+                found, content = stores.files(
+                    request.method,
+                    request.path,
+                    account=account,
+                    body=request.body,
+                    content_type=request.header("content-type"),
+                )
+                headers = answer_headers(record.request_id, subscription=request.subscription)
+                headers["content-type"] = "application/octet-stream"
+                steps: Iterator[Step] = iter([Send(plain_reply(200, headers, content))])
+            else:
+                found, steps = stores.batches(
+                    request.method,
+                    request.path,
+                    account=account,
+                    body=request.body,
+                    host=request.header("host"),
+                    pace_ms=float(request.header("x-mock-pace-ms") or 0),
+                )
+        except Answer as error:
+            return self._error(record, request, error.status, error.kind, error.message)
+        if found is None:
+            return steps
+        return self._plain(record, request, 200, msgspec.json.encode(found))
 
     def _answer_question(self, request: _Request, record: Record) -> Iterator[Step]:
         try:

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from tests.support.mock_anthropic.scenario import Scenario, ScenarioPlan
+from tests.support.mock_anthropic.stores import Stores
 
 __all__ = ["BODY_BYTES_KEPT_MAX", "RECORDS_KEPT_MAX", "Book", "Record", "Stats"]
 
@@ -70,6 +71,7 @@ class Book:
         self.stats = Stats()
         self.default = Scenario()
         self.queue: deque[Scenario] = deque()
+        self.stores: Stores
         self._records: deque[Record] = deque(maxlen=RECORDS_KEPT_MAX)
         self._with_body: deque[Record] = deque()
         self._body_bytes_kept = 0

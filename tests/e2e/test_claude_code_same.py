@@ -4,6 +4,7 @@ Each test runs the real client twice and compares all that the API got and all t
 tests.support.claude_compared names the few things that may differ.
 """
 
+import base64
 import json
 
 import msgspec
@@ -27,6 +28,9 @@ OWN_KEY = "sk-ant-api03-of-a-developer"
 COMPANY_KEY = "sk-ant-api03-of-the-company"
 NEW_SESSION = ("--session-id", SESSION_ID)
 EVERY_EVENT = ("--verbose", "--include-partial-messages")
+ONE_DOT_PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 GATEWAY_HEADER = "x-litellm-api-key: Bearer KEY"
 
 SUBSCRIPTION = Mode(
@@ -154,6 +158,46 @@ def test_tools_run_the_same(comparison: Comparison, mode: Mode) -> None:
     assert len(compared.arrived) == 3
     assert b"hello file contents 42" in compared.arrived[2].body
     assert [line["type"] for line in compared.shown.lines].count("user") == 2
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        Scenario(thinking_events=5, pings=4, events=12, pace_ms=20),
+        Scenario(gzip=True, events=30),
+        Scenario(chunk_bytes=7, thinking_events=2),
+        Scenario(burst=True, text="Grüße an alle: 你好, 🙂 \u2028 and so on. "),
+        Scenario(stop_reason="max_tokens"),
+    ],
+    ids=["thinking, pings, paced", "compressed", "in small pieces", "in one piece", "cut short"],
+)
+def test_each_form_of_an_answer_reads_the_same(comparison: Comparison, answers: Scenario) -> None:
+    # given an answer of a form that the API uses, when every event of it is printed
+    compared = comparison.run(
+        lambda client: client.ask("say hi", *NEW_SESSION, *EVERY_EVENT, output="stream-json"),
+        SUBSCRIPTION,
+        answers=answers,
+    )
+    # then each event of the stream was there
+    events = [line for line in compared.shown.lines if line["type"] == "stream_event"]
+    assert len(events) >= 5
+    assert compared.shown.lines[-1]["type"] == "result"
+
+
+def test_an_image_and_letters_of_all_kinds_arrive_the_same(comparison: Comparison) -> None:
+    # given a picture that the client reads, and a question that is not plain ASCII
+    def session(client: Client) -> Printed:
+        (client.project / "dot.png").write_bytes(ONE_DOT_PNG)
+        question = 'sieh dir "dot.png" an: 你好 🙂 \\u0041 \u2028 "model":"x"'
+        return client.ask(question, *NEW_SESSION, "--allowedTools", "Read")
+
+    dot = comparison.home / "project" / "dot.png"
+    read = ToolCall(name="Read", input={"file_path": str(dot)})
+    compared = comparison.run(session, SUBSCRIPTION, answers=Scenario(reply="tools", tools=(read,)))
+    # then the picture was sent in the second request, and the question in both, byte for byte
+    assert len(compared.arrived) == 2
+    assert b'"media_type":"image/' in compared.arrived[1].body
+    assert all("你好 🙂".encode() in each.body for each in compared.arrived)
 
 
 def test_sub_agents_run_the_same(comparison: Comparison) -> None:

@@ -2,12 +2,13 @@
 
 import json
 import re
+import time
 
 import pytest
 
 from tests.support.claude_compared import SESSION_ID, Client, Comparison, Mode
 from tests.support.claude_screen import ClaudeScreen, claude_screen
-from tests.support.mock import Record
+from tests.support.mock import MockAnthropic, Record, Scenario
 from tests.support.provocations import spend_all
 from tests.support.tap import Tap
 
@@ -16,6 +17,8 @@ pytestmark = pytest.mark.claude
 DOWN, ESCAPE, ENTER = "\x1b[B", "\x1b", "\r"
 OAUTH = "sk-ant-oat01-of-a-subscriber"
 PROMPT = "please write a greeting for everybody who comes into this room today"
+LET_GO_S_MAX = 2.0
+"""On a busy machine; most of it is the client's own time."""
 READY = r"❯ *\n"
 """The client waits for a line."""
 CONTEXT_COUNTS_MIN = 20
@@ -33,6 +36,7 @@ SUBSCRIPTION = Mode(
     quiet=False,
 )
 
+KEY_AS_TOKEN = Mode(name="token", environment={"ANTHROPIC_AUTH_TOKEN": "KEY"}, arrives={})
 DISCOVERING = Mode(
     name="discovery",
     environment={
@@ -41,6 +45,11 @@ DISCOVERING = Mode(
     },
     arrives={},
 )
+
+
+def has_left(mock: MockAnthropic) -> bool:
+    """Tell whether the API was let go before its answer ended."""
+    return any(each.client_closed_at for each in mock.messages())
 
 
 def answered(tap: Tap, text: bytes) -> bool:
@@ -119,6 +128,35 @@ def test_a_session_at_the_terminal_is_the_same(comparison: Comparison) -> None:
     # and the answers of the quota probe and of counting are no paid turns in the books
     endpoints = [record.endpoint for record in comparison.booked(len(kinds))]
     assert endpoints.count("count_tokens") == kinds.count("count")
+
+
+def test_a_person_who_interrupts_reaches_the_api_and_is_booked(comparison: Comparison) -> None:
+    # given an answer that would take a minute
+    slow = Scenario(events=1_200, pace_ms=50)
+    comparison.mock.reset()
+    comparison.mock.set_default(slow)
+    comparison.tap.point_at(comparison.proxy.url)
+    before = len(comparison.booked())
+    client = comparison.client(KEY_AS_TOKEN, comparison.key)
+    with claude_screen([], client.environment, client.project) as screen:
+        trust_the_folder(screen)
+        screen.wait_for(READY)
+        screen.say("count to a thousand")
+        screen.wait_until(lambda: "● Hi" in screen.text, "the answer has begun")
+        # when the person interrupts it
+        screen.press(ESCAPE)
+        interrupted_at = time.time()
+        screen.wait_until(lambda: has_left(comparison.mock), "the API is let go")
+        assert "Interrupted" in screen.wait_for("Interrupted")
+        assert screen.exit() == 0
+    # then the API was let go at once, and what it had told until then is booked
+    (record,) = comparison.mock.messages()
+    assert record.client_closed_at is not None
+    assert record.client_closed_at - interrupted_at < LET_GO_S_MAX
+    (booked,) = comparison.booked(before + 1)[before:]
+    assert booked.status == "client_closed"
+    assert booked.usage is not None
+    assert booked.usage.input_tokens == record.usage["input_tokens"]  # type: ignore[index]
 
 
 def test_models_and_a_spent_budget_are_shown_at_the_terminal(comparison: Comparison) -> None:

@@ -13,6 +13,7 @@ import json
 import re
 import shutil
 import time
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -248,6 +249,13 @@ def _aliased(body: bytes) -> bytes:
     return body.replace(ALIAS, ALIASED, 1) if body.startswith(b"{" + ALIAS) else body
 
 
+def _unpacked(exchange: Exchange) -> bytes:
+    """Return the body of an answer: the ids within must be seen, packed or not."""
+    if exchange.answer_header("content-encoding") != "gzip":
+        return exchange.answer_body
+    return zlib.decompressobj(wbits=31).decompress(exchange.answer_body)
+
+
 def _unaliased(data: bytes) -> bytes:
     spaced = ALIASED.replace(b":", b": ")
     return data.replace(ALIASED, ALIAS).replace(spaced, ALIAS.replace(b":", b": "))
@@ -312,7 +320,7 @@ def _compare_answers(
                 made.append((*asked, each.status, set(), b"", True))
                 continue
             headers = _end_to_end(each.answer_headers, ids, left_out)
-            body = _unaliased(ids.plain(each.answer_body))
+            body = _unaliased(ids.plain(_unpacked(each)))
             made.append((*asked, each.status, headers, body, each.is_whole))
         answers.append(made if ordered else sorted(made, key=lambda answer: answer[:3]))
     for one, other in zip(*answers, strict=True):

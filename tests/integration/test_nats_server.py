@@ -5,15 +5,16 @@ import json
 import socket
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import nats
 import pytest
 from nats.aio.client import Client
 
-from schemas.streams import BUDGET, QUERY_SUBJECT, REGISTRY, STREAMS, USAGE
+from schemas.streams import BUDGET, CONFIG_STATE_SUBJECT, QUERY_SUBJECT, REGISTRY, STREAMS, USAGE
 from services.runtime.bus import Bus, StreamBatch
 from services.runtime.folder import DataFolder
 from services.runtime.nats_permissions import NATS_USERS, NatsUser
@@ -128,6 +129,13 @@ def test_every_foreign_subject_is_a_permission_violation(tmp_path: Path, user: N
         asyncio.run(attempt(server.url(user.name)))
 
 
+def _named(name: str) -> Callable[[bytes], Awaitable[bytes]]:
+    async def answer(_: bytes) -> bytes:
+        return name.encode()
+
+    return answer
+
+
 def test_every_service_can_do_its_work_through_the_bus(tmp_path: Path) -> None:
     # Given the four users, when each service does over its Bus what it is there for, then
     # everything arrives.
@@ -136,6 +144,9 @@ def test_every_service_can_do_its_work_through_the_bus(tmp_path: Path) -> None:
         buses = {name: await Bus.connect(server.url(name), name) for name in USER_NAMES}
         proxy, writer = buses["proxy"], buses["ledger-writer"]
         reader, admin = buses["ledger-reader"], buses["admin"]
+        # The writer also gives a store of an older version the subjects that it lacks.
+        older = msgspec.structs.replace(REGISTRY, subjects=("registry.key.*",))
+        await writer.ensure_streams((older,))
         await writer.ensure_streams()
         await writer.ensure_streams()
         assert (await reader.stream_state(USAGE.name)).messages == 0
@@ -164,6 +175,17 @@ def test_every_service_can_do_its_work_through_the_bus(tmp_path: Path) -> None:
 
             await reader.serve(QUERY_SUBJECT, answer)
             await reader.flush()
+            for name, bus in buses.items():
+                await bus.serve(CONFIG_STATE_SUBJECT, _named(name))
+                await bus.flush()
+            told = await admin.ask_all(
+                CONFIG_STATE_SUBJECT,
+                b"{}",
+                timeout_s=10,
+                replies_max=10,
+                is_enough=lambda replies: len(replies) == len(buses),
+            )
+            assert sorted(told) == sorted(name.encode() for name in buses)
             reply = await admin.request(QUERY_SUBJECT, b"how much")
             assert reply == b"how much" + b"!" * 2_000_000
         for bus in buses.values():

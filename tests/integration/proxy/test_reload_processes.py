@@ -45,9 +45,12 @@ class Pair:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
+    def states(self) -> list[Any]:
+        found: list[Any] = self.admin.http.get("/config/state").json()["processes"]
+        return found
+
     def standing(self, part: str) -> Any:
-        found = self.admin.http.get("/config/state").json()["processes"]
-        return next(each for each in found if each["part"] == part)
+        return next(each for each in self.states() if each["part"] == part)
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +182,28 @@ def test_idle_connections_of_a_deployment_that_is_gone_are_closed(
 
         within(2, lambda: other.open_connections == 0)
         assert status(pair.proxy, key, "renamed") == 404
+
+
+def test_reload_while_nats_is_away_changes_nothing_and_says_so(
+    pair: Pair, own_nats: NatsServer, mock: MockAnthropic
+) -> None:
+    # Given NATS away, when a reload is wanted, then it is refused with 503 and the reason, and
+    # requests go on; when NATS is back, the same reload works.
+    key = pair.proxy.issue_key()
+    pair.write(config_of(model_entry(mock.url), model_entry(mock.url, name="new")))
+    own_nats.kill()
+    within(10, lambda: pair.admin.http.get("/health/readiness").status_code == 503)
+
+    answer = pair.admin.http.post("/config/reload", json={})
+
+    assert answer.status_code == 503
+    assert "nothing was changed" in answer.json()["error"]["message"]
+    assert status(pair.proxy, key, "anthropic-claude") == 200
+    assert status(pair.proxy, key, "new") == 404
+    own_nats.start()
+    pair.admin.wait_ready()
+    within(20, lambda: bool(pair.reload()["taken_by_all"]) and len(pair.states()) == 2)
+    within(5, lambda: status(pair.proxy, key, "new") == 200)
 
 
 class CountingServer:

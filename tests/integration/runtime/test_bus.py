@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -310,6 +310,64 @@ def test_streams_of_an_older_version_get_new_subjects_and_keep_the_rest(tmp_path
             await bus.ensure_streams((older,))
             assert await config(bus) == after
             await bus.close()
+
+    asyncio.run(run())
+
+
+def test_everyone_who_serves_a_subject_is_heard_within_the_limits(tmp_path: Path) -> None:
+    # Given three who serve a subject, one of them silent, when all are asked, then the two answers
+    # come, within the time, within the number, or as soon as they are enough; and where nobody
+    # serves it, or NATS is away, that is no answer, or a clear error.
+    async def run() -> None:
+        never = asyncio.Event()
+
+        async def silent(_: bytes) -> bytes:
+            await never.wait()
+            return b""
+
+        def saying(text: bytes) -> Callable[[bytes], Awaitable[bytes]]:
+            async def answer(question: bytes) -> bytes:
+                return question + text
+
+            return answer
+
+        async def ask(
+            subject: str = "rpc.all",
+            *,
+            timeout_s: float = 0.5,
+            replies_max: int = 10,
+            enough: int = 10,
+        ) -> tuple[list[bytes], float]:
+            began = asyncio.get_running_loop().time()
+            replies = await asker.ask_all(
+                subject,
+                b"?",
+                timeout_s=timeout_s,
+                replies_max=replies_max,
+                is_enough=lambda found: len(found) >= enough,
+            )
+            return sorted(replies), asyncio.get_running_loop().time() - began
+
+        with running_nats(tmp_path) as server:
+            async with connected(server) as asker, connected(server) as other:
+                for handler in (saying(b"a"), saying(b"b"), silent):
+                    await other.serve("rpc.all", handler)
+                await other.flush()
+                replies, took_s = await ask()
+                assert replies == [b"?a", b"?b"]
+                assert took_s >= 0.5
+                replies, took_s = await ask(timeout_s=30, enough=2)
+                assert replies == [b"?a", b"?b"]
+                assert took_s < 20
+                replies, took_s = await ask(timeout_s=30, replies_max=1)
+                assert len(replies) == 1
+                assert took_s < 20
+                assert (await ask("rpc.nobody"))[0] == []
+                server.kill()
+                await until(lambda: not asker.is_connected)
+                with pytest.raises(BusUnavailable):
+                    await ask()
+                never.set()
 
     asyncio.run(run())
 

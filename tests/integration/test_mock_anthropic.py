@@ -277,12 +277,15 @@ def test_restarted_mock_keeps_port_and_log(tmp_path: Path) -> None:
     with MockAnthropic.started(tmp_path) as mock:
         port = mock.port
         ask(mock, tag="before")
+        # (an answer may be read before the mock has written down that it is over)
+        mock.wait_for_requests(1)
         mock.kill()
         with pytest.raises(httpx.ConnectError):
             ask(mock)
         # when it is started again
         mock.start()
         ask(mock, tag="after")
+        mock.wait_for_requests(1)
         # then it is found at the same place, and the log goes on
         assert mock.port == port
         assert [record.tag for record in mock.log()] == ["before", "after"]

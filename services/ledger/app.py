@@ -14,9 +14,10 @@ from services.ledger.price_book import PriceBook
 from services.ledger.publisher import BudgetPublisher
 from services.ledger.query import QueryService
 from services.ledger.query_watch import limit_process_memory
-from services.ledger.store import BooksUnreadable, Store
-from services.ledger.worker import Worker
-from services.runtime.bus import Bus, BusUnavailable
+from services.ledger.rebuild import Retry, files_of, retry_due, set_aside
+from services.ledger.store import BooksOutdated, BooksUnreadable, Store
+from services.ledger.worker import Worker, wait_for_stream
+from services.runtime.bus import Bus, BusUnavailable, StreamState
 from services.runtime.config_follower import ConfigFollower
 from services.runtime.service import ServiceContext, notify_ready
 from services.runtime.tasks import end_tasks
@@ -47,8 +48,11 @@ async def run(context: ServiceContext, role: Role) -> None:
 
 
 async def _run_writer(context: ServiceContext, bus: Bus) -> None:
-    store = Store(context.folder.ledger_database)
-    books = Books(store, PriceBook.load(), timezone=context.config.timezone, with_budgets=True)
+    book = PriceBook.load()
+    store = await _open_books(context, bus, book)
+    if store is None:
+        return
+    books = Books(store, book, timezone=context.config.timezone, with_budgets=True)
     publisher: BudgetPublisher | None = None
 
     def on_spend(key_ids: set[str]) -> None:
@@ -88,34 +92,96 @@ def _config_follower(context: ServiceContext, worker: Worker) -> ConfigFollower:
     return follower
 
 
+async def _open_books(context: ServiceContext, bus: Bus, book: PriceBook) -> Store | None:
+    """Return the writer's books, new ones where the old must be built anew; None: told to stop."""
+    path = context.folder.ledger_database
+    retry: Retry | None = None
+    try:
+        store = Store(path)
+    except BooksOutdated as error:
+        created, reason = error.stream_created, str(error)
+    else:
+        retry = retry_due(store, book)
+        if retry is None:
+            return store
+        created, reason = _stream_created(store), retry.reason
+    if not await _until_stop(context, _ensure_streams(bus)):
+        return None
+    if not _holds_all(await bus.stream_state(USAGE.name), created):
+        if retry is not None:
+            log.warning("%s, but the stream no longer holds all that the books hold", reason)
+            return store
+        raise ConfigError(
+            f"{reason} and must be built anew, but the stream USAGE is another one or has lost "
+            "its beginning: restore the stream from a backup, or run the older version"
+        )
+    if retry is not None:
+        store.close()
+    aside = set_aside(path)
+    log.warning(
+        "the books are built anew from the stream (%s); the old file is kept as %s and may be "
+        "deleted when `tallygate verify` has proved the new one",
+        reason,
+        aside,
+    )
+    store = Store(path)
+    if retry is not None:
+        retry.note(store)
+    return store
+
+
+def _stream_created(store: Store) -> str | None:
+    checkpoint = store.checkpoint(USAGE.name)
+    return checkpoint.stream_created if checkpoint is not None else None
+
+
+def _holds_all(state: StreamState, created: str | None) -> bool:
+    """Tell whether a stream is the one that was made then, and holds all that it ever held."""
+    return state.first_sequence <= 1 and created in {None, state.created}
+
+
 async def _run_reader(context: ServiceContext, bus: Bus) -> None:
     path = context.folder.reader_database
+    retry: Retry | None = None
     while True:
         try:
-            await _read_once(context, bus, path)
+            await _read_once(context, bus, path, retry)
         except _Rebuild as error:
             log.warning("the reader's file is thrown away and built anew: %s", error)
+            retry = error.retry
             _remove(path)
         else:
             return
 
 
 class _Rebuild(Exception):
-    """The reader's file is of no use; the message says why."""
+    """The reader's file is of no use; the message says why. `retry`: for these dead letters."""
+
+    def __init__(self, message: str, retry: Retry | None = None) -> None:
+        super().__init__(message)
+        self.retry = retry
 
 
 class _InstanceLost(TallygateError):
     """DuckDB has shut the reader's database down: only a new process opens it again."""
 
 
-async def _read_once(context: ServiceContext, bus: Bus, path: Path) -> None:
+async def _read_once(context: ServiceContext, bus: Bus, path: Path, retry: Retry | None) -> None:
     memory_bytes_max = context.config.settings.query_memory_bytes_max
     limit_process_memory(memory_bytes_max)
     try:
         store = Store(path)
     except BooksUnreadable as error:
         raise _Rebuild(str(error)) from None
-    books = Books(store, PriceBook.load(), timezone=context.config.timezone, with_budgets=False)
+    book = PriceBook.load()
+    if retry is not None:
+        retry.note(store)
+    elif (due := retry_due(store, book)) is not None:
+        if _holds_all(await wait_for_stream(bus, USAGE.name), _stream_created(store)):
+            store.close()
+            raise _Rebuild(due.reason, due)
+        log.warning("%s, but the stream no longer holds all that the file holds", due.reason)
+    books = Books(store, book, timezone=context.config.timezone, with_budgets=False)
     worker = Worker(bus, books, lambda _: None)
     queries = QueryService(
         store.connection,
@@ -221,5 +287,5 @@ async def _until_stop(context: ServiceContext, work: Coroutine[Any, Any, None]) 
 
 
 def _remove(path: Path) -> None:
-    for each in (path, path.with_name(path.name + ".wal")):
+    for each in files_of(path):
         each.unlink(missing_ok=True)

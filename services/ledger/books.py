@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from schemas.registry import KeyRecord
+from schemas.streams import USAGE
 from services.ledger.budgets import Budgets, Standing
 from services.ledger.price_book import PriceBook
 from services.ledger.projection import Projected, Projection
@@ -21,7 +22,7 @@ class Books:
     def __init__(self, store: Store, book: PriceBook, *, timezone: str, with_budgets: bool) -> None:
         self.store = store
         self._projection = Projection(
-            book, store.producers(), store.open_requests(), store.booked_results
+            book, store.projection_state(USAGE.name), store.booked_results
         )
         self._budgets = Budgets(timezone, store.spend_picos) if with_budgets else None
         self._waiting: Projected | None = None

@@ -93,6 +93,10 @@ OPEN_REQUEST_COLUMNS: Columns = (
     ("key_id", _TEXT),
     ("model_name", _TEXT),
     ("producer", _TEXT),
+    ("producer_sequence", _COUNT),
+    ("stream_sequence", _COUNT),
+    ("opened_at", _TIME),
+    ("facts", _TEXT),
 )
 
 GAP_COLUMNS: Columns = (
@@ -108,6 +112,8 @@ DEAD_LETTER_COLUMNS: Columns = (
     ("reason", _TEXT),
     ("payload", pa.binary()),
     ("payload_bytes", _COUNT),
+    ("producer", _TEXT),
+    ("producer_sequence", _COUNT),
 )
 
 PRODUCER_COLUMNS: Columns = (("producer", _TEXT), ("last_sequence", _COUNT))
@@ -130,11 +136,20 @@ KEY_COLUMNS: Columns = (
 
 
 def table(columns: Columns, rows: Sequence[tuple[Any, ...]]) -> pa.Table:
-    """Return rows (tuples in the order of the columns) as an Arrow table. Times are in µs."""
+    """Return rows (tuples in the order of the columns) as an Arrow table.
+
+    Times are in microseconds, costs in whole pico-dollars.
+    """
     values = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
     return pa.table(
         {
-            name: pa.array(column, type=kind)
+            name: _costs(column) if kind is _MONEY else pa.array(column, type=kind)
             for (name, kind), column in zip(columns, values, strict=True)
         }
     )
+
+
+def _costs(picos: Sequence[int | None]) -> "pa.Array[Any]":
+    """Return whole pico-dollars as decimals with twelve places: the same integers, named so."""
+    whole = pa.array(picos, type=pa.int64()).cast(pa.decimal128(19, 0))
+    return pa.Array.from_buffers(_MONEY, len(whole), whole.buffers(), whole.null_count)

@@ -15,26 +15,59 @@ import duckdb
 import msgspec
 
 from schemas.errors import ConfigError
+from schemas.events import RequestFacts
 from schemas.money import picos_from_usd
 from schemas.registry import KeyRecord
 from services.ledger import rows
-from services.ledger.projection import Projected
+from services.ledger.projection import (
+    Correction,
+    Counts,
+    OpenRequest,
+    Projected,
+    ProjectionState,
+)
+from services.ledger.request_rows import LOST_ERROR_TYPE
 
-__all__ = ["SCHEMA_VERSION", "BooksUnreadable", "Checkpoint", "Store", "digest"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "BooksOutdated",
+    "BooksUnreadable",
+    "Checkpoint",
+    "DeadLetter",
+    "Store",
+    "digest",
+]
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = "2"
-"""A file of an older version is brought up to it; one of a newer version is not opened."""
-_UPGRADES = {"1": "upgrades/1.sql"}
-"""What brings a file of a version up to the next one."""
+SCHEMA_VERSION = "3"
+"""A file of an older version is built anew from the stream; one of a newer one is not opened."""
+_OUTDATED = frozenset({"1", "2"})
+"""They lack what requests under way began with, and what the events were: no SQL can add that."""
+LETTERS_AT_ONCE_MAX = 100
 MEMORY_LIMIT = "1GB"
 THREADS = 2
 WAL_CHECKPOINT = "64MB"
 
 
+_FACTS = ", ".join(name for name, _ in rows.REQUEST_COLUMNS)
+_COUNT_NAMES = Counts.__struct_fields__
+_COUNTS = ", ".join(_COUNT_NAMES)
+
+
 class BooksUnreadable(ConfigError):
     """The file is damaged, or of another version; the message says what to do."""
+
+
+class BooksOutdated(BooksUnreadable):
+    """The file is whole, but another one must be built from the stream in its place.
+
+    `stream_created` tells which stream that is; None: any, since nothing was taken in yet.
+    """
+
+    def __init__(self, message: str, stream_created: str | None) -> None:
+        super().__init__(message)
+        self.stream_created = stream_created
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
@@ -42,6 +75,17 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
     stream_created: str
     sequence: int
+    clock_us: int
+    counts: Counts
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """What could not be read: where it stood in the stream, its first bytes and its length."""
+
+    stream_sequence: int
+    position: int
+    payload: bytes
+    payload_bytes: int
 
 
 class Store:
@@ -63,14 +107,12 @@ class Store:
                     "INSERT INTO meta VALUES ('schema_version', ?)", [SCHEMA_VERSION]
                 )
             return
-        while (version := self._version()) in _UPGRADES:
-            log.info("%s is brought from version %s to the next", self.path, version)
-            with self._transaction():
-                self.connection.execute(_script(_UPGRADES[version]))
-                self.connection.execute(
-                    "UPDATE meta SET value = ? WHERE name = 'schema_version'",
-                    [str(int(version) + 1)],
-                )
+        version = self._version()
+        if version in _OUTDATED:
+            found = self.connection.execute("SELECT stream_created FROM checkpoints").fetchone()
+            created = str(found[0]) if found else None
+            self.close()
+            raise BooksOutdated(f"{self.path} is of an older version of tallygate", created)
         if version != SCHEMA_VERSION:
             self.close()
             raise BooksUnreadable(
@@ -79,10 +121,18 @@ class Store:
             )
 
     def _version(self) -> str:
-        found = self.connection.execute(
-            "SELECT value FROM meta WHERE name = 'schema_version'"
-        ).fetchall()
-        return str(found[0][0]) if found else ""
+        return self.meta("schema_version") or ""
+
+    def meta(self, name: str) -> str | None:
+        """Return what the file says of itself under a name."""
+        found = self.connection.execute("SELECT value FROM meta WHERE name = ?", [name]).fetchone()
+        return str(found[0]) if found else None
+
+    def set_meta(self, name: str, value: str) -> None:
+        """Have the file say something of itself."""
+        with self._transaction():
+            self._delete("meta", "name", [name])
+            self.connection.execute("INSERT INTO meta VALUES (?, ?)", [name, value])
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -103,19 +153,56 @@ class Store:
     def checkpoint(self, stream: str) -> Checkpoint | None:
         """Return how far a stream has been taken in; None: nothing of it."""
         found = self.connection.execute(
-            "SELECT stream_created, sequence FROM checkpoints WHERE stream = ?", [stream]
+            f"SELECT stream_created, sequence, epoch_us(stream_time), {_COUNTS} "  # noqa: S608
+            "FROM checkpoints WHERE stream = ?",
+            [stream],
         ).fetchall()
-        return Checkpoint(*found[0]) if found else None
+        if not found:
+            return None
+        created, sequence, clock_us, *counts = found[0]
+        return Checkpoint(created, sequence, clock_us, Counts(*counts))
 
     def producers(self) -> dict[str, int]:
         """Return the last number of every producer."""
         found = self.connection.execute("SELECT producer, last_sequence FROM producers")
         return dict(found.fetchall())
 
-    def open_requests(self) -> list[str]:
-        """Return the ids of the requests that are not over."""
-        found = self.connection.execute("SELECT request_id FROM open_requests").fetchall()
-        return [row[0] for row in found]
+    def projection_state(self, stream: str) -> ProjectionState:
+        """Return what the projection of a stream goes on from."""
+        lost = self.connection.execute(
+            "SELECT request_id, stream_sequence FROM requests WHERE error_type = ? AND estimated",
+            [LOST_ERROR_TYPE],
+        ).fetchall()
+        checkpoint = self.checkpoint(stream)
+        return ProjectionState(
+            producers=self.producers(),
+            open_requests=self._open_requests(),
+            lost=dict(lost),
+            clock_us=checkpoint.clock_us if checkpoint is not None else 0,
+        )
+
+    def _open_requests(self) -> list[OpenRequest]:
+        found = self.connection.execute(
+            "SELECT facts, producer, producer_sequence, stream_sequence, epoch_us(opened_at) "
+            "FROM open_requests ORDER BY stream_sequence, producer, producer_sequence"
+        ).fetchall()
+        decode = msgspec.json.Decoder(RequestFacts).decode
+        return [OpenRequest(decode(row[0]), (row[1], row[2], row[3]), row[4]) for row in found]
+
+    def dead_letters(self, letters_max: int) -> Iterator[DeadLetter]:
+        """Yield the dead letters, the oldest first."""
+        cursor = self.connection.cursor()
+        try:
+            cursor.execute(
+                "SELECT stream_sequence, position, payload, payload_bytes FROM dead_letters "
+                "ORDER BY stream_sequence, position LIMIT ?",
+                [letters_max],
+            )
+            while found := cursor.fetchmany(LETTERS_AT_ONCE_MAX):
+                for row in found:
+                    yield DeadLetter(*row)
+        finally:
+            cursor.close()
 
     def booked_results(self, results: Sequence[tuple[str, str]]) -> set[str]:
         """Return the request ids of those batch results that have a row.
@@ -145,20 +232,47 @@ class Store:
     def commit(self, stream: str, stream_created: str, projected: Projected) -> None:
         """Store everything that some messages change, and the checkpoint, or nothing of it."""
         with self._transaction():
+            self._insert("requests", rows.REQUEST_COLUMNS, projected.lost)
+            self._correct(projected.corrected)
             self._insert("requests", rows.REQUEST_COLUMNS, projected.requests)
             self._insert("gaps", rows.GAP_COLUMNS, projected.gaps)
             self._insert("dead_letters", rows.DEAD_LETTER_COLUMNS, projected.dead_letters)
-            self._insert(
-                "open_requests", rows.OPEN_REQUEST_COLUMNS, list(projected.opened.values())
-            )
+            opened = [_open_row(each) for each in projected.opened.values()]
+            # One that was closed may have been opened again.
             self._delete("open_requests", "request_id", projected.closed)
+            self._insert("open_requests", rows.OPEN_REQUEST_COLUMNS, opened)
             self._delete("producers", "producer", projected.producers)
             self._insert("producers", rows.PRODUCER_COLUMNS, list(projected.producers.items()))
-            self._delete("checkpoints", "stream", [stream])
+            self._move_checkpoint(stream, stream_created, projected)
+
+    def _correct(self, corrections: Sequence[Correction]) -> None:
+        """Take away the rows of lost requests whose end came, and note what they counted for."""
+        lost_one = "WHERE request_id = ? AND stream_sequence = ? AND error_type = ? AND estimated"
+        for each in corrections:
+            lost = [each.request_id, each.lost_sequence, LOST_ERROR_TYPE]
             self.connection.execute(
-                "INSERT INTO checkpoints VALUES (?, ?, ?)",
-                [stream, stream_created, projected.sequence],
+                "INSERT INTO corrections "  # noqa: S608
+                f"SELECT request_id, stream_sequence, ?, hash({_FACTS}) FROM requests {lost_one}",
+                [each.corrected_sequence, *lost],
             )
+            self.connection.execute(f"DELETE FROM requests {lost_one}", lost)  # noqa: S608
+
+    def _move_checkpoint(self, stream: str, stream_created: str, projected: Projected) -> None:
+        before = self.checkpoint(stream)
+        counts = before.counts if before is not None else Counts()
+        counts.add(projected.counts)
+        self._delete("checkpoints", "stream", [stream])
+        self.connection.execute(
+            f"INSERT INTO checkpoints (stream, stream_created, sequence, stream_time, {_COUNTS}) "  # noqa: S608
+            f"VALUES (?, ?, ?, make_timestamp(?){', ?' * len(_COUNT_NAMES)})",
+            [
+                stream,
+                stream_created,
+                projected.sequence,
+                projected.clock_us,
+                *msgspec.structs.astuple(counts),
+            ],
+        )
 
     def put_keys(self, records: Sequence[KeyRecord]) -> None:
         """Set the state of some virtual keys (their hashes are not stored)."""
@@ -245,14 +359,33 @@ def _key_row(record: KeyRecord) -> tuple[Any, ...]:
     )
 
 
-def digest(connection: duckdb.DuckDBPyConnection) -> str:
+def _open_row(opened: OpenRequest) -> tuple[Any, ...]:
+    facts = opened.facts
+    return (
+        facts.request_id,
+        facts.started_at_us,
+        facts.key_id,
+        facts.model_name,
+        *opened.origin,
+        opened.opened_at_us,
+        msgspec.json.encode(facts).decode(),
+    )
+
+
+def digest(connection: duckdb.DuckDBPyConnection, sequence: int | None = None) -> str:
     """Return a digest of all facts: the same for the same requests, in whatever order they came.
 
-    The sum of a 64-bit hash of every row (all columns of `requests`), and the number of rows.
+    The number of rows of `requests`, and the sum of a 64-bit hash of each (of all its columns).
+    With `sequence` it is the digest that the books had when they stood at that message of the
+    stream. To be compared between files that the same version of tallygate and of DuckDB wrote.
     """
-    names = ", ".join(name for name, _ in rows.REQUEST_COLUMNS)
+    at = sequence if sequence is not None else 2**62
     found = connection.execute(
-        f"SELECT count(*), coalesce(sum(hash({names})::HUGEINT), 0) FROM requests"  # noqa: S608
+        f"SELECT count(*), coalesce(sum(hash), 0) FROM (SELECT hash({_FACTS})::HUGEINT AS hash "  # noqa: S608
+        "FROM requests WHERE stream_sequence <= $1 UNION ALL "
+        "SELECT row_hash::HUGEINT FROM corrections "
+        "WHERE lost_sequence <= $1 AND $1 < corrected_sequence)",
+        [at],
     ).fetchall()
     count, total = found[0]
     return f"{count}:{int(total) % 2**64:016x}"

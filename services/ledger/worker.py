@@ -16,7 +16,7 @@ from services.runtime.bus import Bus, BusError, StreamBatch, StreamState
 from services.runtime.registry import RegistrySnapshot
 from services.runtime.waiting import WaitTeller
 
-__all__ = ["Worker"]
+__all__ = ["Worker", "check_stream", "wait_for_stream"]
 
 log = logging.getLogger(__name__)
 
@@ -63,10 +63,10 @@ class Worker:
 
     async def follow_usage(self) -> None:
         """Take in usage for ever. Raises ConfigError where the stream does not fit the books."""
-        state = await self._stream_state(USAGE.name)
+        state = await wait_for_stream(self._bus, USAGE.name)
         checkpoint = await self.in_books(lambda: self._books.checkpoint(USAGE.name))
         if checkpoint is not None:
-            _check_stream(state, checkpoint.stream_created, checkpoint.sequence)
+            check_stream(state, checkpoint.stream_created, checkpoint.sequence)
             self.sequence = checkpoint.sequence
         elif state.first_sequence > 1:
             raise ConfigError(_LOST.format(first=1, last=state.first_sequence - 1))
@@ -107,7 +107,7 @@ class Worker:
 
     async def follow_keys(self) -> None:
         """Keep the table of keys, and the budgets, as the registry says, for ever."""
-        await self._stream_state(REGISTRY.name)
+        await wait_for_stream(self._bus, REGISTRY.name)
         snapshot = self.registry
         async for batch in self._bus.follow(REGISTRY.name, last_per_subject=True):
             changed: dict[str, KeyRecord] = {}
@@ -125,18 +125,6 @@ class Worker:
                 snapshot.loaded = True
                 self._has_keys.set()
             self.on_registry()
-
-    async def _stream_state(self, stream: str) -> StreamState:
-        """Return a stream's state, waiting until NATS and the stream are there."""
-        teller = WaitTeller()
-        while True:
-            await self._bus.wait_connected()
-            try:
-                return await self._bus.stream_state(stream)
-            except BusError as error:
-                if teller.is_due():
-                    log.warning("waiting for the writer, which makes the streams: %s", error)
-                await asyncio.sleep(RETRY_WAIT_S)
 
     async def caught_up(self) -> None:
         """Wait until all usage and all keys that the streams held have been taken in."""
@@ -162,13 +150,26 @@ class Worker:
         self._thread.shutdown(wait=True)
 
 
+async def wait_for_stream(bus: Bus, stream: str) -> StreamState:
+    """Return a stream's state, waiting until NATS and the stream are there."""
+    teller = WaitTeller()
+    while True:
+        await bus.wait_connected()
+        try:
+            return await bus.stream_state(stream)
+        except BusError as error:
+            if teller.is_due():
+                log.warning("waiting for the writer, which makes the streams: %s", error)
+            await asyncio.sleep(RETRY_WAIT_S)
+
+
 _LOST = (
     "the stream USAGE has lost its messages {first} to {last}, which the ledger has not taken in. "
     "Restore the stream from a backup; to go on without them, move the ledger's files away"
 )
 
 
-def _check_stream(state: StreamState, created: str, sequence: int) -> None:
+def check_stream(state: StreamState, created: str, sequence: int) -> None:
     """Raise ConfigError where the stream is not the one that the books were kept from."""
     if state.created != created or state.last_sequence < sequence:
         raise ConfigError(

@@ -35,11 +35,16 @@ _NANOS = 1_000_000_000
 
 
 class StreamMessage(msgspec.Struct, frozen=True):
-    """One stored message: its sequence in the stream, its subject and its bytes."""
+    """One stored message: its sequence in the stream, its subject and its bytes.
+
+    `stored_at_us` is the server's time when it was stored: a fact of the stream, the same for
+    whoever reads it and whenever.
+    """
 
     sequence: int
     subject: str
     payload: bytes
+    stored_at_us: int = 0
 
 
 class StreamBatch(msgspec.Struct, frozen=True):
@@ -182,7 +187,7 @@ class Follower:
                 if self._status(status, message) and messages:
                     break
             else:
-                sequence, delivered, pending = _positions(message.reply)
+                sequence, delivered, stored_at_us, pending = _positions(message.reply)
                 self._delivered += 1
                 if delivered != self._delivered:
                     # One was lost on the way (a slow client drops some): they are asked for anew.
@@ -191,7 +196,9 @@ class Follower:
                     break
                 # A repeat is possible when a consumer was made anew; a follower never goes back.
                 if sequence >= self._next_sequence or self._last_per_subject:
-                    messages.append(StreamMessage(sequence, message.subject, message.data))
+                    messages.append(
+                        StreamMessage(sequence, message.subject, message.data, stored_at_us)
+                    )
                     self._next_sequence = sequence + 1
                 self._received += 1
                 if self._received >= self._batch_max:
@@ -240,8 +247,8 @@ class Follower:
                 )
 
 
-def _positions(reply: str) -> tuple[int, int, int]:
-    """Return (stream sequence, consumer sequence, messages pending) of a delivered message.
+def _positions(reply: str) -> tuple[int, int, int, int]:
+    """Return (stream sequence, consumer sequence, time stored in µs, messages pending).
 
     They are in its reply subject, of the form `$JS.ACK.<stream>.<consumer>.<delivered>.
     <stream seq>.<consumer seq>.<time>.
@@ -250,5 +257,5 @@ def _positions(reply: str) -> tuple[int, int, int]:
     """
     tokens = reply.split(".")
     if len(tokens) == 9:  # noqa: PLR2004
-        return int(tokens[5]), int(tokens[6]), int(tokens[8])
-    return int(tokens[7]), int(tokens[8]), int(tokens[10])
+        return int(tokens[5]), int(tokens[6]), int(tokens[7]) // 1000, int(tokens[8])
+    return int(tokens[7]), int(tokens[8]), int(tokens[9]) // 1000, int(tokens[10])

@@ -85,7 +85,7 @@ COMMENT ON COLUMN requests.billing IS 'api: paid by the company''s API account; 
 COMMENT ON COLUMN requests.stream IS 'Whether a stream was asked for.';
 COMMENT ON COLUMN requests.status IS 'success, failure, refused (by the gateway) or client_closed.';
 COMMENT ON COLUMN requests.http_status IS 'The status of the answer; 0: there was none.';
-COMMENT ON COLUMN requests.error_type IS 'What kind of error, in the API''s words or the gateway''s.';
+COMMENT ON COLUMN requests.error_type IS 'What kind of error, in the API''s words or the gateway''s; lost: its end never came.';
 COMMENT ON COLUMN requests.reason IS 'Why the gateway refused it.';
 COMMENT ON COLUMN requests.input_tokens IS 'Tokens of the prompt that were neither read from the cache nor written to it.';
 COMMENT ON COLUMN requests.output_tokens IS 'Tokens of the answer.';
@@ -130,7 +130,11 @@ CREATE TABLE open_requests (
     started_at TIMESTAMP NOT NULL,
     key_id VARCHAR,
     model_name VARCHAR,
-    producer VARCHAR NOT NULL
+    producer VARCHAR NOT NULL,
+    producer_sequence BIGINT NOT NULL,
+    stream_sequence BIGINT NOT NULL,
+    opened_at TIMESTAMP NOT NULL,
+    facts VARCHAR NOT NULL
 );
 COMMENT ON TABLE open_requests IS 'Requests that have been sent to a deployment and are not over yet.';
 COMMENT ON COLUMN open_requests.request_id IS 'The gateway''s own id of the request.';
@@ -138,6 +142,10 @@ COMMENT ON COLUMN open_requests.started_at IS 'When the request came in.';
 COMMENT ON COLUMN open_requests.key_id IS 'The virtual key.';
 COMMENT ON COLUMN open_requests.model_name IS 'The model name that the client asked for.';
 COMMENT ON COLUMN open_requests.producer IS 'Which life of which proxy worker reported it.';
+COMMENT ON COLUMN open_requests.producer_sequence IS 'The number of the report among those of its producer.';
+COMMENT ON COLUMN open_requests.stream_sequence IS 'The message of the stream USAGE that held it.';
+COMMENT ON COLUMN open_requests.opened_at IS 'The stream''s time then; 24 hours of it later the request is closed as lost.';
+COMMENT ON COLUMN open_requests.facts IS 'All that was told at its start, as JSON.';
 
 CREATE TABLE keys (
     key_id VARCHAR NOT NULL,
@@ -177,12 +185,42 @@ COMMENT ON COLUMN producers.last_sequence IS 'The number of its last event in th
 CREATE TABLE checkpoints (
     stream VARCHAR NOT NULL,
     stream_created VARCHAR NOT NULL,
-    sequence BIGINT NOT NULL
+    sequence BIGINT NOT NULL,
+    stream_time TIMESTAMP NOT NULL,
+    events BIGINT NOT NULL,
+    repeats BIGINT NOT NULL,
+    started BIGINT NOT NULL,
+    ends BIGINT NOT NULL,
+    again BIGINT NOT NULL,
+    closed BIGINT NOT NULL,
+    lost BIGINT NOT NULL,
+    corrected BIGINT NOT NULL
 );
 COMMENT ON TABLE checkpoints IS 'How far each stream has been taken in; changed in the transaction of its rows.';
 COMMENT ON COLUMN checkpoints.stream IS 'The stream.';
 COMMENT ON COLUMN checkpoints.stream_created IS 'When the stream was made: tells it from another of its name.';
 COMMENT ON COLUMN checkpoints.sequence IS 'The last message that is in the ledger.';
+COMMENT ON COLUMN checkpoints.stream_time IS 'The stream''s time there; it never goes back.';
+COMMENT ON COLUMN checkpoints.events IS 'Events that counted: as many as the producers have numbered, but for gaps.';
+COMMENT ON COLUMN checkpoints.repeats IS 'Events that had come before and did not count again.';
+COMMENT ON COLUMN checkpoints.started IS 'Of events: requests that began.';
+COMMENT ON COLUMN checkpoints.ends IS 'Of events: those that became a row of requests.';
+COMMENT ON COLUMN checkpoints.again IS 'Of events: a batch result that was fetched again, or a second start; no row.';
+COMMENT ON COLUMN checkpoints.closed IS 'Of started: requests whose end came in time.';
+COMMENT ON COLUMN checkpoints.lost IS 'Of started: requests that were closed as lost.';
+COMMENT ON COLUMN checkpoints.corrected IS 'Of lost: requests whose end came after all.';
+
+CREATE TABLE corrections (
+    request_id VARCHAR NOT NULL,
+    lost_sequence BIGINT NOT NULL,
+    corrected_sequence BIGINT NOT NULL,
+    row_hash UBIGINT NOT NULL
+);
+COMMENT ON TABLE corrections IS 'Requests that were closed as lost and whose end came after all: it replaced that row.';
+COMMENT ON COLUMN corrections.request_id IS 'The gateway''s own id of the request.';
+COMMENT ON COLUMN corrections.lost_sequence IS 'The message of the stream USAGE at which it was closed as lost.';
+COMMENT ON COLUMN corrections.corrected_sequence IS 'The message that told its end.';
+COMMENT ON COLUMN corrections.row_hash IS 'What the replaced row counted for in the digest.';
 
 CREATE TABLE gaps (
     producer VARCHAR NOT NULL,
@@ -201,7 +239,9 @@ CREATE TABLE dead_letters (
     position INTEGER NOT NULL,
     reason VARCHAR NOT NULL,
     payload BLOB NOT NULL,
-    payload_bytes BIGINT NOT NULL
+    payload_bytes BIGINT NOT NULL,
+    producer VARCHAR,
+    producer_sequence BIGINT
 );
 COMMENT ON TABLE dead_letters IS 'Events that could not be read. They stop nothing and are kept.';
 COMMENT ON COLUMN dead_letters.stream_sequence IS 'The message of the stream USAGE that held it.';
@@ -209,6 +249,8 @@ COMMENT ON COLUMN dead_letters.position IS 'Its place in the message; -1: the wh
 COMMENT ON COLUMN dead_letters.reason IS 'Why it could not be read.';
 COMMENT ON COLUMN dead_letters.payload IS 'Its bytes, the first 64 KiB.';
 COMMENT ON COLUMN dead_letters.payload_bytes IS 'How long it was.';
+COMMENT ON COLUMN dead_letters.producer IS 'Whose event it is; NULL: nothing says that it is one of a proxy.';
+COMMENT ON COLUMN dead_letters.producer_sequence IS 'Its number among those of its producer.';
 
 CREATE VIEW spend_by_day AS
 SELECT

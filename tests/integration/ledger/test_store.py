@@ -7,12 +7,18 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from schemas.events import UsageRecord, UsageRecorded, encode_event
+from schemas.events import (
+    RequestFacts,
+    RequestStarted,
+    UsageRecord,
+    UsageRecorded,
+    encode_event,
+)
 from schemas.usage import Usage
 from services.ledger import rows
 from services.ledger.price_book import PriceBook
-from services.ledger.projection import Projected, Projection
-from services.ledger.store import SCHEMA_VERSION, Store, digest
+from services.ledger.projection import LOST_AFTER_S, Counts, Projected, Projection, ProjectionState
+from services.ledger.store import BooksOutdated, Store, digest
 from services.runtime.bus import StreamMessage
 
 START_US = 1_795_478_400_123_456
@@ -38,7 +44,7 @@ def projected(count: int = 1, sequence: int = 1) -> Projected:
         for number in range(1, count + 1)
     ]
     message = StreamMessage(sequence, "usage.0", b"[" + b",".join(events) + b"]")
-    return Projection(PriceBook.load(), {}, [], lambda _: set()).project([message])
+    return Projection(PriceBook.load(), ProjectionState(), lambda _: set()).project([message])
 
 
 def test_every_column_is_in_the_schema_in_this_order_and_described(tmp_path: Path) -> None:
@@ -105,28 +111,88 @@ def test_a_commit_that_fails_stores_nothing_and_can_be_repeated(tmp_path: Path) 
     store.close()
 
 
-def test_a_file_of_the_version_before_is_brought_up_to_date(tmp_path: Path) -> None:
-    # Given books that an older tallygate has kept, when they are opened, then they have the tables
-    # of new ones and all that was in them.
-    store = Store(tmp_path / "ledger.duckdb")
-    store.commit("USAGE", "now", projected(3))
-    ask = store.connection.execute
-    described = "SELECT column_name, data_type, comment FROM duckdb_columns() ORDER BY ALL"
-    wanted = ask(described).fetchall()
-    before = digest(store.connection)
-    for column in ("path", "batch_id", "custom_id"):
-        ask(f"ALTER TABLE requests DROP COLUMN {column}")
-    ask("COMMENT ON COLUMN requests.endpoint IS 'old'")
-    ask("UPDATE meta SET value = '1' WHERE name = 'schema_version'")
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_a_file_of_an_older_version_is_told_from_a_damaged_one(
+    tmp_path: Path, version: str
+) -> None:
+    # Given books that an older tallygate has kept, when they are opened, then it is said that they
+    # must be built anew and from which stream, and they are left as they are.
+    path = tmp_path / "ledger.duckdb"
+    store = Store(path)
+    store.commit("USAGE", "then", projected(3))
+    store.set_meta("schema_version", version)
     store.close()
+    with pytest.raises(BooksOutdated, match="older version") as raised:
+        Store(path)
+    assert raised.value.stream_created == "then"
+    connection = duckdb.connect(str(path), read_only=True)
+    assert connection.execute("SELECT count(*) FROM requests").fetchall() == [(3,)]
+    connection.close()
 
-    store = Store(tmp_path / "ledger.duckdb")
 
-    assert store.connection.execute(described).fetchall() == wanted
-    assert digest(store.connection) == before
-    assert store.connection.execute("SELECT value FROM meta").fetchall() == [(SCHEMA_VERSION,)]
-    assert store.connection.execute("SELECT count(*) FROM sessions").fetchall() == [(0,)]
+def stream(*parts: tuple[int, list[tuple[int, str, str]]]) -> list[StreamMessage]:
+    """Return messages: (time in s, [(number, started or recorded, request id)])."""
+    messages = []
+    for sequence, (at_s, events) in enumerate(parts, 1):
+        payload = []
+        for number, kind, request in events:
+            data = {"request_id": request, "started_at_us": START_US, "key_id": "key_a"}
+            envelope = {"source": "/proxy/p", "id": str(number), "time": datetime.now(UTC)}
+            if kind == "started":
+                payload.append(RequestStarted(**envelope, data=RequestFacts(**data)))
+            else:
+                usage = {"usage": Usage(input_tokens=3), "model": "claude-3-haiku-20240307"}
+                record = UsageRecord(**data, ended_at_us=START_US + 1, **usage)
+                payload.append(UsageRecorded(**envelope, data=record))
+        events_json = b",".join(encode_event(each) for each in payload)
+        messages.append(
+            StreamMessage(sequence, "usage.0", b"[" + events_json + b"]", at_s * 1_000_000)
+        )
+    return messages
+
+
+def test_books_closed_and_opened_again_lose_and_correct_the_same_requests(tmp_path: Path) -> None:
+    # Given requests that are lost, one of which ends after all, when the books are closed and
+    # opened between any two messages, then digest, counts and corrections are those of one go; and
+    # the digest at an earlier message is what it was then.
+    messages = stream(
+        (0, [(1, "started", "tg_1"), (2, "started", "tg_2"), (3, "started", "tg_3")]),
+        (LOST_AFTER_S - 1, [(4, "recorded", "tg_3"), (5, "started", "tg_4")]),
+        (LOST_AFTER_S, []),
+        (LOST_AFTER_S + 1, [(6, "recorded", "tg_1")]),
+        (LOST_AFTER_S + 2, [(7, "recorded", "tg_5")]),
+    )
+    whole = Store(tmp_path / "whole.duckdb")
+    whole.commit("USAGE", "now", project(whole, messages))
+    digests = []
+    for each in messages:
+        store = Store(tmp_path / "parts.duckdb")
+        store.commit("USAGE", "now", project(store, [each]))
+        digests.append(digest(store.connection))
+        store.close()
+    store = Store(tmp_path / "parts.duckdb")
+    for opened in (store, whole):
+        assert digest(opened.connection) == digests[-1]
+        at_each = [digest(opened.connection, at) for at in range(1, len(messages) + 1)]
+        assert at_each == digests
+        ask = opened.connection.execute
+        lost = "SELECT request_id FROM requests WHERE error_type = 'lost'"
+        assert ask(lost).fetchall() == [("tg_2",)]
+        assert ask("SELECT * EXCLUDE row_hash FROM corrections").fetchall() == [("tg_1", 3, 4)]
+        assert ask("SELECT request_id FROM open_requests").fetchall() == [("tg_4",)]
+        checkpoint = opened.checkpoint("USAGE")
+        assert checkpoint is not None
+        assert checkpoint.counts == Counts(
+            events=7, started=4, ends=3, closed=1, lost=2, corrected=1
+        )
+    assert len(set(digests)) == 5
     store.close()
+    whole.close()
+
+
+def project(store: Store, messages: list[StreamMessage]) -> Projected:
+    state = store.projection_state("USAGE")
+    return Projection(PriceBook.load(), state, store.booked_results).project(messages)
 
 
 def test_results_that_have_a_row_are_known(tmp_path: Path) -> None:
@@ -146,7 +212,7 @@ def test_results_that_have_a_row_are_known(tmp_path: Path) -> None:
         ),
     )
     message = StreamMessage(1, "usage.0", b"[" + encode_event(event) + b"]")
-    books = Projection(PriceBook.load(), {}, [], store.booked_results)
+    books = Projection(PriceBook.load(), ProjectionState(), store.booked_results)
     store.commit("USAGE", "now", books.project([message]))
     store.close()
 

@@ -21,9 +21,17 @@ from schemas.events import (
     UsageRecorded,
     encode_event,
 )
+from schemas.money import usd_from_picos
 from schemas.usage import TOKENS_MAX, IterationUsage, Usage
 from services.ledger.price_book import PriceBook
-from services.ledger.projection import DEAD_LETTER_BYTES_MAX, Projected, Projection
+from services.ledger.projection import (
+    DEAD_LETTER_BYTES_MAX,
+    LOST_AFTER_S,
+    Projected,
+    Projection,
+    ProjectionState,
+    why_unreadable,
+)
 from services.ledger.rows import REQUEST_COLUMNS
 from services.runtime.bus import StreamMessage
 
@@ -56,16 +64,25 @@ def encode(kind: type[Any], number: int, producer: str, data: msgspec.Struct) ->
     return encode_event(event)
 
 
-def message(sequence: int, *events: bytes) -> StreamMessage:
-    return StreamMessage(sequence, "usage.0", b"[" + b",".join(events) + b"]")
+def message(sequence: int, *events: bytes, at_s: int = 0) -> StreamMessage:
+    return StreamMessage(sequence, "usage.0", b"[" + b",".join(events) + b"]", at_s * 1_000_000)
 
 
 def projection() -> Projection:
-    return Projection(BOOK, {}, [], lambda _: set())
+    return Projection(BOOK, ProjectionState(), lambda _: set())
 
 
 def row(out: Projected, index: int = 0) -> dict[str, Any]:
-    return dict(zip(COLUMNS, out.requests[index], strict=True))
+    return named(out.requests[index])
+
+
+def named(cells: Sequence[Any]) -> dict[str, Any]:
+    """Return a row by its columns' names, its costs in dollars."""
+    found = dict(zip(COLUMNS, cells, strict=True))
+    for name in COLUMNS:
+        if name.endswith("cost_usd") and found[name] is not None:
+            found[name] = usd_from_picos(found[name])
+    return found
 
 
 def test_a_request_becomes_one_row_with_its_exact_cost() -> None:
@@ -99,7 +116,7 @@ def test_a_repeated_event_changes_nothing() -> None:
     again = ledger.project([message(2, recorded(2)), message(3, started(1), recorded(2))])
     assert again.requests == []
     assert again.spends == []
-    assert again.repeats == 3
+    assert again.counts.repeats == 3
 
 
 def test_a_missing_number_is_reported_as_a_gap_and_the_rest_counts() -> None:
@@ -152,7 +169,7 @@ def test_an_event_that_cannot_be_read_is_kept_and_spoils_no_neighbour(poison: by
     out = ledger.project([good[0], batch, good[1]])
     assert [found[0] for found in out.requests] == ["tg_0", "tg_9"]
     assert len(out.dead_letters) == 1
-    sequence, _, reason, payload, length = out.dead_letters[0]
+    sequence, _, reason, payload, length, _, _ = out.dead_letters[0]
     assert sequence == 2
     assert reason
     assert payload == poison[:DEAD_LETTER_BYTES_MAX]
@@ -188,7 +205,7 @@ def test_the_model_that_answered_decides_the_price_where_it_is_known() -> None:
     known = recorded(1, "tg_1", usage=usage, response_model="claude-opus-4-20250514")
     unknown = recorded(2, "tg_2", usage=usage, response_model="some-proxy-name")
     out = projection().project([message(1, known, unknown)])
-    assert [str(found[COLUMNS.index("cost_usd")]) for found in out.requests] == [
+    assert [str(named(found)["cost_usd"]) for found in out.requests] == [
         "75.000000000000",
         "15.000000000000",
     ]
@@ -219,7 +236,7 @@ def test_refusals_errors_and_token_counts_cost_nothing_and_are_priced() -> None:
         "failure",
         "success",
     ]
-    assert {str(found[COLUMNS.index("cost_usd")]) for found in out.requests} == {"0E-12"}
+    assert {str(named(found)["cost_usd"]) for found in out.requests} == {"0E-12"}
     assert not any(found[COLUMNS.index("unpriced")] for found in out.requests)
     assert row(out)["reason"] == "Budget used up"
 
@@ -278,20 +295,21 @@ def test_a_batch_result_counts_once_whoever_fetches_it_and_however_often() -> No
         asked.extend(results)
         return stored & {request for _, request in results}
 
-    books = Projection(BOOK, {}, [], booked)
+    books = Projection(BOOK, ProjectionState(), booked)
     first = books.project([message(1, result(1, "a"), result(2, "b"), result(3, "a"))])
     stored |= {str(row[0]) for row in first.requests}
     second = books.project(
         [message(2, result(1, "b", "q"), result(2, "c", "q")), message(3, result(3, "c", "q"))]
     )
 
-    rows = [dict(zip(COLUMNS, row, strict=True)) for row in first.requests + second.requests]
+    rows = [named(row) for row in first.requests + second.requests]
     assert [row["custom_id"] for row in rows] == ["a", "b", "c"]
     assert [row["batch_id"] for row in rows] == ["msgbatch_1"] * 3
     # 1000 x $3 and 10 x $15 a million, half of it.
     assert {row["cost_usd"] for row in rows} == {Decimal("0.001575000000")}
     assert len(first.spends) + len(second.spends) == 3
-    assert (first.repeats, second.repeats) == (1, 2)
+    assert (first.counts.again, second.counts.again) == (1, 2)
+    assert (first.counts.events, second.counts.events) == (3, 3)
     assert (first.gaps, second.gaps) == ([], [])
     assert second.producers == {"q": 3}
     assert ("msgbatch_1", "tg_batch_c") in asked
@@ -312,7 +330,7 @@ def test_what_has_no_known_price_is_unpriced_and_not_free() -> None:
         ]
     )
 
-    rows = [dict(zip(COLUMNS, row, strict=True)) for row in out.requests]
+    rows = [named(row) for row in out.requests]
     assert [row["cost_usd"] for row in rows] == [None, None, 0, 0]
     assert [row["unpriced"] for row in rows] == [True, True, False, False]
     assert "pass-through" in rows[0]["unpriced_reason"]
@@ -326,3 +344,153 @@ def test_a_batch_result_without_its_batch_is_a_dead_letter() -> None:
 
     assert out.requests == []
     assert len(out.dead_letters) == 1
+
+
+DAY_S = LOST_AFTER_S
+"""What is lost is so after this much of the stream's time."""
+
+
+def test_a_request_whose_end_never_comes_is_closed_as_lost_by_the_streams_clock() -> None:
+    # Given a start, when later messages bring the stream's time to the limit, then it is a failed
+    # row of its own at the first that reaches it, openly unpriced, and no longer open.
+    ledger = projection()
+    ledger.project([message(1, started(1), at_s=1000)])
+    early = ledger.project([message(2, recorded(1, "tg_x", "q"), at_s=999 + DAY_S)])
+    late = ledger.project([message(3, at_s=1000 + DAY_S), message(4, at_s=9000 + DAY_S)])
+    assert early.lost == []
+    found = named(late.lost[0])
+    assert len(late.lost) == 1
+    assert (found["request_id"], found["key_id"], found["status"]) == ("tg_1", "key_a", "failure")
+    assert (found["error_type"], found["estimated"], found["cost_usd"]) == ("lost", True, None)
+    assert (found["producer"], found["producer_sequence"], found["stream_sequence"]) == ("p", 1, 3)
+    assert late.closed == ["tg_1"]
+    assert (late.counts.lost, late.counts.closed) == (1, 0)
+
+
+def test_the_streams_time_does_not_go_back_with_the_servers_clock() -> None:
+    # Given a server whose clock is put back by two days, then nothing is lost too early or late.
+    ledger = projection()
+    ledger.project([message(1, recorded(1, "tg_0", "q"), at_s=2 * DAY_S)])
+    ledger.project([message(2, started(1), at_s=10)])
+    assert ledger.project([message(3, at_s=3 * DAY_S - 1)]).lost == []
+    assert len(ledger.project([message(4, at_s=3 * DAY_S)]).lost) == 1
+
+
+def test_the_late_end_of_a_lost_request_corrects_it_once() -> None:
+    # Given a lost request, when its end comes after all, and again, then it replaces the row once.
+    ledger = projection()
+    ledger.project([message(1, started(1), at_s=0)])
+    ledger.project([message(2, at_s=DAY_S)])
+    out = ledger.project([message(3, recorded(2), recorded(2), at_s=DAY_S + 5)])
+    assert out.corrected == [("tg_1", 2, 3)]
+    assert [each[0] for each in out.requests] == ["tg_1"]
+    assert (out.counts.corrected, out.counts.repeats, out.counts.closed) == (1, 1, 0)
+    assert len(out.spends) == 1
+
+
+def test_a_second_start_of_a_request_opens_nothing_anew() -> None:
+    # Given a start that comes twice with two numbers, and once more when the request is lost, then
+    # it is one request, closed as lost once.
+    ledger = projection()
+    out = ledger.project([message(1, started(1), started(2), at_s=0)])
+    late = ledger.project([message(2, at_s=DAY_S), message(3, started(3), at_s=3 * DAY_S)])
+    last = ledger.project([message(4, at_s=9 * DAY_S)])
+    assert (out.counts.started, out.counts.again) == (1, 1)
+    assert (len(late.lost), late.counts.again, last.lost) == (1, 1, [])
+
+
+def test_a_dead_letter_that_comes_again_is_a_repeat() -> None:
+    # Given an event that cannot be read, when it is delivered twice, then it is kept once; its
+    # producer and number are known.
+    bad = recorded(1, usage=Usage(input_tokens=-1))
+    out = projection().project([message(1, bad), message(2, bad)])
+    assert [letter[5:] for letter in out.dead_letters] == [("p", 1)]
+    assert (out.counts.events, out.counts.repeats) == (1, 1)
+
+
+def test_a_bad_batch_result_does_not_hide_the_good_one_after_it() -> None:
+    # Given a result that is poison and then the same one sound, in one message or in two, then the
+    # sound one is a row either way.
+    bad, good = result(1, "a", usage=Usage(input_tokens=-1)), result(2, "a")
+    together = projection().project([message(1, bad, good)])
+    apart = projection()
+    apart.project([message(1, bad)])
+    assert len(together.requests) == 1
+    assert len(apart.project([message(2, good)]).requests) == 1
+
+
+def test_what_this_version_can_read_is_told_from_what_it_cannot() -> None:
+    # Given letters that are sound, poison, foreign, or a whole message, then only what would become
+    # something is readable.
+    assert why_unreadable(BOOK, recorded(7), 0) is None
+    assert why_unreadable(BOOK, started(7), 3) is None
+    assert why_unreadable(BOOK, b"[" + recorded(7) + b"]", -1) is None
+    assert "negative" in str(why_unreadable(BOOK, recorded(7, usage=Usage(input_tokens=-1)), 0))
+    assert why_unreadable(BOOK, b'{"type":"x"}', 0)
+    assert why_unreadable(BOOK, b"garbage", -1)
+    assert why_unreadable(BOOK, b"garbage", 0)
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=80)
+def test_the_grouping_of_messages_into_commits_changes_nothing(seed: int) -> None:
+    # Given a stream with starts, ends, losses, late ends, poison and repeats, when it is projected
+    # in commits of any size, then the rows, the counts and all else are the same.
+    chance = random.Random(seed)
+    events = []
+    for number in range(1, 40):
+        request = f"tg_{chance.randint(1, 12)}"
+        bad = Usage(input_tokens=-1) if chance.random() < 0.1 else Usage(input_tokens=5)
+        kind = chance.random()
+        events.append(
+            started(number, request)
+            if kind < 0.4
+            else result(number, request, usage=bad)
+            if kind < 0.6
+            else recorded(number, request, usage=bad)
+        )
+    clock_s, messages = 0, []
+    for sequence in range(1, 40):
+        clock_s += chance.choice([0, 10, DAY_S // 3, DAY_S])
+        begin = max(0, sequence - 1 - chance.randint(0, 2))
+        messages.append(message(sequence, *events[begin:sequence], at_s=clock_s))
+    assert books_of(messages, [1] * len(messages)) == books_of(messages, [len(messages)])
+    sizes = [chance.randint(1, 9) for _ in messages]
+    assert books_of(messages, sizes) == books_of(messages, [len(messages)])
+
+
+def books_of(messages: Sequence[StreamMessage], sizes: Sequence[int]) -> Any:
+    """Return the books that a stream makes, in commits of the given numbers of messages."""
+    rows: dict[str, list[Any]] = {}
+    results: set[str] = set()
+    books = Projection(BOOK, ProjectionState(), lambda _: set(results))
+    whole = Projected()
+    opened: dict[str, Any] = {}
+    start = 0
+    for size in sizes:
+        out = books.project(messages[start : start + size])
+        start += size
+        for each in out.lost:
+            rows.setdefault(each[0], []).append(each)
+        for request, lost_at, _ in out.corrected:
+            rows[request] = [each for each in rows[request] if lost_at_of(each) != lost_at]
+        for each in out.requests:
+            rows.setdefault(each[0], []).append(each)
+            if named(each)["endpoint"] == "batch_result":
+                results.add(each[0])
+        for request in out.closed:
+            del opened[request]
+        opened |= out.opened
+        whole.counts.add(out.counts)
+        whole.corrected += out.corrected
+        whole.dead_letters += out.dead_letters
+        whole.gaps += out.gaps
+    order = [COLUMNS.index(name) for name in ("stream_sequence", "producer_sequence")]
+    for found in rows.values():
+        found.sort(key=lambda cells: [cells[index] for index in order])
+    return rows, opened, whole
+
+
+def lost_at_of(cells: Sequence[Any]) -> int | None:
+    found = named(cells)
+    return found["stream_sequence"] if found["error_type"] == "lost" else None

@@ -101,6 +101,7 @@ class Settings(_Discreet, frozen=True, kw_only=True):
     connect_timeout_s: Annotated[float, msgspec.Meta(ge=0.1, le=300)] = 10.0
     idle_timeout_s: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 300.0
     upstream_connections_max: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
+    upstream_connections_warm: Annotated[int, msgspec.Meta(ge=0, le=100)] = 2
     upstream_keepalive_s: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 20.0
     upstream_ca_file: str | None = None
     upstream_proxy: str | None = None
@@ -109,6 +110,7 @@ class Settings(_Discreet, frozen=True, kw_only=True):
     outbox_full: OutboxFull = "refuse"
     drain_timeout_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 30.0
     client_disconnect: ClientDisconnect = "cancel"
+    disconnect_drain_timeout_s: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 600.0
     log_level: LogLevel = "info"
     query_memory_bytes_max: Annotated[int, msgspec.Meta(ge=16 * _MIB, le=1024 * _GIB)] = 512 * _MIB
 

@@ -23,6 +23,7 @@ from services.proxy.paths import is_api_path
 from services.proxy.pool import PoolSettings, UpstreamPool
 from services.proxy.refusals import Refusals
 from services.proxy.tls import tls_context
+from services.proxy.warm import keep_warm
 from services.runtime.bus import Bus
 from services.runtime.config_follower import ConfigFollower
 from services.runtime.http_server import serve_http
@@ -192,6 +193,7 @@ async def run(
         spawn(budgets.follow(bus), "budgets", stop.set),
         spawn(follower.run(bus), "configuration", stop.set),
         spawn(outbox.publish_for_ever(bus), "outbox", stop.set),
+        spawn(keep_warm(transport), "warm", stop.set),
     ]
     try:
         await serve_http(

@@ -37,7 +37,8 @@ class Keeper(Protocol):
 class Connection(asyncio.Protocol):
     """One connection, one request at a time; it is its own response object.
 
-    `raw_socket` is what lies under the transport, `was_idle` tells that it waited for its request,
+    `raw_socket` is what lies under the transport, `was_idle` tells that it waited for a request,
+    `was_asked` that one was sent on it,
     `made_by` is the keeper's mark of who opened it.
     """
 
@@ -53,6 +54,7 @@ class Connection(asyncio.Protocol):
         self.is_used = False
         self.idle_since_s = 0.0
         self.was_idle = False
+        self.was_asked = False
         self.made_by: object = None
         self.raw_socket: socket.socket | None = None
         self.rest()

@@ -45,7 +45,8 @@ class Exchange:
         self._outbox = outbox
         self._transport = transport
         self._metered_bytes_max = settings.response_bytes_metered_max
-        self._drain = settings.client_disconnect == "drain"
+        is_drained = settings.client_disconnect == "drain"
+        self._drain_timeout_s = settings.disconnect_drain_timeout_s if is_drained else None
         self._client_stall_s = settings.idle_timeout_s
         self._sends = 0
         self._meter: Meter = NoMeter()
@@ -95,12 +96,15 @@ class Exchange:
         )
 
     async def _watch(self, receive: Receive, task: asyncio.Task[object]) -> None:
-        """Wait for the client to go away; then stop the request, unless it is to be drained."""
+        """Wait for the client to go away; then stop the request, at once or when it is drained."""
         while (await receive())["type"] != "http.disconnect":
             pass
         self._is_client_gone = True
-        if not self._drain and not self._is_booked:
-            task.cancel()
+        if self._is_booked:
+            return
+        if self._drain_timeout_s is not None:
+            await asyncio.sleep(self._drain_timeout_s)
+        task.cancel()
 
     async def _forward(self, send: Send) -> None:
         try:

@@ -10,22 +10,26 @@ from services.proxy.connection import Connection
 from services.proxy.connector import Connector, ConnectSettings
 from services.proxy.upstream import Origin, PoolFull, UpstreamRequest, UpstreamResponse
 
-__all__ = ["IDLE_CONNECTIONS_MAX", "PoolSettings", "UpstreamPool"]
+__all__ = ["CLOSED_UNUSED_MAX", "IDLE_CONNECTIONS_MAX", "PoolSettings", "UpstreamPool"]
 
 IDLE_CONNECTIONS_MAX = 100
 """Idle connections kept for one deployment's host."""
+
+CLOSED_UNUSED_MAX = 10
+"""A host that closed so many connections that were opened ahead gets no more until it is used."""
 
 
 class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Limits of the pool, and how its connections are made.
 
     An idle connection older than `keepalive_s` is not used again: the other side may be closing
-    it.
+    it. So many as `connections_warm` are to be open to each host (services.proxy.warm does it).
     """
 
     connections_max: int
     keepalive_s: float
     connect: ConnectSettings
+    connections_warm: int = 0
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "PoolSettings":
@@ -33,12 +37,23 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
         return cls(
             connections_max=settings.upstream_connections_max,
             keepalive_s=settings.upstream_keepalive_s,
+            connections_warm=settings.upstream_connections_warm,
             connect=ConnectSettings(
                 timeout_s=settings.connect_timeout_s,
                 ca_file=settings.upstream_ca_file,
                 proxy_url=settings.upstream_proxy,
             ),
         )
+
+
+class _Shelf:
+    """The idle connections to one origin, the longest idle first, and when it was last used."""
+
+    def __init__(self, now_s: float) -> None:
+        self.connections: list[Connection] = []
+        self.used_at_s = now_s
+        # So many that were opened ahead were closed by the other side before any use.
+        self.closed_unused = 0
 
 
 class UpstreamPool:
@@ -58,8 +73,7 @@ class UpstreamPool:
         self._slots_excess = 0
         # The origins of all deployments; None until they are told.
         self._origins: frozenset[Origin] | None = None
-        # The idle ones of each origin, the longest idle first.
-        self._idle: dict[Origin, list[Connection]] = {}
+        self._idle: dict[Origin, _Shelf] = {}
         self._all: set[Connection] = set()
 
     def configure(self, settings: PoolSettings, origins: frozenset[Origin]) -> None:
@@ -79,8 +93,11 @@ class UpstreamPool:
             self._connector = Connector(settings.connect)
             gone = set(self._idle)
         for origin in gone:
-            for connection in self._idle.pop(origin):
+            for connection in self._idle.pop(origin).connections:
                 self._drop(connection)
+        now_s = asyncio.get_running_loop().time()
+        for origin in origins - self._idle.keys():
+            self._idle[origin] = _Shelf(now_s)
 
     def _free_slot(self) -> None:
         if self._slots_excess:
@@ -96,7 +113,7 @@ class UpstreamPool:
             connection = self._take_idle(request.origin)
             if connection is None:
                 connection = await self._open(request.origin)
-            connection.is_used = True
+            connection.is_used = connection.was_asked = True
             await connection.send(request)
         except BaseException:
             self._free_slot()
@@ -127,8 +144,11 @@ class UpstreamPool:
             ) from None
 
     def _take_idle(self, origin: Origin) -> Connection | None:
-        idle = self._idle.get(origin)
-        now_s = asyncio.get_running_loop().time()
+        shelf = self._idle.get(origin)
+        if shelf is None:
+            return None
+        now_s = shelf.used_at_s = asyncio.get_running_loop().time()
+        idle = shelf.connections
         while idle:
             connection = idle.pop()
             is_fresh = now_s - connection.idle_since_s < self._settings.keepalive_s
@@ -140,11 +160,14 @@ class UpstreamPool:
     async def _open(self, origin: Origin) -> Connection:
         while len(self._all) >= self._settings.connections_max and self._drop_longest_idle():
             pass
-        connector = self._connector
-        connection = await connector.open(origin, lambda: Connection(self, origin))
-        connection.made_by = connector
+        connection = await self._connect(self._connector, origin)
         if not connection.is_lost:
             self._all.add(connection)
+        return connection
+
+    async def _connect(self, connector: Connector, origin: Origin) -> Connection:
+        connection = await connector.open(origin, lambda: Connection(self, origin))
+        connection.made_by = connector
         return connection
 
     def release(self, connection: Connection, *, is_clean: bool) -> None:
@@ -158,27 +181,66 @@ class UpstreamPool:
             self._drop(connection)
             return
         self._rest(connection)
+        self._idle[connection.origin].closed_unused = 0
 
     def _rest(self, connection: Connection) -> None:
         """Keep a connection for a later request."""
-        idle = self._idle.setdefault(connection.origin, [])
         now_s = asyncio.get_running_loop().time()
-        while idle and now_s - idle[0].idle_since_s >= self._settings.keepalive_s:
-            self._drop(idle.pop(0))
-        if len(idle) >= IDLE_CONNECTIONS_MAX:
+        shelf = self._idle.get(connection.origin)
+        if shelf is None:
+            shelf = self._idle[connection.origin] = _Shelf(now_s)
+        self._drop_aged(shelf, now_s)
+        if len(shelf.connections) >= IDLE_CONNECTIONS_MAX:
             self._drop(connection)
             return
         connection.rest()
         connection.was_idle = True
         connection.idle_since_s = now_s
-        idle.append(connection)
+        shelf.connections.append(connection)
+
+    def _drop_aged(self, shelf: _Shelf, now_s: float) -> None:
+        idle = shelf.connections
+        while idle and now_s - idle[0].idle_since_s >= self._settings.keepalive_s:
+            self._drop(idle.pop(0))
+
+    def lacking(self, used_within_s: float) -> list[Origin]:
+        """Return the origins that were lately used and have too few connections open ahead."""
+        now_s = asyncio.get_running_loop().time()
+        found = []
+        for origin, shelf in self._idle.items():
+            self._drop_aged(shelf, now_s)
+            is_used = now_s - shelf.used_at_s < used_within_s
+            if is_used and self._lacks(shelf):
+                found.append(origin)
+        return found
+
+    def _lacks(self, shelf: _Shelf) -> bool:
+        has_room = len(self._all) < self._settings.connections_max
+        if shelf.closed_unused >= CLOSED_UNUSED_MAX:
+            return False
+        return has_room and len(shelf.connections) < self._settings.connections_warm
+
+    async def open_ahead(self, origin: Origin) -> bool:
+        """Open one connection for later; tell whether more are lacking. Raises UpstreamError."""
+        connector = self._connector
+        connection = await self._connect(connector, origin)
+        shelf = self._idle.get(origin)
+        if shelf is None or connector is not self._connector or not self._lacks(shelf):
+            self._drop(connection)
+            return False
+        self._all.add(connection)
+        self._rest(connection)
+        # A connection that is closed as soon as it stands would be opened again and again.
+        return not connection.is_lost and self._lacks(shelf)
 
     def forget(self, connection: Connection) -> None:
         """Drop a connection that is lost. Harmless when repeated."""
         self._all.discard(connection)
-        idle = self._idle.get(connection.origin, [])
-        if connection in idle:
-            idle.remove(connection)
+        shelf = self._idle.get(connection.origin)
+        if shelf is not None and connection in shelf.connections:
+            shelf.connections.remove(connection)
+            if not connection.was_asked:
+                shelf.closed_unused += 1
 
     def _drop(self, connection: Connection) -> None:
         self._all.discard(connection)
@@ -186,7 +248,7 @@ class UpstreamPool:
 
     def _drop_longest_idle(self) -> bool:
         """Close the connection that has been idle longest, of any origin; False: none is idle."""
-        firsts = [idle for idle in self._idle.values() if idle]
+        firsts = [shelf.connections for shelf in self._idle.values() if shelf.connections]
         if not firsts:
             return False
         self._drop(min(firsts, key=lambda idle: idle[0].idle_since_s).pop(0))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from services.proxy import connection, pool
+from services.proxy import connection, pool, warm
 from tests.support.fault_scripts import SCRIPTS, Script
 
 FAULTS = (Path(__file__).resolve().parents[2] / "docs" / "faults.md").read_text()
@@ -43,3 +43,6 @@ def test_limits_stand_as_the_code_has_them() -> None:
     assert f"| {connection.HEADERS_MAX}, {kib} KiB |" in FAULTS
     assert f"| {connection.BUFFER_BYTES_HIGH // 1024} KiB, and" in FAULTS
     assert f"{pool.IDLE_CONNECTIONS_MAX} idle ones for each host" in FAULTS
+    assert f"closes {pool.CLOSED_UNUSED_MAX} of them unused" in FAULTS
+    pauses = f"from {warm.BACKOFF_S_MIN:g} s to {warm.BACKOFF_S_MAX:g} s"
+    assert f"the pause doubles {pauses}" in FAULTS

@@ -42,6 +42,7 @@ class ScriptedServer:
         self.book: dict[str, tuple[Sequence[Step], Close]] = {}
         self.unread: set[str] = set()
         self.requests: list[bytes] = []
+        self.accepted = 0
         self.closed_at: list[float] = []
         self._open: set[socket.socket] = set()
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -71,6 +72,7 @@ class ScriptedServer:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
+            self.accepted += 1
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:

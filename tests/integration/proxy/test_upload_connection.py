@@ -59,7 +59,7 @@ async def asked(serve: Serve, upload: Pieces, *, timeout_s: float = 5.0) -> tupl
             response = await pool.handle_async_request(request)
             body = b"".join([chunk async for chunk, _ in response.chunks()])
             await response.aclose()
-            return body, sum(len(idle) for idle in pool._idle.values())
+            return body, sum(len(idle.connections) for idle in pool._idle.values())
         finally:
             await pool.aclose()
             over.set()

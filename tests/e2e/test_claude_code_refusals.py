@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.claude_code import run_claude
+from tests.support.claude_code import log_in, run_claude
 from tests.support.mock import MockAnthropic
 from tests.support.nats import running_nats
 from tests.support.provocations import (
     API_KEY,
+    LOGIN,
     OAUTH,
     PROVOCATIONS,
+    SIGN_INS,
     TOKEN,
     Provocation,
     Stage,
@@ -66,12 +68,13 @@ def stage(_stage: Stage, tmp_path: Path) -> Stage:
 
 
 def environment_of(variable: str, key: str | None, headers: tuple[str, ...]) -> dict[str, str]:
-    """Return the variables of a client that signs in with one of them and sends a virtual key."""
+    """Return the variables of a client that signs in in one way and sends a virtual key."""
     if variable == TOKEN:
         assert key is not None
         return {TOKEN: key}
     sent = [] if key is None else [f"x-litellm-api-key: Bearer {key}"]
-    return {variable: OWN[variable], "ANTHROPIC_CUSTOM_HEADERS": "\n".join([*sent, *headers])}
+    custom = {"ANTHROPIC_CUSTOM_HEADERS": "\n".join([*sent, *headers])}
+    return custom if variable == LOGIN else {variable: OWN[variable], **custom}
 
 
 @pytest.mark.parametrize("provocation", PROVOCATIONS, ids=lambda each: each.name)
@@ -80,8 +83,11 @@ def test_each_refusal_is_shown_as_the_table_says(
 ) -> None:
     # given what makes the gateway refuse
     row = documented_refusals()[provocation.row]
+    sign_in = SIGN_INS[provocation.variable]
     with provocation.provoke(stage) as asking:
         tap.point_at((asking.proxy or stage.proxy).url, network=asking.network)
+        if provocation.variable == LOGIN:
+            log_in(tmp_path, OWN[OAUTH])
         signed_in = environment_of(provocation.variable, asking.key, asking.headers)
         # when the real client asks
         answer = run_claude(
@@ -98,7 +104,7 @@ def test_each_refusal_is_shown_as_the_table_says(
         )
         asked = list(tap.exchanges)
     # then it asked as often as the table says, and got the same refusal each time
-    assert len(asked) == row.requests_for(provocation.variable, provocation.retries)
+    assert len(asked) == row.requests_for(sign_in, provocation.retries)
     for exchange in asked:
         assert exchange.status == row.status, exchange.answer_body
         error = json.loads(exchange.answer_body)
@@ -111,7 +117,7 @@ def test_each_refusal_is_shown_as_the_table_says(
         }
     # and what it shows is what the table says, word for word
     message = json.loads(asked[-1].answer_body)["error"]["message"]
-    shown = row.text(provocation.variable).replace("HOST", tap.url.removeprefix("http://"))
+    shown = row.text(sign_in).replace("HOST", tap.url.removeprefix("http://"))
     assert answer.result == shown.replace("NAME", asking.model).replace("MSG", message)
     assert (answer.exit_code, answer.is_error) == (1, True)
     assert answer.api_error_status == row.status

@@ -20,6 +20,7 @@ from tests.support.mock import (
     record_usage,
     tool_round_trip,
 )
+from tests.support.mock_anthropic.scenario import Fault
 
 pytestmark = pytest.mark.claude
 
@@ -312,6 +313,38 @@ def test_faults_of_the_api_are_lived_through_the_same_and_all_booked(
     assert [record.usage for record in records] == told
     assert records[-1].status == "success"
     assert {record.status for record in records[:-1]} == {"failure"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "streams"),
+    [("reset", [True, False]), ("close", [True, False]), ("half_chunk", [True, True])],
+)
+def test_a_stream_that_is_cut_is_repeated_and_both_attempts_are_booked(
+    comparison: Comparison, fault: Fault, streams: list[bool]
+) -> None:
+    # given an API whose connection breaks within a stream, between two events or within one
+    booked = len(comparison.booked())
+    comparison.mock.reset()
+    comparison.mock.queue(Scenario(fault=fault, fault_after_events=5))
+    comparison.tap.point_at(comparison.proxy.url)
+    # when the client asks through the gateway, which ends the stream with an error event where it
+    # can, and cuts it where it cannot
+    printed = say_hi(comparison.client(SUBSCRIPTION, comparison.key))
+    # then the client asks again, once (after such an event at once, and not streamed)
+    assert printed.result["result"] == "Hi from the mock of the API."
+    assert [each.stream for each in comparison.mock.messages()] == streams
+    first = comparison.tap.exchanges[0]
+    assert (b"event: error" in first.answer_body) is not streams[1]
+    assert first.is_whole is not streams[1]
+    # and both attempts stand in the books, the broken one with what was told until then
+    broken, whole = comparison.booked(booked + 2)[booked:]
+    assert (broken.status, whole.status) == ("failure", "success")
+    assert (broken.session_id, whole.session_id) == (SESSION_ID, SESSION_ID)
+    assert broken.estimated
+    assert broken.usage is not None
+    told = record_usage(comparison.mock.messages()[0])
+    assert told is not None
+    assert broken.usage.input_tokens == told.input_tokens
 
 
 def test_the_limit_of_a_subscription_is_told_in_the_same_words(comparison: Comparison) -> None:

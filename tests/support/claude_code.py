@@ -24,6 +24,7 @@ __all__ = [
     "ClaudeResult",
     "claude_code_path",
     "claude_environment",
+    "log_in",
     "make_home",
     "print_claude",
     "run_claude",
@@ -147,6 +148,20 @@ def make_home(home: Path) -> Path:
     }
     (home / ".claude.json").write_text(json.dumps(settings))
     return project
+
+
+def log_in(home: Path, token: str) -> None:
+    """Leave in a home what `/login` leaves there for a subscriber."""
+    login = {
+        "accessToken": token,
+        "refreshToken": "sk-ant-ort01-never-used",
+        "expiresAt": 4_000_000_000_000,
+        "scopes": ["user:inference", "user:profile"],
+        "subscriptionType": "max",
+    }
+    folder = home / ".claude"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ".credentials.json").write_text(json.dumps({"claudeAiOauth": login}))
 
 
 def claude_environment(

@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 
 from schemas.events import UsageRecord, UsageRecorded
-from tests.support.claude_code import claude_environment, make_home, print_claude
+from tests.support.claude_code import claude_environment, log_in, make_home, print_claude
 from tests.support.mock import MockAnthropic, Record, headers_of
 from tests.support.mock_anthropic.scenario import Scenario
 from tests.support.proxy import ProxyProcess
@@ -185,7 +185,7 @@ class Comparison:
             settings = {"apiKeyHelper": mode.helper.replace("KEY", key)}
             (folder / "settings.json").write_text(json.dumps(settings))
         if mode.login is not None:
-            (folder / ".credentials.json").write_text(json.dumps(_login(mode.login)))
+            log_in(self.home, mode.login)
         environment = claude_environment(
             self.tap.url, virtual_key=None, oauth_token=None, model=mode.model, home=self.home
         )
@@ -200,19 +200,6 @@ class Comparison:
         assert {name: values for name, values in found.items() if values} == expected
         assert self.key not in str(record.headers) + record.target
         assert self.key.encode() not in record.body
-
-
-def _login(token: str) -> dict[str, Any]:
-    """Return what `/login` leaves in the home of a subscriber."""
-    return {
-        "claudeAiOauth": {
-            "accessToken": token,
-            "refreshToken": "sk-ant-ort01-never-used",
-            "expiresAt": 4_000_000_000_000,
-            "scopes": ["user:inference", "user:profile"],
-            "subscriptionType": "max",
-        }
-    }
 
 
 class _Ids:

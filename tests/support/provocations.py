@@ -35,7 +35,14 @@ from tests.support.tap import Network, damaging, standing_still
 __all__ = ["PROVOCATIONS", "Asking", "Provocation", "Stage", "spend_all", "stage_config"]
 
 OAUTH, API_KEY, TOKEN = "CLAUDE_CODE_OAUTH_TOKEN", "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"
-"""How a client signs in: with a subscription, with an own API key, with the virtual key alone."""
+LOGIN = "/login"
+SIGN_INS = {
+    OAUTH: "with a subscription",
+    LOGIN: "with a subscription",
+    API_KEY: "with an API key",
+    TOKEN: "with a token",
+}
+"""The ways to sign in, and how the table calls them where it tells them apart."""
 
 BODY_BYTES_MAX = 150_000
 _LONG_PROMPT = "x" * 110_000
@@ -82,7 +89,8 @@ Provoke = Callable[[Stage], Iterator[Asking]]
 class Provocation(msgspec.Struct, frozen=True, kw_only=True):
     """A way to a refusal: the row of the table, how the client signs in, and what brings it about.
 
-    `retries` is what the client is left (fewer where each takes long), `says` a part of MSG.
+    `variable` is one of SIGN_INS, `says` a part of MSG. `retries` is what the client is left: fewer
+    where each takes long.
     """
 
     row: str
@@ -144,7 +152,7 @@ def no_key(_: Stage) -> Iterator[Asking]:
     yield Asking(key=None)
 
 
-@_of(_NO_KEY, "not known", OAUTH, API_KEY, TOKEN)
+@_of(_NO_KEY, "not known", OAUTH, LOGIN, API_KEY, TOKEN)
 def unknown_key(_: Stage) -> Iterator[Asking]:
     yield Asking(key="sk-nobody-has-this-key-0123456789")
 
@@ -169,7 +177,7 @@ def credential_that_may_not_go_there(stage: Stage) -> Iterator[Asking]:
     yield Asking(key=stage.proxy.issue_key(), model="claude-elsewhere")
 
 
-@_of("key blocked or expired", "bob is blocked", OAUTH, TOKEN)
+@_of("key blocked or expired", "bob is blocked", OAUTH, LOGIN, TOKEN)
 def blocked(stage: Stage) -> Iterator[Asking]:
     yield Asking(key=stage.proxy.issue_key(blocked=True, key_alias="bob"))
 
@@ -199,7 +207,7 @@ def too_large(stage: Stage) -> Iterator[Asking]:
     yield Asking(key=stage.proxy.issue_key(), prompt=_LONG_PROMPT)
 
 
-@_of("budget spent", "ask the platform team", OAUTH, API_KEY, TOKEN)
+@_of("budget spent", "ask the platform team", OAUTH, LOGIN, API_KEY, TOKEN)
 def budget_spent(stage: Stage) -> Iterator[Asking]:
     key, record = stage.proxy.issue_record(key_alias="spender")
     spend_all(stage.proxy, key, record)

@@ -10,7 +10,6 @@ __all__ = ["Refusal", "documented_refusals"]
 _DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "claude-code.md"
 _HEADING = "| refusal | status, `error.type` | further headers | the user sees | requests |"
 _COLUMNS = 5
-_OAUTH_VARIABLE = "CLAUDE_CODE_OAUTH_TOKEN"
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,20 +27,20 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
         """Whether Claude Code can be brought to it at all."""
         return bool(self.requests)
 
-    def text(self, variable: str) -> str:
-        """Return what the user sees who signed in with this variable.
+    def text(self, sign_in: str) -> str:
+        """Return what the user sees who signed in "with a subscription", say.
 
-        That is the code after the variable's name, or else the first code of the cell.
+        That is the code after these words, or else the first code of the cell.
         """
-        other = re.search(rf"with `{variable}`: `([^`]+)`", self.shown)
+        other = re.search(rf"{sign_in}: `([^`]+)`", self.shown)
         first = re.search(r"`([^`]+)`", self.shown)
         found = other or first
         assert found is not None, self.name
         return found[1]
 
-    def requests_for(self, variable: str, retries: int) -> int:
+    def requests_for(self, sign_in: str, retries: int) -> int:
         """Return how often the client asks, with so many retries."""
-        other = re.search(rf"(\d+) with `{variable}`", self.requests)
+        other = re.search(rf"(\d+) {sign_in}", self.requests)
         if other is not None:
             return int(other[1])
         found = re.match(r"(\d+)( \+ n)?", self.requests)

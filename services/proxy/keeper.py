@@ -8,6 +8,7 @@ from schemas.config import GatewayConfig
 from services.proxy.pool import PoolSettings, UpstreamPool
 from services.proxy.setup import CurrentSetup, Setup, make_setup
 from services.runtime.registry import RegistrySnapshot
+from services.runtime.registry_models import RegistryModels
 
 __all__ = ["SetupKeeper"]
 
@@ -34,7 +35,8 @@ class SetupKeeper(CurrentSetup):
         self._registry = registry
         self._pool = pool
         self._environment = environment
-        super().__init__(self._make(frozenset()))
+        self._models = RegistryModels(config, environment)
+        super().__init__(self._make(None))
         self._tell_pool()
 
     def progressed(self) -> None:
@@ -45,6 +47,7 @@ class SetupKeeper(CurrentSetup):
     def take(self, config: GatewayConfig, master_key: str) -> None:
         """Take a new configuration for all requests that begin from now on."""
         self._config, self._master_key = config, master_key
+        self._models = RegistryModels(config, self._environment)
         self._exchange()
 
     def unusable_ids(self) -> tuple[str, ...]:
@@ -52,19 +55,21 @@ class SetupKeeper(CurrentSetup):
         return tuple(model.model_id for model in self.setup.unusable)
 
     def _exchange(self) -> None:
-        self.setup = self._make(self.setup.secret_hashes)
+        self.setup = self._make(self.setup)
         self._tell_pool()
 
-    def _make(self, retired_hashes: frozenset[str]) -> Setup:
+    def _make(self, before: Setup | None) -> Setup:
         self._revision = self._registry.models_revision
+        added, unusable = self._models.deployments(self._registry.live_models())
         setup = make_setup(
             self._config,
             self._master_key,
-            self._registry.live_models(),
-            self._environment,
-            retired_hashes=retired_hashes,
+            added=added,
+            unusable=unusable,
+            retired_hashes=before.secret_hashes if before else frozenset(),
         )
-        for model in setup.unusable:
+        told = before.unusable if before else ()
+        for model in set(unusable).difference(told):
             log.warning(
                 "a model of the registry cannot be used: %s",
                 model.reason,

@@ -10,10 +10,9 @@ import msgspec
 
 from schemas.config import Deployment, GatewayConfig, Settings
 from schemas.keys import hash_key
-from schemas.registry import ModelRecord
 from services.proxy.routing import Router
 from services.proxy.upstream import Origin
-from services.runtime.registry_models import UnusableModel, registry_deployments
+from services.runtime.registry_models import UnusableModel
 
 __all__ = ["CurrentSetup", "Setup", "make_setup"]
 
@@ -49,18 +48,17 @@ class CurrentSetup:
 def make_setup(
     config: GatewayConfig,
     master_key: str,
-    models: Sequence[ModelRecord] = (),
-    environment: Mapping[str, str] | None = None,
     *,
+    added: Sequence[Deployment] = (),
+    unusable: tuple[UnusableModel, ...] = (),
     retired_hashes: frozenset[str] = frozenset(),
 ) -> Setup:
     """Return the setup of a configuration and the registry's models.
 
-    The file's deployments come first; a model of the registry with the name of one of them is one
-    more deployment of that name. `master_key` is the one in force, `retired_hashes` are those of
-    earlier ones; `environment` is where the models' credentials are.
+    The file's deployments come first; a model of the registry (`added`) with the name of one of
+    them is one more deployment of that name. `master_key` is the one in force, `retired_hashes` are
+    those of earlier ones.
     """
-    added, unusable = registry_deployments(models, config, environment or {})
     deployments = (*config.deployments, *added)
     return Setup(
         settings=config.settings,

@@ -18,7 +18,7 @@ from services.runtime.config_models import (
 from services.runtime.config_reader import ConfigReader
 from services.runtime.yaml_lines import Node
 
-__all__ = ["UnusableModel", "registry_deployments"]
+__all__ = ["RegistryModels", "UnusableModel"]
 
 _REASON_LENGTH_MAX = 1000
 _WHERE = re.compile(r"\bmodel\.(?=litellm_params|model_info|model_name)")
@@ -32,34 +32,55 @@ class UnusableModel(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
-def registry_deployments(
-    models: Sequence[ModelRecord], config: GatewayConfig, environment: Mapping[str, str]
-) -> tuple[tuple[Deployment, ...], tuple[UnusableModel, ...]]:
-    """Return the deployments of the registry's models, and those that cannot be used here.
+class RegistryModels:
+    """Reads the registry's models under one configuration.
 
-    The id of a deployment is the model's id. The file comes first: a model whose id the file has
-    already is not used, and file and registry together have DEPLOYMENTS_MAX deployments at most.
-    Time-outs, forwarding and the hosts that `http://` may be used with are those of the file.
+    What was read of a record is remembered: of a thousand models one changes at a time, and to read
+    all of them anew takes 80 ms, for which the streams of this process would stand still.
     """
-    taken = {each.deployment_id for each in config.deployments}
-    deployments: list[Deployment] = []
-    unusable: list[UnusableModel] = []
-    for record in models:
-        reader = ConfigReader("", environment)
-        deployment = _deployment(reader, record, config)
-        reasons = list(reader.problem_texts)
-        if record.model_id in taken:
-            reasons.append("its id is also that of a model of the configuration file")
-        elif len(config.deployments) + len(deployments) >= DEPLOYMENTS_MAX:
-            reasons.append(f"there are {DEPLOYMENTS_MAX} other models already")
-        if deployment is None or reasons:
+
+    def __init__(self, config: GatewayConfig, environment: Mapping[str, str]) -> None:
+        self._config = config
+        self._environment = environment
+        self._taken = {each.deployment_id for each in config.deployments}
+        self._read: dict[str, tuple[ModelRecord, Deployment | None, tuple[str, ...]]] = {}
+
+    def deployments(
+        self, models: Sequence[ModelRecord]
+    ) -> tuple[tuple[Deployment, ...], tuple[UnusableModel, ...]]:
+        """Return the deployments of the models, and those models that cannot be used here.
+
+        The id of a deployment is the model's id. The file comes first: a model whose id the file
+        has already is not used, and file and registry together have DEPLOYMENTS_MAX deployments at
+        most. Time-outs, forwarding and the hosts that `http://` may be used with are the file's.
+        """
+        deployments: list[Deployment] = []
+        unusable: list[UnusableModel] = []
+        self._read = {record.model_id: self._reading(record) for record in models}
+        for record, deployment, problems in self._read.values():
+            reasons = list(problems)
+            if record.model_id in self._taken:
+                reasons.append("its id is also that of a model of the configuration file")
+            elif len(self._taken) + len(deployments) >= DEPLOYMENTS_MAX:
+                reasons.append(f"there are {DEPLOYMENTS_MAX} other models already")
+            if deployment is not None and not reasons:
+                deployments.append(deployment)
+                continue
             text = _WHERE.sub("", "; ".join(reasons))[:_REASON_LENGTH_MAX]
             unusable.append(
                 UnusableModel(model_id=record.model_id, model_name=record.model_name, reason=text)
             )
-            continue
-        deployments.append(deployment)
-    return tuple(deployments), tuple(unusable)
+        return tuple(deployments), tuple(unusable)
+
+    def _reading(
+        self, record: ModelRecord
+    ) -> tuple[ModelRecord, Deployment | None, tuple[str, ...]]:
+        known = self._read.get(record.model_id)
+        if known is not None and known[0] is record:
+            return known
+        reader = ConfigReader("", self._environment)
+        deployment = _deployment(reader, record, self._config)
+        return record, deployment, reader.problem_texts
 
 
 def _deployment(

@@ -163,6 +163,8 @@ class Supervisor:
         if self._had_terminal and not _has_terminal():
             self._on_signal("SIGHUP")
             return
+        if self._stop.is_set():
+            return
         child = self._parts.get(self._reloading_part)
         if child is None or not child.ready.is_set():
             self._sink.say("error", f"SIGHUP: {self._reloading_part} is not ready, no reload")

@@ -7,7 +7,7 @@ import pytest
 from schemas.config import Deployment, GatewayConfig, Settings
 from schemas.registry import ModelRecord
 from services.runtime import config_models, registry_models
-from services.runtime.registry_models import registry_deployments
+from services.runtime.registry_models import RegistryModels
 
 ENVIRONMENT = {"TEAM_API_KEY": "sk-ant-api03-of-the-team"}
 CONFIG = GatewayConfig(
@@ -32,7 +32,7 @@ def test_model_of_the_registry_is_what_the_same_entry_of_the_file_would_be() -> 
         record("m2", "sonnet-x"),
     )
 
-    deployments, unusable = registry_deployments(models, CONFIG, ENVIRONMENT)
+    deployments, unusable = RegistryModels(CONFIG, ENVIRONMENT).deployments(models)
 
     assert unusable == ()
     assert deployments == (
@@ -72,7 +72,7 @@ def test_model_that_cannot_be_served_is_named_with_its_reason(
 ) -> None:
     # Given one model that cannot be read among others, when all are read, then it alone is left
     # out, and the reason says what to correct and holds no value.
-    deployments, unusable = registry_deployments((record(), bad), CONFIG, ENVIRONMENT)
+    deployments, unusable = RegistryModels(CONFIG, ENVIRONMENT).deployments((record(), bad))
 
     if reason is None:
         assert [each.deployment_id for each in deployments] == ["m1", "opus:0"]
@@ -89,13 +89,28 @@ def test_file_comes_first_and_the_number_of_models_is_bounded(
     named = GatewayConfig(
         path="c", deployments=(Deployment(deployment_id="m1", model_name="a", model="a"),)
     )
-    deployments, unusable = registry_deployments((record("m1"), record("m2")), named, {})
+    deployments, unusable = RegistryModels(named, {}).deployments((record("m1"), record("m2")))
     assert [each.deployment_id for each in deployments] == ["m2"]
     assert "configuration file" in unusable[0].reason
 
     assert registry_models.DEPLOYMENTS_MAX == config_models.DEPLOYMENTS_MAX
     monkeypatch.setattr(registry_models, "DEPLOYMENTS_MAX", 3)
     many = tuple(record(f"m{number}") for number in range(4))
-    deployments, unusable = registry_deployments(many, CONFIG, {})
+    deployments, unusable = RegistryModels(CONFIG, {}).deployments(many)
     assert len(deployments) == 2
     assert [each.model_id for each in unusable] == ["m2", "m3"]
+
+
+def test_only_a_changed_model_is_read_anew_and_gives_what_reading_all_would() -> None:
+    # Given models that were read, when one of them changes, comes or goes, then the deployments
+    # are those of a fresh reading, and the others are the very same objects.
+    models = RegistryModels(CONFIG, ENVIRONMENT)
+    first = (record("m1", "a"), record("m2", "b", api_key="os.environ/OTHER_API_KEY"))
+    before, _ = models.deployments(first)
+    second = (first[0], record("m2", "b", api_key="os.environ/TEAM_API_KEY"), record("m3", "c"))
+    after, unusable = models.deployments(second)
+    assert after[0] is before[0]
+    assert [each.deployment_id for each in after] == ["m1", "m2", "m3"]
+    assert unusable == ()
+    for given in (second[1:], first, ()):
+        assert models.deployments(given) == RegistryModels(CONFIG, ENVIRONMENT).deployments(given)

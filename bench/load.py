@@ -16,9 +16,9 @@ import uvloop
 
 from bench.answers import STAMP, Answer
 from bench.upstream import ANSWER_HEADER
-from tests.support.recorded import claude_code_body, recorded_request
+from tests.support.recorded import RequestKind, claude_code_body, recorded_request
 
-__all__ = ["Job", "LoadResult", "main"]
+__all__ = ["Caller", "Job", "LoadResult", "main"]
 
 GRACE_S = 30.0
 """Requests that are under way when the time of a job is over get so long to end."""
@@ -32,12 +32,24 @@ _REQUEST_ID = re.compile(rb"\r\nx-tallygate-request-id: *([^\r]+)\r\n", re.IGNOR
 _CHUNKS_END = b"0\r\n\r\n"
 
 
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """What a target must be sent: the recorded request of a kind, with these header values.
+
+    `headers` are by lower-case name; `answer_header` is one that the target passes on.
+    """
+
+    kind: RequestKind = "oauth_with_virtual_key"
+    headers: dict[str, str] = {}
+    model: str = "anthropic-claude"
+    answer_header: str = ANSWER_HEADER.decode()
+
+
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """What to send, where, and for how long. `ids_path` gets the gateway's id of each request."""
 
     host: str = "127.0.0.1"
     port: int
-    key: str
+    caller: Caller = Caller()
     connections: int
     body_bytes: int
     answer: Answer
@@ -66,20 +78,21 @@ class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
 
 def request_bytes(job: Job) -> bytes:
     """Return the request of a job, with the headers of the real Claude Code."""
-    stream = job.answer.events > 0
+    stream, caller = job.answer.events > 0, job.caller
     if job.body_bytes < SMALL_BODY_BYTES:
         shape = (
-            '{"model":"anthropic-claude","max_tokens":1024,"messages":'
+            '{"model":"%s","max_tokens":1024,"messages":'
             '[{"role":"user","content":"%s"}],"stream":%s}'
         )
         flag = "true" if stream else "false"
-        body = (shape % ("x" * (job.body_bytes - len(shape % ("", flag))), flag)).encode()
+        missing = job.body_bytes - len(shape % (caller.model, "", flag))
+        body = (shape % (caller.model, "x" * missing, flag)).encode()
     else:
-        body = claude_code_body(stream=stream, body_bytes=job.body_bytes)
-    recorded = recorded_request("oauth_with_virtual_key")
-    own = {"x-litellm-api-key": f"Bearer {job.key}"}
-    lines = [f"{name}: {text}" for name, text in recorded.headers_for(body, replaced=own)]
-    lines += [f"Host: {job.host}:{job.port}", f"{ANSWER_HEADER.decode()}: "]
+        body = claude_code_body(model=caller.model, stream=stream, body_bytes=job.body_bytes)
+    recorded = recorded_request(caller.kind)
+    headers = recorded.headers_for(body, replaced=caller.headers)
+    lines = [f"{name}: {text}" for name, text in headers]
+    lines += [f"Host: {job.host}:{job.port}", f"{caller.answer_header}: "]
     head = f"POST {recorded.target} HTTP/1.1\r\n" + "\r\n".join(lines)
     return head.encode() + job.answer.header + b"\r\n\r\n" + body
 

@@ -9,7 +9,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-__all__ = ["Helper", "cpu_us", "pin", "pinned_cores", "rss_kib", "settle"]
+__all__ = [
+    "Helper",
+    "cpu_us",
+    "pin",
+    "pinned_cores",
+    "rss_kib",
+    "settle",
+    "thread_times",
+    "tree",
+    "used_us",
+]
 
 SETTLE_POLL_S = 0.15
 SETTLE_TIMEOUT_S = 20.0
@@ -18,20 +28,53 @@ SETTLED_SHARE = 0.02
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 
 
-def cpu_us(process_ids: Sequence[int]) -> tuple[float, float]:
-    """Return CPU time, and time spent waiting for a core, of all threads of processes (µs).
+def tree(process_ids: Sequence[int]) -> tuple[int, ...]:
+    """Return processes and all that descend from them at this moment."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            # The name of the program, in parentheses, can hold anything.
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(stat.parent.name))
+    found = list(dict.fromkeys(process_ids))
+    for process_id in found:
+        found += [child for child in children.get(process_id, ()) if child not in found]
+    return tuple(found)
 
-    From schedstat, which counts nanoseconds: times in ticks of 10 ms are too coarse here. The
-    time of threads that have ended is not in it. (0, 0) where the kernel does not tell.
+
+def thread_times(process_ids: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """Return CPU time, and time spent waiting for a core, of each thread of processes (ns).
+
+    From schedstat, which counts nanoseconds: times in ticks of 10 ms are too coarse here. Empty
+    where the kernel does not tell.
     """
-    used = waited = 0
+    times = {}
     for process_id in process_ids:
         for thread in Path(f"/proc/{process_id}/task").glob("*/schedstat"):
             with contextlib.suppress(OSError):
                 numbers = thread.read_text().split()
-                used += int(numbers[0])
-                waited += int(numbers[1])
+                times[int(thread.parent.name)] = int(numbers[0]), int(numbers[1])
+    return times
+
+
+def used_us(
+    before: dict[int, tuple[int, int]], after: dict[int, tuple[int, int]]
+) -> tuple[float, float]:
+    """Return CPU and waiting time between two moments (µs).
+
+    A thread that began in between counts whole; what one did that ended in between is not known.
+    """
+    used = waited = 0
+    for thread_id, times in after.items():
+        used_before, waited_before = before.get(thread_id, (0, 0))
+        used += times[0] - used_before
+        waited += times[1] - waited_before
     return used / 1000, waited / 1000
+
+
+def cpu_us(process_ids: Sequence[int]) -> tuple[float, float]:
+    """Return CPU time, and time spent waiting for a core, of all threads of processes (µs)."""
+    return used_us({}, thread_times(process_ids))
 
 
 def rss_kib(process_ids: Sequence[int]) -> int:

@@ -23,9 +23,20 @@ import trustme
 from bench.answers import body_bytes
 from bench.books import Expected, check_file, wait_for_rows
 from bench.cells import REQUESTS_MAX, Cell, chosen
+from bench.claude_gateway import claude_gateway
 from bench.guard import GUARDED, compare
+from bench.litellm import litellm
 from bench.load import GRACE_S, Job, LoadResult
-from bench.processes import Helper, cpu_us, pinned_cores, rss_kib, settle
+from bench.processes import (
+    Helper,
+    cpu_us,
+    pinned_cores,
+    rss_kib,
+    settle,
+    thread_times,
+    tree,
+    used_us,
+)
 from bench.report import Measured, Report, summarize, table
 from bench.targets import GATEWAY, Target, Upstream, nginx, other, tallygate
 
@@ -34,6 +45,7 @@ __all__ = ["main"]
 ROUNDS, SECONDS = 5, 1.5
 SMOKE_ROUNDS, SMOKE_SECONDS, SMOKE_REQUESTS_MAX = 1, 0.15, 200
 GUARD_ROUNDS, GUARD_SECONDS = 4, 0.7
+WARM_UP_S, PEER_WARM_UP_S = 0.2, 1.0
 ANSWER_TIMEOUT_S = 30.0
 IDLE_S = 2.0
 CA_FILE = "ca.pem"
@@ -60,9 +72,23 @@ def _options() -> argparse.Namespace:
         metavar="NAME=HOST:PORT:PID",
         help="another gateway, which runs already, in front of the port given by --upstream-port",
     )
+    parser.add_argument(
+        "--litellm",
+        type=Path,
+        metavar="VENV",
+        help="also LiteLLM, from this virtual environment (bench/README.md)",
+    )
+    parser.add_argument(
+        "--claude-gateway",
+        type=Path,
+        metavar="CLAUDE",
+        help="also Anthropic's gateway, by this program, with PostgreSQL (bench/README.md)",
+    )
     parser.add_argument("--upstream-port", type=int, default=0, help="instead of a free one")
     parser.add_argument("--pause", action="store_true", help="wait for Enter before the first cell")
     options = parser.parse_args()
+    if options.tls and (options.litellm or options.claude_gateway):
+        parser.error("peers are measured without TLS to the upstream: leave --tls out")
     if options.guard:
         options.cells = options.cells or list(GUARDED)
         options.rounds = options.rounds or GUARD_ROUNDS
@@ -73,11 +99,15 @@ def _options() -> argparse.Namespace:
 class _Bench:
     """One run."""
 
-    def __init__(self, options: argparse.Namespace, folder: Path, load: Helper) -> None:
+    def __init__(
+        self, options: argparse.Namespace, folder: Path, load: Helper, upstream: Helper
+    ) -> None:
         self._load = load
+        self._upstream = upstream
         self._folder = folder
         smoke = options.smoke
         self._rounds = options.rounds or (SMOKE_ROUNDS if smoke else ROUNDS)
+        self._has_peers = bool(options.litellm or options.claude_gateway)
         self._seconds = options.seconds or (SMOKE_SECONDS if smoke else SECONDS)
         self._requests_max = SMOKE_REQUESTS_MAX if smoke else REQUESTS_MAX
         self.expected = Expected(folder / "ids")
@@ -85,8 +115,10 @@ class _Bench:
 
     def run(self, cells: list[Cell], targets: list[Target]) -> None:
         """Measure all cells on all targets. Raises RuntimeError where any of it fails."""
-        for target in targets:
-            self._drive(cells[0], target, seconds=0.2)
+        # Peers that compile as they run, or import at a first request, are measured warm.
+        for cell in cells if self._has_peers else cells[:1]:
+            for target in targets:
+                self._drive(cell, target, PEER_WARM_UP_S if self._has_peers else WARM_UP_S)
         for number in range(self._rounds):
             for cell in cells:
                 # Nobody is always the first.
@@ -96,19 +128,20 @@ class _Bench:
             print(f"round {number + 1} of {self._rounds} is over", file=sys.stderr, flush=True)
 
     def _measure(self, cell: Cell, target: Target) -> None:
-        every = [*target.process_ids, *(each for ids in target.others.values() for each in ids)]
-        settle(every)
-        before = {part: cpu_us(ids)[0] for part, ids in target.others.items()}
-        used, waited = cpu_us(target.process_ids)
-        rss_before = rss_peak = rss_kib(target.process_ids)
+        others = [each for ids in target.others.values() for each in ids]
+        settle(tree([*target.process_ids, *others]))
+        process_ids = tree(target.process_ids)
+        before = {part: thread_times(tree(ids)) for part, ids in target.others.items()}
+        times = thread_times(process_ids)
+        rss_before = rss_peak = rss_kib(process_ids)
 
         def watch() -> None:
             nonlocal rss_peak
-            rss_peak = max(rss_peak, rss_kib(target.process_ids))
+            rss_peak = max(rss_peak, rss_kib(process_ids))
 
         result = self._drive(cell, target, self._seconds, watch)
-        settle(every)
-        used_after, waited_after = cpu_us(target.process_ids)
+        settle(tree([*target.process_ids, *others]))
+        used, waited = used_us(times, thread_times(tree(target.process_ids)))
         count = result.requests
         self.measured.append(
             Measured(
@@ -117,10 +150,10 @@ class _Bench:
                 connections=cell.connections,
                 events=cell.answer.events,
                 load=result,
-                cpu_us=(used_after - used) / count,
-                wait_us=(waited_after - waited) / count,
+                cpu_us=used / count,
+                wait_us=waited / count,
                 others_us={
-                    part: (cpu_us(ids)[0] - before[part]) / count
+                    part: used_us(before[part], thread_times(tree(ids)))[0] / count
                     for part, ids in target.others.items()
                 },
                 rss_before_kib=rss_before,
@@ -134,7 +167,7 @@ class _Bench:
         job = Job(
             host=target.host,
             port=target.port,
-            key=target.key,
+            caller=target.caller,
             connections=cell.connections,
             body_bytes=cell.body_bytes,
             answer=cell.answer,
@@ -144,13 +177,23 @@ class _Bench:
             ids_path=str(self.expected.ids_path if target.is_booked else self._folder / "none"),
         )
         timeout_s = seconds + GRACE_S + ANSWER_TIMEOUT_S
+        came_before = self._came_to_upstream()
         line = self._load.ask(msgspec.json.encode(job), timeout_s, watch)
         result = msgspec.json.decode(line, type=LoadResult)
         if result.error is not None:
             raise RuntimeError(f"{cell.name} on {target.name}: {result.error}")
+        came = self._came_to_upstream() - came_before
+        if came != result.requests:
+            raise RuntimeError(
+                f"{cell.name} on {target.name}: {result.requests} requests were answered, and "
+                f"{came} came to the upstream"
+            )
         if target.is_booked:
             self.expected.add(result.requests, body_bytes(cell.answer))
         return result
+
+    def _came_to_upstream(self) -> int:
+        return int(self._upstream.ask(b"", ANSWER_TIMEOUT_S, lambda: None))
 
 
 def _about(options: argparse.Namespace, cores: tuple[int, int] | None) -> dict[str, Any]:
@@ -210,6 +253,13 @@ def _run(options: argparse.Namespace, folder: Path) -> Report:
         # The load generator speaks no TLS.
         targets = [*([] if options.tls else [direct]), *([plain] if plain else []), ours]
         targets += options.also
+        if options.litellm:
+            peer = litellm(folder / "litellm", port, core, options.litellm)
+            targets.append(stack.enter_context(peer))
+        if options.claude_gateway:
+            peer = claude_gateway(folder / "claude-gateway", port, core, options.claude_gateway)
+            targets.append(stack.enter_context(peer))
+        report.about |= {target.name: target.about for target in targets if target.about}
         settle(ours.process_ids)
         report.processes |= {
             "start_up": msgspec.to_builtins(start_up),
@@ -218,7 +268,7 @@ def _run(options: argparse.Namespace, folder: Path) -> Report:
         }
         if options.pause:
             input(f"upstream {port}; proxy {ours.process_ids}; others {ours.others}; Enter: ")
-        bench = _Bench(options, folder, load)
+        bench = _Bench(options, folder, load, upstream)
         bench.run(cells, targets)
         report.processes["ledger_behind_s"] = wait_for_rows(gateway, bench.expected)
         report.processes["rss_mib_after"] = _memory(ours)

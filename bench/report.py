@@ -7,8 +7,12 @@ from typing import Any
 import msgspec
 
 from bench.load import LoadResult
+from bench.targets import GATEWAY
 
 __all__ = ["Measured", "Report", "summarize", "table"]
+
+_PARTS = {"nats-server": "nats", "writer": "writer", "reader": "reader", "postgres": "postgres"}
+"""The titles of the columns of other processes' CPU; one that no target has is left out."""
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +65,7 @@ def summarize(rounds: Sequence[Measured]) -> list[dict[str, Any]]:
         row["others_us"] = {
             part: median(each.others_us[part] for each in mine) for part in mine[0].others_us
         }
-        for base in ("direct", "nginx"):
+        for base in ("direct", "nginx", GATEWAY):
             theirs = [each for each in rounds if each.cell == cell and each.target == base]
             pairs = list(zip(mine, theirs, strict=False))
             if not pairs or target == base:
@@ -90,6 +94,7 @@ def _number(row: dict[str, Any], name: str, places: int = 0) -> str:
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Return the rows as a table in Markdown."""
+    parts = [part for part in _PARTS if any(part in row["others_us"] for row in rows)]
     titles = (
         "cell",
         "target",
@@ -105,9 +110,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         "delay p99",
         "KiB/conn",
         "× nginx",
-        "nats",
-        "writer",
-        "reader",
+        "× ours",
+        *(_PARTS[part] for part in parts),
     )
     cells = [titles]
     for row in rows:
@@ -128,7 +132,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
                 _ms(row, "event_delay_p99_us"),
                 _number(row, "rss_growth_kib_per_connection", 0),
                 _number(row, "cpu_ratio_nginx", 1),
-                *(_number(others, part) for part in ("nats-server", "writer", "reader")),
+                _number(row, f"cpu_ratio_{GATEWAY}", 1),
+                *(_number(others, part) for part in parts),
             )
         )
     widths = [max(len(line[column]) for line in cells) for column in range(len(titles))]

@@ -1,7 +1,6 @@
 """What is measured: the upstream alone, nginx in front of it, the gateway, or any other server."""
 
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,7 +10,9 @@ from typing import cast
 
 import msgspec
 
-from bench.processes import pin
+from bench.load import Caller
+from bench.processes import pin, tree
+from bench.services import free_port, until_ready
 from tests.support.gateway import Gateway
 from tests.support.mock import MockAnthropic
 
@@ -20,7 +21,7 @@ __all__ = ["GATEWAY", "PARTS", "StartUp", "Target", "Upstream", "nginx", "other"
 GATEWAY = "tallygate"
 PARTS = ("nats-server", "--role writer", "--role reader", "admin")
 """How the command lines of the gateway's other processes are told from one another."""
-NGINX_READY_S = 10.0
+NGINX_READY_TIMEOUT_S = 10.0
 BUDGET_USD = 1_000_000
 
 _NGINX = """\
@@ -46,14 +47,18 @@ http {{
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing to send requests to. `others`: processes that work for it, by their part."""
+    """One thing to send requests to. `others`: processes that work for it, by their part.
+
+    What the processes start belongs to them. `about` is what was measured: versions.
+    """
 
     name: str
     port: int
     process_ids: tuple[int, ...]
     others: dict[str, tuple[int, ...]] = {}
-    key: str = "sk-of-nobody"
+    caller: Caller = Caller()
     host: str = "127.0.0.1"
+    about: str = ""
 
     @property
     def is_booked(self) -> bool:
@@ -98,8 +103,7 @@ def nginx(folder: Path, upstream: Upstream, core: int | None) -> Iterator[Target
         yield None
         return
     folder.mkdir()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
+    port = free_port()
     config = folder / "nginx.conf"
     lines = _NGINX if upstream.ca_file else _without_tls(_NGINX)
     config.write_text(
@@ -114,12 +118,9 @@ def nginx(folder: Path, upstream: Upstream, core: int | None) -> Iterator[Target
     log = folder / "error.log"
     process = subprocess.Popen([binary, "-e", str(log), "-c", str(config), "-p", str(folder)])
     try:
-        _wait_for(port, process)
-        listed = ["ps", "-o", "pid=", "--ppid", str(process.pid)]
-        workers = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split()
-        process_ids = (process.pid, *map(int, workers))
-        pin(process_ids, core)
-        yield Target(name="nginx", port=port, process_ids=process_ids)
+        until_ready(process, port, log, NGINX_READY_TIMEOUT_S)
+        pin(tree([process.pid]), core)
+        yield Target(name="nginx", port=port, process_ids=(process.pid,))
     finally:
         process.terminate()
         process.wait(10)
@@ -127,19 +128,6 @@ def nginx(folder: Path, upstream: Upstream, core: int | None) -> Iterator[Target
 
 def _without_tls(config: str) -> str:
     return "\n".join(line for line in config.splitlines() if "proxy_ssl" not in line)
-
-
-def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + NGINX_READY_S
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError as fault:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError("nginx did not start") from fault
-            time.sleep(0.02)
-        else:
-            return
 
 
 @contextmanager
@@ -167,7 +155,11 @@ def tallygate(
         pin(proxies, core if workers == 1 else None)
         others = {part.split()[-1]: tuple(gateway.processes(part)) for part in PARTS}
         target = Target(
-            name=GATEWAY, port=gateway.port, process_ids=proxies, others=others, key=key
+            name=GATEWAY,
+            port=gateway.port,
+            process_ids=proxies,
+            others=others,
+            caller=Caller(headers={"x-litellm-api-key": f"Bearer {key}"}),
         )
         yield gateway, target, start_up
     finally:

@@ -2,8 +2,9 @@
 
 The tests' mock records what it gets and can misbehave in many ways; that costs it more than a
 request costs nginx. This one does as little as a server can, so that what is measured is the proxy.
-It prints its port (its first argument, 0 for a free one) and ends with its standard input. A second
-argument names a PEM file with a certificate and its key: it then speaks TLS.
+It prints its port (its first argument, 0 for a free one), then for each line of its standard input
+how many requests it has answered so far, and ends with that input. A second argument names a PEM
+file with a certificate and its key: it then speaks TLS.
 """
 
 import asyncio
@@ -18,10 +19,12 @@ import uvloop
 
 from bench.answers import Answer, frame, json_answer, stream_pieces, text_event
 
-__all__ = ["ANSWER_HEADER", "main"]
+__all__ = ["ANSWER_HEADER", "STAINLESS_ANSWER_HEADER", "main"]
 
 ANSWER_HEADER = b"x-bench-answer"
 """The request header that says which answer is wanted."""
+STAINLESS_ANSWER_HEADER = b"x-stainless-bench-answer"
+"""The same, for a proxy that lets through only headers of names that it knows."""
 
 BACKLOG = 2048
 EVENTS_A_TURN = 20
@@ -29,15 +32,23 @@ EVENTS_A_TURN = 20
 HEAD_BYTES_MAX = 64 * 1024
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
-_ANSWER = re.compile(rb"\r\n" + ANSWER_HEADER + rb": *([\d.:]+)\r\n", re.IGNORECASE)
+_ANSWER = re.compile(rb"\r\nx-(?:stainless-)?bench-answer: *([\d.:]+)\r\n", re.IGNORECASE)
 _JSON = json_answer()
 _BEGIN, _END = stream_pieces()
+
+
+class _Count:
+    """The requests of all connections that were answered, or are being answered."""
+
+    def __init__(self) -> None:
+        self.requests = 0
 
 
 class _Connection(asyncio.Protocol):
     """Answers one request after the other; whatever is no such request ends the connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: _Count) -> None:
+        self._count = count
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._head = b""
@@ -79,6 +90,7 @@ class _Connection(asyncio.Protocol):
 
     def _reply(self) -> None:
         assert self._transport is not None
+        self._count.requests += 1
         if not self._answer.events:
             self._transport.write(_JSON)
             return
@@ -114,19 +126,28 @@ class _Connection(asyncio.Protocol):
 async def _serve(port: int, certificate: str | None) -> None:
     loop = asyncio.get_running_loop()
     over = asyncio.Event()
+    count = _Count()
+
+    def tell(number: int) -> None:
+        sys.stdout.write(f"{number}\n")
+        sys.stdout.flush()
 
     def read_stdin() -> None:
-        if not os.read(0, 4096):
+        questions = os.read(0, 4096)
+        if not questions:
             over.set()
+        for _ in range(questions.count(b"\n")):
+            tell(count.requests)
 
     loop.add_reader(0, read_stdin)
     tls = None
     if certificate is not None:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(certificate)
-    server = await loop.create_server(_Connection, "127.0.0.1", port, backlog=BACKLOG, ssl=tls)
-    sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
-    sys.stdout.flush()
+    server = await loop.create_server(
+        lambda: _Connection(count), "127.0.0.1", port, backlog=BACKLOG, ssl=tls
+    )
+    tell(server.sockets[0].getsockname()[1])
     await over.wait()
     loop.remove_reader(0)
     server.close()

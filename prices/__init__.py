@@ -1,1 +1,1 @@
-"""The price book's data: `anthropic.json`, read by services.ledger.price_book."""
+"""The price book's data: `anthropic.json`, read by services.runtime.price_book."""

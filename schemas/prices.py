@@ -1,7 +1,7 @@
 """The price book as data: what every model costs, from when to when, and who says so.
 
 Amounts are decimal strings in US dollars (never floats), so that a price is exactly what the source
-says. The rules for reading them are in docs/prices.md; services.ledger.price_book checks them.
+says. The rules for reading them are in docs/prices.md; services.runtime.price_book checks them.
 """
 
 from datetime import date

@@ -10,7 +10,6 @@ from schemas.config import GatewayConfig
 from schemas.errors import ConfigError, TallygateError
 from schemas.streams import QUERY_SUBJECT, USAGE
 from services.ledger.books import Books
-from services.ledger.price_book import PriceBook
 from services.ledger.publisher import BudgetPublisher
 from services.ledger.query import QueryService
 from services.ledger.query_watch import limit_process_memory
@@ -19,6 +18,7 @@ from services.ledger.store import BooksOutdated, BooksUnreadable, Store
 from services.ledger.worker import Worker, wait_for_stream
 from services.runtime.bus import Bus, BusUnavailable, StreamState
 from services.runtime.config_follower import ConfigFollower
+from services.runtime.price_book import PriceBook
 from services.runtime.service import ServiceContext, notify_ready
 from services.runtime.tasks import end_tasks
 from services.runtime.waiting import WaitTeller

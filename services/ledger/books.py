@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 from schemas.registry import KeyRecord
 from schemas.streams import USAGE
 from services.ledger.budgets import Budgets, Standing
-from services.ledger.price_book import PriceBook
 from services.ledger.projection import Projected, Projection
 from services.ledger.store import Checkpoint, Store
 from services.runtime.bus import StreamMessage
+from services.runtime.price_book import PriceBook
 
 __all__ = ["Books"]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from schemas.usage import IterationUsage, Usage
-from services.ledger.price_book import Conditions, PriceBook, Rates, TokenRates
+from services.runtime.price_book import Conditions, PriceBook, Rates, TokenRates
 
 __all__ = ["Cost", "Priced", "cost_picos"]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from schemas.prices import ModelPrices, PricePeriod, TokenPrices
-from services.ledger.price_book import PriceBook
+from services.runtime.price_book import PriceBook
 
 __all__ = ["TABLE_BEGIN", "TABLE_END", "with_current_table"]
 

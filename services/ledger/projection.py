@@ -27,7 +27,6 @@ from schemas.events import (
     UsageRecorded,
     decode_usage_event,
 )
-from services.ledger.price_book import PriceBook
 from services.ledger.request_rows import (
     Origin,
     Poison,
@@ -37,6 +36,7 @@ from services.ledger.request_rows import (
     rejected_row,
 )
 from services.runtime.bus import StreamMessage
+from services.runtime.price_book import PriceBook
 
 __all__ = [
     "DEAD_LETTER_BYTES_MAX",

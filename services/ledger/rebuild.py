@@ -13,9 +13,9 @@ from pathlib import Path
 
 import msgspec
 
-from services.ledger.price_book import PriceBook
 from services.ledger.projection import why_unreadable
 from services.ledger.store import Store
+from services.runtime.price_book import PriceBook
 
 __all__ = ["LETTERS_TRIED_MAX", "Retry", "files_of", "retry_due", "set_aside"]
 

@@ -9,8 +9,8 @@ import msgspec
 
 from schemas.events import Rejection, RequestFacts, UsageRecord
 from schemas.usage import TOKENS_MAX, IterationUsage, Usage
-from services.ledger.price_book import PriceBook
 from services.ledger.pricing import Cost, cost_picos
+from services.runtime.price_book import PriceBook
 
 __all__ = [
     "COST_PICOS_MAX",

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from schemas.prices import ContextTier, ModelPrices, PriceBookFile, PricePeriod, TokenPrices
-from services.ledger.price_book import PriceBook
 from services.ledger.pricing_docs import main, with_current_table
+from services.runtime.price_book import PriceBook
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "prices.md"

@@ -6,9 +6,9 @@ from typing import Any
 import duckdb
 import pytest
 
-from services.ledger.price_book import PriceBook
 from services.ledger.rebuild import retry_due, set_aside
 from services.ledger.store import Store, digest
+from services.runtime.price_book import PriceBook
 from tests.support.ledger import LedgerProcess, Producer, batch, publish, read_books
 from tests.support.nats import NatsServer
 

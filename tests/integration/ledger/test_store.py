@@ -16,10 +16,10 @@ from schemas.events import (
 )
 from schemas.usage import Usage
 from services.ledger import rows
-from services.ledger.price_book import PriceBook
 from services.ledger.projection import LOST_AFTER_S, Counts, Projected, Projection, ProjectionState
 from services.ledger.store import BooksOutdated, Store, digest
 from services.runtime.bus import StreamMessage
+from services.runtime.price_book import PriceBook
 
 START_US = 1_795_478_400_123_456
 

@@ -23,7 +23,6 @@ from schemas.events import (
 )
 from schemas.money import usd_from_picos
 from schemas.usage import TOKENS_MAX, IterationUsage, Usage
-from services.ledger.price_book import PriceBook
 from services.ledger.projection import (
     DEAD_LETTER_BYTES_MAX,
     LOST_AFTER_S,
@@ -34,6 +33,7 @@ from services.ledger.projection import (
 )
 from services.ledger.rows import REQUEST_COLUMNS
 from services.runtime.bus import StreamMessage
+from services.runtime.price_book import PriceBook
 
 BOOK = PriceBook.load()
 AT = datetime(2026, 11, 24, tzinfo=UTC)

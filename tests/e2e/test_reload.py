@@ -29,8 +29,8 @@ pytestmark = pytest.mark.timeout(180)
 COMPANY_KEY = "sk-ant-api03-of-the-company-0123456789"
 NEW_MASTER_KEY = "sk-another-master-key-9876543210"
 STREAMS = 16
-LONG = Scenario(events=60, pace_ms=50)
-"""Three seconds: long enough for a reload to come in its middle."""
+LONG = Scenario(events=80, pace_ms=75)
+"""Six seconds: long enough for a reload to come in its middle, on a busy machine too."""
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ docs/api.md lists the paths and says how each is routed, recorded and priced.
 
 import asyncio
 import logging
-from collections.abc import Callable
 
 import msgspec
 
@@ -248,18 +247,21 @@ class Api:
 
     async def _exchange(self, asked: _Asked, order: _Order, admitted: Admitted, send: Send) -> None:
         is_results = asked.found.template == _RESULTS
-        rewrite: Callable[[bytes], bytes] | None = None
-        if asked.found.endpoint == "batches" and not is_results:
-            rewrite = with_own_results_url
         deployment = order.account.deployment.deployment_id
+
+        def rewrite(answer: bytes) -> bytes:
+            if asked.method == _PAID and asked.found.template == _BATCHES:
+                exchange.learn_batch(answer)
+            return with_own_results_url(answer)
 
         async def pace() -> None:
             await self._wait_room(admitted.setup.settings.idle_timeout_s)
 
+        is_read = asked.found.endpoint == "batches" and not is_results
         relay = Relay(
             self._transport,
             added=[(DEPLOYMENT_HEADER, deployment.encode("latin-1", "replace"))],
-            rewrite=rewrite,
+            rewrite=rewrite if is_read else None,
             pace=pace if is_results else None,
         )
         kind = ResultsExchange if is_results else PassingExchange
@@ -272,6 +274,7 @@ class Api:
         try:
             async with asyncio.timeout(timeout_s):
                 await self._outbox.wait_room()
+                await asyncio.sleep(0)
         except TimeoutError:
             raise UpstreamBroke(
                 "the gateway cannot record more results at the moment (its outbox fills up)"

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import msgspec
+
 from schemas.events import UsageRecord
 from services.proxy.admission import Admitted, now_us
 from services.proxy.batch_results import BatchResult, ResultsMeter, result_request_id
@@ -16,6 +18,13 @@ __all__ = ["PassingExchange", "ResultsExchange"]
 _TEXT_MAX = 256
 _ERROR_STATUS_MIN = 400
 _OK = 200
+
+
+class _Made(msgspec.Struct):
+    id: str
+
+
+_made_decoder = msgspec.json.Decoder(_Made)
 Feed = Callable[[bytes], None]
 
 
@@ -32,6 +41,14 @@ class PassingExchange(Exchange):
             return super()._choose_meter(kind, encoding)
         meter = NoMeter()
         return meter, meter.feed
+
+    def learn_batch(self, answer: bytes) -> None:
+        """Take the id of a new batch from the answer, for the record of the request."""
+        try:
+            made = _made_decoder.decode(answer)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return
+        self._facts = msgspec.structs.replace(self._facts, batch_id=made.id[:_TEXT_MAX])
 
 
 class ResultsExchange(PassingExchange):

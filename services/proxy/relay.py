@@ -8,13 +8,15 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from schemas.errors import UpstreamUnreachable
-from services.proxy.headers import RawHeaders
+from services.proxy.headers import RawHeaders, header_values
 from services.proxy.upstream import Transport, UpstreamBroke, UpstreamRequest, UpstreamResponse
 
-__all__ = ["REWRITTEN_BYTES_MAX", "Relay", "with_own_results_url"]
+__all__ = ["PACED_BYTES_MAX", "REWRITTEN_BYTES_MAX", "Relay", "with_own_results_url"]
 
 REWRITTEN_BYTES_MAX = 16 * 1024 * 1024
 """An answer about batches that is longer is refused: a page of 1,000 batches has under 1 MiB."""
+PACED_BYTES_MAX = 32 * 1024
+"""An answer that is paced is handed on in pieces of at most so much: others are served between."""
 
 _RESULTS_URL = re.compile(
     rb'("results_url"[ \t\n\r]*:[ \t\n\r]*")https?://[^"\\]*?(/v1/messages/batches/[^"\\/]+/results")'
@@ -35,7 +37,7 @@ class Relay:
     """A transport for one request. Implements Transport.
 
     `added` headers are laid on the answer. With `rewrite` an answer of status 200 is read whole and
-    passed through it. `pace` is awaited before each further read.
+    passed through it. `pace` is awaited after each piece of the answer.
     """
 
     def __init__(
@@ -55,6 +57,13 @@ class Relay:
         """Send a request; see Transport."""
         response = await self._transport.handle_async_request(request)
         if self._rewrite is not None and response.status == 200:  # noqa: PLR2004
+            if set(header_values(response.headers, b"content-encoding")) - {b"identity"}:
+                await response.aclose()
+                raise UpstreamUnreachable(
+                    "The deployment packed an answer that was asked for as it is",
+                    kind="upstream_garbage",
+                    was_sent=True,
+                )
             return await self._rewritten(response, self._rewrite)
         return _Paced(response, [*response.headers, *self._added], self._pace)
 
@@ -109,9 +118,13 @@ class _Paced:
 
     async def chunks(self) -> AsyncIterator[tuple[bytes, bool]]:
         """Yield what comes; see UpstreamResponse."""
-        async for chunk in self._response.chunks():
-            yield chunk
-            if self._pace is not None:
+        async for chunk, is_last in self._response.chunks():
+            if self._pace is None:
+                yield chunk, is_last
+                continue
+            for start in range(0, max(1, len(chunk)), PACED_BYTES_MAX):
+                piece = chunk[start : start + PACED_BYTES_MAX]
+                yield piece, is_last and start + len(piece) == len(chunk)
                 await self._pace()
 
     async def aclose(self) -> None:

@@ -29,6 +29,7 @@ MADE_UP = {
     "started_at": "now()::TIMESTAMP - INTERVAL 1 MINUTE * n",
     "ended_at": "now()::TIMESTAMP - INTERVAL 1 MINUTE * n + INTERVAL 2 SECOND",
     "status": f"{STATES}[1 + n % 4]",
+    "endpoint": "['messages', 'batches', 'batch_result', 'pass_through'][1 + n % 4]",
     "billing": "['api', 'subscription'][1 + n % 2]",
     "cost_usd": "n * 0.000001",
     "key_id": "'key-' || n % 3",

@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from decimal import Decimal
@@ -345,23 +346,29 @@ def test_each_result_is_booked_once_at_half_price_whoever_is_killed(
             trust_env=False,
             timeout=30,
         ) as broken:
-            seen = 0
+            seen = b""
             with suppress(httpx.RemoteProtocolError, httpx.ReadError):
                 for chunk in broken.iter_raw():
-                    seen += chunk.count(b"\n")
-                    if seen > 300:
+                    seen += chunk
+                    if seen.count(b"\n") > 300:
                         second.kill()
         thread.join()
-        assert 300 < seen < 1000
+        lines = [json.loads(line) for line in seen.split(b"\n")[:-1]]
+        assert 300 < len(lines) < 1000
         assert whole[0].count(b"\n") == 1000
         # Its outbox is published by its next life.
         second.start()
         again = call(second, key, "GET", path)
         assert again.content == whole[0]
         second.stop()
-        proxy_events = len(results(proxy, batch["id"], 980 * 2 + 250))
+        seen_twice = 980 * 2 + sum(line["result"]["type"] == "succeeded" for line in lines)
+        times = Counter(record.custom_id for record in results(proxy, batch["id"], seen_twice))
 
-    assert 980 * 2 + 250 <= proxy_events <= 980 * 3
+    # What the killed one had given out, it had booked before.
+    for line in lines:
+        name = line["custom_id"]
+        assert times[name] == (3 if line["result"]["type"] == "succeeded" else 0), name
+    assert set(times.values()) == {2, 3}
     facts = []
     for role in ("writer", "reader"):
         with LedgerProcess.started(tmp_path / role, nats.url, role) as ledger:
@@ -386,3 +393,75 @@ def test_each_result_is_booked_once_at_half_price_whoever_is_killed(
     }
     assert len(facts[0]) == 980
     assert {row[2:] for row in facts[0]} == {(False, "batch", 980)}
+
+
+def test_a_fetch_that_ends_early_books_what_had_passed_and_the_next_one_the_rest(
+    proxy: ProxyProcess, key: str
+) -> None:
+    # Given a client that leaves in the middle of the results, when it comes again, then every
+    # result is booked, and the first fetch says how it ended.
+    requests = [{"custom_id": f"r-{i}", "params": params()} for i in range(400)]
+    batch = call(proxy, key, "POST", "/v1/messages/batches", json={"requests": requests}).json()
+    path = f"/v1/messages/batches/{batch['id']}/results"
+    with httpx.stream(
+        "GET",
+        proxy.url + path,
+        headers={"x-litellm-api-key": key, "x-mock-pace-ms": "50"},
+        trust_env=False,
+    ) as answer:
+        fetch = answer.headers["x-tallygate-request-id"]
+        seen = b""
+        for chunk in answer.iter_raw():
+            seen += chunk
+            if seen.count(b"\n") >= 100:
+                break
+
+    first = results(proxy, batch["id"], seen.count(b"\n"))
+    assert 100 <= len(first) < 400
+    assert call(proxy, key, "GET", path).content.count(b"\n") == 400
+    both = results(proxy, batch["id"], len(first) + 400)
+    assert len({record.request_id for record in both}) == 400
+    records = [event.data for event in proxy.events() if isinstance(event, UsageRecorded)]
+    (made,) = [
+        record
+        for record in records
+        if record.batch_id == batch["id"] and record.path == "/v1/messages/batches"
+    ]
+    assert (made.endpoint, made.status, made.key_alias) == ("batches", "success", "batches")
+    assert (made.model_name, made.model) == ("anthropic-claude", MODEL)
+    (ended,) = [record for record in records if record.request_id == fetch]
+    assert (ended.endpoint, ended.status) == ("batches", "client_closed")
+    assert (ended.path, ended.batch_id) == (path, batch["id"])
+
+
+def test_results_wait_while_they_cannot_be_recorded_and_are_then_cut(
+    tmp_path: Path, mock: MockAnthropic
+) -> None:
+    # Given NATS away and little room in the outbox, when many results are fetched, then they stop
+    # before the room is full, other requests are still served, and with NATS back all come.
+    room = 400_000
+    with running_nats(tmp_path) as own_nats:
+        settings = {"outbox_bytes_max": room, "idle_timeout_s": 1.5}
+        with running_proxy(tmp_path, own_nats.url, config(mock, **settings)) as proxy:
+            key = proxy.issue_key()
+            requests = [{"custom_id": f"r-{i}", "params": params()} for i in range(2000)]
+            body = {"requests": requests}
+            batch = call(proxy, key, "POST", "/v1/messages/batches", json=body).json()
+            path = f"/v1/messages/batches/{batch['id']}/results"
+            own_nats.kill()
+            with pytest.raises(httpx.RemoteProtocolError):
+                call(proxy, key, "GET", path)
+            waiting = sum(each.stat().st_size for each in proxy.outbox.glob("*.journal"))
+            assert room / 2 < waiting < room, "half, and what one piece of the answer holds"
+            asked = call(proxy, key, "POST", "/v1/messages/count_tokens", json=params())
+            assert asked.status_code == 200
+            own_nats.start()
+            deadline = time.monotonic() + 15
+            while time.monotonic() < deadline:
+                with suppress(httpx.RemoteProtocolError):
+                    if call(proxy, key, "GET", path).content.count(b"\n") == 2000:
+                        break
+            names: set[str | None] = set()
+            while len(names) < 2000 and time.monotonic() < deadline:
+                names = {record.custom_id for record in results(proxy, batch["id"], 2000)}
+    assert names == {f"r-{i}" for i in range(2000)}

@@ -1,6 +1,7 @@
 """The configuration after it was read and checked (services.runtime.config does both)."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
@@ -13,6 +14,8 @@ __all__ = [
     "GatewayConfig",
     "LogLevel",
     "OutboxFull",
+    "RouterSettings",
+    "RoutingStrategy",
     "Settings",
 ]
 
@@ -24,6 +27,7 @@ _URL_CREDENTIALS = re.compile(r"//[^/]*@")
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 OutboxFull: TypeAlias = Literal["refuse", "serve"]
 ClientDisconnect: TypeAlias = Literal["cancel", "drain"]
+RoutingStrategy: TypeAlias = Literal["simple-shuffle", "least-busy"]
 
 RESTART_SETTINGS = frozenset({"nats_url", "admin_url", "drain_timeout_s", "query_memory_bytes_max"})
 """The settings of the section `tallygate` that hold from the start of a process to its end. All
@@ -68,6 +72,11 @@ class Deployment(_Discreet, frozen=True, kw_only=True):
     `api_base` has no slash at its end, no query and no credentials; paths such as `/v1/messages`
     are appended to it. `forward_client_auth` says whether a client's own credential may be sent
     instead of `api_key`.
+
+    Among the deployments of one name, those of the lowest `order` come first (None: after all
+    numbers), and of these each has a share by its `weight`. `timeout_s` bounds the time until the
+    answer begins, `stream_timeout_s` that of a streamed one (None: the same). At most
+    `max_parallel_requests` are under way at a time, in each worker.
     """
 
     deployment_id: str
@@ -77,6 +86,30 @@ class Deployment(_Discreet, frozen=True, kw_only=True):
     api_base: str = ANTHROPIC_API_BASE
     timeout_s: float = 600.0
     forward_client_auth: bool = False
+    weight: float = 1.0
+    order: int | None = None
+    stream_timeout_s: float | None = None
+    max_parallel_requests: int | None = None
+
+
+class RouterSettings(_Discreet, frozen=True, kw_only=True):
+    """The section `router_settings`, where it is about all deployments. See docs/routing.md.
+
+    `fallbacks` maps a model name, or `*` for every other one, to the names that are tried after
+    it, in order. `model_group_alias` maps further names to model names; those in `hidden_aliases`
+    are in no list of models. Nothing is repeated that may have been billed while `num_retries` is
+    0. `allowed_fails` None: three, and a failure now and then among many successes does not count.
+    """
+
+    routing_strategy: RoutingStrategy = "simple-shuffle"
+    num_retries: int = 0
+    retry_after_s: float = 0.0
+    allowed_fails: int | None = None
+    cooldown_s: float = 5.0
+    disable_cooldowns: bool = False
+    fallbacks: Mapping[str, tuple[str, ...]] = {}
+    model_group_alias: Mapping[str, str] = {}
+    hidden_aliases: frozenset[str] = frozenset()
 
 
 class Settings(_Discreet, frozen=True, kw_only=True):
@@ -129,7 +162,10 @@ class GatewayConfig(_Discreet, frozen=True, kw_only=True):
     deployments: tuple[Deployment, ...] = ()
     forward_models: tuple[str, ...] = ()
     request_timeout_s: float = 600.0
+    stream_timeout_s: float | None = None
+    max_parallel_requests: int | None = None
     master_key: str | None = None
     timezone: str = "UTC"
     settings: Settings = Settings()
+    router: RouterSettings = RouterSettings()
     notices: tuple[str, ...] = ()

@@ -101,6 +101,9 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     what the client asked for, `model` what the deployment was asked for. The key, user and team
     are those of the moment: a later rename does not change history. `path` is told of all endpoints
     but messages and count_tokens, without its query; `batch_id` where it names a message batch.
+
+    Each attempt at a deployment is a request of its own. `attempt_of` is told of all but the first:
+    the id of the first.
     """
 
     request_id: Text
@@ -120,6 +123,7 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     request_bytes: Count = 0
     path: Text | None = None
     batch_id: Text | None = None
+    attempt_of: Text | None = None
 
 
 class UsageRecord(RequestFacts, frozen=True, kw_only=True, omit_defaults=True):

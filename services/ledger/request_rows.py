@@ -197,4 +197,5 @@ def _row(
         record.path,
         record.batch_id,
         record.custom_id,
+        record.attempt_of,
     )

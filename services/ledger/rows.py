@@ -85,6 +85,7 @@ REQUEST_COLUMNS: Columns = (
     ("path", _TEXT),
     ("batch_id", _TEXT),
     ("custom_id", _TEXT),
+    ("attempt_of", _TEXT),
 )
 
 OPEN_REQUEST_COLUMNS: Columns = (

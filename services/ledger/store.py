@@ -40,10 +40,10 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = "3"
+SCHEMA_VERSION = "4"
 """A file of an older version is built anew from the stream; one of a newer one is not opened."""
-_OUTDATED = frozenset({"1", "2"})
-"""They lack what requests under way began with, and what the events were: no SQL can add that."""
+_OUTDATED = frozenset({"1", "2", "3"})
+"""They lack columns whose values the events alone can tell."""
 LETTERS_AT_ONCE_MAX = 100
 MEMORY_LIMIT = "1GB"
 THREADS = 2

@@ -19,7 +19,7 @@ from schemas.errors import ApiError, BadRequest, Forbidden, NotFound, Unauthenti
 from schemas.registry import KeyRecord
 from services.proxy.auth import OwnCredential, UpstreamCredential, upstream_credential
 from services.proxy.headers import RawHeaders
-from services.proxy.routing import matches
+from services.proxy.routing import matches, model_at
 from services.proxy.setup import Setup
 from services.proxy.upstream import Origin, Transport, UpstreamRequest
 
@@ -36,7 +36,6 @@ __all__ = [
 LOCATED_MAX = 10_000
 """Ids of which the account is remembered; of others it is asked for again."""
 _LISTED_MAX = 20
-_STICKY = "batches"
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -141,22 +140,16 @@ def _places(
     setup: Setup, own: OwnCredential | None, name: str
 ) -> dict[tuple[Origin, bytes, bytes], tuple[Account, str]]:
     """Return where a model is served, and what it is called there."""
-    chosen, chosen_model = setup.router.choose(name, _STICKY)
-    star = matches(chosen.model_name, name) or ""
+    group, star = setup.router.find(name)
     found: dict[tuple[Origin, bytes, bytes], tuple[Account, str]] = {}
     missing: Unauthenticated | None = None
-    for deployment in setup.deployments:
-        if deployment.model_name != chosen.model_name:
-            continue
+    for deployment in group.deployments:
         try:
             account = _account(setup, deployment, own)
         except Unauthenticated as error:
             missing = missing or error
             continue
-        upstream_name = deployment.model.replace("*", star.removeprefix("anthropic/"), 1)
-        if deployment == chosen:
-            upstream_name = chosen_model
-        found.setdefault(account.identity, (account, upstream_name))
+        found.setdefault(account.identity, (account, model_at(deployment, star)))
     if not found:
         raise missing or NotFound(f"The model {name[:100]!r} has no deployment")
     return found

@@ -1,110 +1,38 @@
 """Admission: from a raw request to one that may be forwarded, or a refusal."""
 
 import asyncio
-import secrets
-import time
 from collections.abc import Callable
 
-import msgspec
-
-from schemas.config import Deployment, Settings
+from schemas.config import Settings
 from schemas.errors import ApiError, BadRequest, BodyTooLarge, HeadersTooLarge, Unavailable
-from schemas.events import Endpoint, RequestFacts
+from schemas.events import Endpoint
 from schemas.keys import hash_key
-from schemas.registry import KeyRecord
 from services.proxy import auth, limits
 from services.proxy.answers import Receive
-from services.proxy.body import read_body, session_id_of, with_model
+from services.proxy.attempts import first_attempt
+from services.proxy.body import read_body, session_id_of
 from services.proxy.budgets import SpentBudgets
+from services.proxy.draft import TEXT_MAX, Admitted, Draft, Prepared
 from services.proxy.headers import RawHeaders, forwardable_request_headers, header_values
+from services.proxy.health import Health
+from services.proxy.routing import model_at
 from services.proxy.setup import CurrentSetup, Setup
-from services.proxy.upstream import UpstreamRequest
 from services.runtime.registry import RegistrySnapshot
 
 __all__ = [
     "Admission",
-    "Admitted",
     "BodyTooSlow",
     "ClientGone",
-    "Draft",
-    "new_request_id",
-    "now_us",
 ]
 
 HEADERS_MAX = 200
 HEADER_BYTES_MAX = 64 * 1024
 BODY_TIMEOUTS_MAX = 10
 """A body that always comes on, but slowly, may take so many times `client_body_timeout_s`."""
-_TEXT_MAX = 256
 
 
 class ClientGone(Exception):
     """The client closed its connection before its request was whole."""
-
-
-class Draft(msgspec.Struct):
-    """What is known so far of a request that is being admitted: enough to book a refusal.
-
-    `setup` is the configuration that the request began with and keeps.
-    """
-
-    request_id: str
-    started_at_us: int
-    endpoint: Endpoint
-    setup: Setup
-    key: KeyRecord | None = None
-    model_name: str | None = None
-    model: str | None = None
-    deployment: Deployment | None = None
-    billing: str = "api"
-    is_stream: bool = False
-    session_id: str | None = None
-    user_agent: str | None = None
-    request_bytes: int = 0
-
-    def facts(self) -> RequestFacts:
-        """Return it as the facts that events carry."""
-        key = self.key
-        return RequestFacts(
-            request_id=self.request_id,
-            started_at_us=self.started_at_us,
-            endpoint=self.endpoint,
-            key_id=key.key_id if key else None,
-            key_alias=_cut(key.key_alias) if key else None,
-            user_id=_cut(key.user_id) if key else None,
-            team_id=_cut(key.team_id) if key else None,
-            model_name=self.model_name,
-            model=self.model,
-            deployment=self.deployment.deployment_id if self.deployment else None,
-            billing="subscription" if self.billing == "subscription" else "api",
-            stream=self.is_stream,
-            session_id=self.session_id,
-            user_agent=self.user_agent,
-            request_bytes=self.request_bytes,
-        )
-
-
-def _cut(text: str | None) -> str | None:
-    """Keep a text from outside within what an event may hold."""
-    return text[:_TEXT_MAX] if text is not None else None
-
-
-class Admitted(msgspec.Struct, frozen=True):
-    """A request that may be forwarded: the upstream request and the facts for its events."""
-
-    facts: RequestFacts
-    upstream: UpstreamRequest
-    setup: Setup
-
-
-def now_us() -> int:
-    """Return the time in microseconds since the epoch."""
-    return time.time_ns() // 1000
-
-
-def new_request_id(started_at_us: int) -> str:
-    """Return a request id that sorts by time: `tg_` and 32 hex digits."""
-    return f"tg_{started_at_us:014x}{secrets.token_hex(9)}"
 
 
 class Admission:
@@ -117,11 +45,13 @@ class Admission:
         registry: RegistrySnapshot,
         budgets: SpentBudgets,
         check_room: Callable[[], None],
+        health: Health,
     ) -> None:
         self._current = current
         self._registry = registry
         self._budgets = budgets
         self._check_room = check_room
+        self._health = health
 
     def draft(self, request_id: str, started_at_us: int, endpoint: Endpoint) -> Draft:
         """Return the draft of a request that begins now, under the setup of this moment."""
@@ -148,7 +78,7 @@ class Admission:
         `draft` is filled in as far as the checks come, so that a refusal says whose it was.
         """
         agents = header_values(headers, b"user-agent")
-        draft.user_agent = agents[0].decode("latin-1")[:_TEXT_MAX] if agents else None
+        draft.user_agent = agents[0].decode("latin-1")[:TEXT_MAX] if agents else None
         credentials = self.identify(headers, draft)
         assert draft.key is not None
         setup = draft.setup
@@ -159,37 +89,26 @@ class Admission:
         draft.is_stream = read.is_stream
         sessions = header_values(headers, b"x-claude-code-session-id")
         session = sessions[0].decode("latin-1") if sessions else session_id_of(read)
-        draft.session_id = session[:_TEXT_MAX] if session else None
-        limits.check_model(draft.key, read.model)
-        deployment, model = setup.router.choose(read.model, draft.session_id)
-        draft.deployment, draft.model = deployment, model
+        draft.session_id = session[:TEXT_MAX] if session else None
+        limits.check_model(draft.key, read.model, setup.router.target_of(read.model))
+        group, star = setup.router.find(read.model)
+        if group.is_plain:
+            draft.deployment = group.deployments[0]
+            draft.model = model_at(draft.deployment, star)
         if draft.endpoint == "messages":
             self._check_budget(draft)
-        origin = setup.origins[deployment.deployment_id]
         own = auth.own_credential(credentials, self._is_gateway_secret(setup))
-        credential = auth.upstream_credential(
-            deployment, own, own_may_go_there=origin.host in setup.own_credential_hosts
-        )
-        draft.billing = credential.billing
-        self._check_room()
         try:
             forwarded = forwardable_request_headers(headers)
         except ValueError as error:
             raise BadRequest(str(error)) from None
-        forwarded.append((credential.header, credential.value))
-        return Admitted(
-            facts=draft.facts(),
-            upstream=UpstreamRequest(
-                method=b"POST",
-                origin=origin,
-                target=target,
-                headers=forwarded,
-                body=with_model(body, read, model),
-                head_timeout_s=deployment.timeout_s,
-                idle_timeout_s=setup.settings.idle_timeout_s,
-            ),
-            setup=setup,
-        )
+        prepared = Prepared(draft, target, forwarded, body, read, own)
+        if draft.deployment is None or draft.model is None:
+            self._check_room()
+            return first_attempt(prepared, group, star, self._health)
+        credential = prepared.credential(draft.deployment)
+        self._check_room()
+        return prepared.admitted(draft.deployment, draft.model, credential)
 
     def _check_budget(self, draft: Draft) -> None:
         assert draft.key is not None

@@ -13,18 +13,12 @@ from schemas.events import RequestFacts
 from services.proxy import limits
 from services.proxy.accounts import Account, Locator, account_for_models, first_account
 from services.proxy.accounts import usable_accounts as accounts_of
-from services.proxy.admission import (
-    Admission,
-    Admitted,
-    ClientGone,
-    Draft,
-    new_request_id,
-    now_us,
-)
+from services.proxy.admission import Admission, ClientGone
 from services.proxy.answers import Receive, Scope, Send, send_error
 from services.proxy.auth import OwnCredential
 from services.proxy.batch_body import BatchModel, batch_models, with_models
 from services.proxy.body import optional_model, with_model
+from services.proxy.draft import Admitted, Draft, new_request_id, now_us
 from services.proxy.headers import RawHeaders, forwardable_request_headers, header_values
 from services.proxy.model_pages import answer_models
 from services.proxy.outbox import Outbox
@@ -197,7 +191,7 @@ class Api:
         for model in batch_models(body):
             if model.name not in names:
                 draft.model_name = model.name
-                limits.check_model(draft.key, model.name)
+                limits.check_model(draft.key, model.name, draft.setup.router.target_of(model.name))
             names[model.name] = None
             found.append(model)
             if len(found) % BATCH_PIECE == 0:
@@ -216,7 +210,7 @@ class Api:
         if read is None:
             return _Order(first_account(asked.accounts), body)
         draft.model_name = read.model
-        limits.check_model(draft.key, read.model)
+        limits.check_model(draft.key, read.model, draft.setup.router.target_of(read.model))
         spelled = account_for_models(draft.setup, asked.own, asked.accounts, [read.model])
         draft.model = spelled.names[read.model]
         return _Order(spelled.account, with_model(body, read, draft.model))

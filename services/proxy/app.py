@@ -3,6 +3,7 @@
 import gc
 import logging
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from litestar.types import ASGIApp
 
 from schemas.config import GatewayConfig
 from schemas.errors import ApiError, BadRequest, InternalError
-from services.proxy.admission import Admission, new_request_id, now_us
+from services.proxy.admission import Admission
 from services.proxy.api import Api
 from services.proxy.budgets import SpentBudgets
+from services.proxy.draft import new_request_id, now_us
+from services.proxy.health import Health
 from services.proxy.keeper import SetupKeeper
 from services.proxy.management import Management
 from services.proxy.messages import HOT_PATHS, Messages
@@ -148,17 +151,20 @@ async def run(
         PoolSettings.from_settings(settings),
         tls=tls_context(settings.upstream_ca_file) if _needs_tls(context.config) else None,
     )
+    health = Health(time.monotonic)
     keeper = SetupKeeper(
         context.config,
         context.master_key,
         registry=registry,
         pool=transport,
+        health=health,
     )
     admission = Admission(
         current=keeper,
         registry=registry,
         budgets=budgets,
         check_room=outbox.check_room,
+        health=health,
     )
     management = Management(admin_url, lambda: keeper.setup.master_key_hash)
     refusals = Refusals(outbox)

@@ -174,11 +174,15 @@ def _is_second_credential(credentials: Credentials, api_key: str) -> bool:
 
 
 class UpstreamCredential(msgspec.Struct, frozen=True):
-    """The credential header for the deployment, and who pays: a subscription or the API account."""
+    """The credential header for the deployment, and who pays: a subscription or the API account.
+
+    `is_own`: it is the client's own one, so its limits are the client's.
+    """
 
     header: bytes
     value: bytes
     billing: Billing
+    is_own: bool
 
 
 def upstream_credential(
@@ -191,9 +195,9 @@ def upstream_credential(
     """
     if own is not None and deployment.forward_client_auth and own_may_go_there:
         billing: Billing = "subscription" if own.is_subscription else "api"
-        return UpstreamCredential(own.header, own.value, billing)
+        return UpstreamCredential(own.header, own.value, billing, is_own=True)
     if deployment.api_key is not None:
-        return UpstreamCredential(b"x-api-key", deployment.api_key.encode(), "api")
+        return UpstreamCredential(b"x-api-key", deployment.api_key.encode(), "api", is_own=False)
     name = deployment.model_name
     if own is None:
         missing = "No Anthropic credential came with the request"

@@ -12,19 +12,23 @@ from collections.abc import Callable
 import msgspec
 
 from schemas.errors import ApiError, InternalError, UpstreamUnreachable, error_body
-from schemas.events import RequestStatus, UsageRecord
+from schemas.events import RequestFacts, RequestStatus, UsageRecord
 from schemas.usage import Usage
-from services.proxy.admission import Admitted, now_us
 from services.proxy.answers import Receive, Send, send_error
+from services.proxy.draft import Admitted, Attempts, now_us
 from services.proxy.headers import forwardable_response_headers, header_values
 from services.proxy.meter import Meter, NoMeter, StreamMeter
 from services.proxy.metering import meter_for
 from services.proxy.outbox import Outbox
 from services.proxy.upstream import Transport, UpstreamBroke, UpstreamResponse
 
-__all__ = ["Exchange"]
+__all__ = ["ERROR_BYTES_MAX", "ERROR_S_MAX", "Exchange"]
 
 log = logging.getLogger(__name__)
+
+ERROR_BYTES_MAX = 64 * 1024
+ERROR_S_MAX = 1.0
+"""Of an error that the client is not shown, so much is read, for so long."""
 
 _BYTES_PER_TOKEN = 4
 _END_MARK = b"message_stop"
@@ -35,13 +39,12 @@ class Exchange:
     """Forwards one admitted request, under the settings that it was admitted with.
 
     A client that takes nothing of what waits for it for `idle_timeout_s` (twice that at most) is
-    given up.
+    given up. Where the request has further ways to go, it may be sent again until the answer begins
+    (services.proxy.attempts); each attempt is booked by itself.
     """
 
     def __init__(self, admitted: Admitted, *, outbox: Outbox, transport: Transport) -> None:
         settings = admitted.setup.settings
-        self._facts = admitted.facts
-        self._request = admitted.upstream
         self._outbox = outbox
         self._transport = transport
         self._metered_bytes_max = settings.response_bytes_metered_max
@@ -49,21 +52,28 @@ class Exchange:
         self._drain_timeout_s = settings.disconnect_drain_timeout_s if is_drained else None
         self._client_stall_s = settings.idle_timeout_s
         self._sends = 0
+        self._is_client_gone = False
+        self._is_started = False
+        self._is_waiting = False
+        self._attempts = admitted.attempts
+        self._set(admitted, admitted.facts)
+
+    def _set(self, admitted: Admitted, facts: RequestFacts) -> None:
+        """Make ready for one attempt."""
+        self._facts = facts
+        self._request = admitted.upstream
         self._meter: Meter = NoMeter()
         self._status = 0
         self._response_bytes = 0
         self._first_byte_at_us: int | None = None
         self._upstream_request_id: str | None = None
-        self._is_client_gone = False
         self._is_booked = False
-        self._is_started = False
 
     async def run(self, receive: Receive, send: Send) -> None:
         """Forward the request and the answer; book what it used."""
         task = asyncio.current_task()
         assert task is not None
-        if self._facts.endpoint != "count_tokens":
-            self._outbox.request_started(self._facts)
+        self._write_start()
         watch = asyncio.create_task(self._watch(receive, task))
         self._look_for_stall(task, -1)
         try:
@@ -83,6 +93,12 @@ class Exchange:
         finally:
             watch.cancel()
             self._stall_timer.cancel()
+            if self._attempts is not None:
+                self._attempts.over()
+
+    def _write_start(self) -> None:
+        if self._facts.endpoint != "count_tokens":
+            self._outbox.request_started(self._facts)
 
     def _look_for_stall(self, task: asyncio.Task[object], sends_before: int) -> None:
         """Give the client up where it is still at the same send as at the last look."""
@@ -100,21 +116,47 @@ class Exchange:
         while (await receive())["type"] != "http.disconnect":
             pass
         self._is_client_gone = True
-        if self._is_booked:
+        if self._is_booked and not self._is_waiting:
             return
-        if self._drain_timeout_s is not None:
+        if self._drain_timeout_s is not None and not self._is_waiting:
             await asyncio.sleep(self._drain_timeout_s)
         task.cancel()
 
     async def _forward(self, send: Send) -> None:
+        following = await self._attempt(send)
+        while following is not None:
+            assert self._attempts is not None
+            if self._attempts.wait_s:
+                self._is_waiting = True
+                await asyncio.sleep(self._attempts.wait_s)
+                self._is_waiting = False
+            if self._is_client_gone:
+                return
+            self._set(following, msgspec.structs.replace(following.facts, started_at_us=now_us()))
+            self._write_start()
+            following = await self._attempt(send)
+
+    async def _attempt(self, send: Send) -> Admitted | None:
+        """Send the request to one deployment; return the attempt that is to follow, if any."""
+        attempts = self._attempts
         try:
             response = await self._transport.handle_async_request(self._request)
         except ApiError as error:
             self._status = error.http_status
             self._book("failure", error_type=getattr(error, "kind", error.error_type))
+            if attempts is not None and not self._is_client_gone:
+                following = attempts.after_error(error)
+                if following is not None:
+                    return following
+                error = attempts.told(error)
             await send_error(send, error, self._facts.request_id)
-            return
+            return None
         try:
+            if attempts is not None:
+                following = self._after_head(attempts, response)
+                if following is not None:
+                    await self._read_error(response)
+                    return following
             if 300 <= response.status < 400:  # noqa: PLR2004
                 # Whoever followed it would send a credential to a place that nobody configured.
                 await self._refuse_redirect(response.status, send)
@@ -122,9 +164,42 @@ class Exchange:
                 await self._answer(response, send)
         except UpstreamBroke as broke:
             self._book("failure", error_type=broke.kind)
+            if attempts is not None:
+                attempts.broke_off()
             await self._end_broken(broke, send)
         finally:
             await response.aclose()
+        return None
+
+    def _after_head(self, attempts: Attempts, response: UpstreamResponse) -> Admitted | None:
+        """Return the attempt to make instead of passing this answer on, if there is one."""
+        if 200 <= response.status < 300:  # noqa: PLR2004
+            attempts.succeeded()
+            return None
+        return (
+            None
+            if self._is_client_gone
+            else attempts.after_answer(response.status, response.headers)
+        )
+
+    async def _read_error(self, response: UpstreamResponse) -> None:
+        """Read an error that the client is not shown, and book it.
+
+        Where it ends soon, the connection can be used again.
+        """
+        feed, _ = self._begin_metering(response)
+        try:
+            async with asyncio.timeout(ERROR_S_MAX):
+                async for chunk, is_last in response.chunks():
+                    self._response_bytes += len(chunk)
+                    feed(chunk)
+                    if is_last:
+                        self._meter.finish()
+                    if self._response_bytes > ERROR_BYTES_MAX:
+                        break
+        except (TimeoutError, UpstreamBroke):
+            pass
+        self._book_end()
 
     async def _refuse_redirect(self, status: int, send: Send) -> None:
         error = UpstreamUnreachable(
@@ -137,7 +212,8 @@ class Exchange:
         self._book("failure", error_type="redirect")
         await send_error(send, error, self._facts.request_id)
 
-    async def _answer(self, response: UpstreamResponse, send: Send) -> None:
+    def _begin_metering(self, response: UpstreamResponse) -> tuple[Callable[[bytes], None], bool]:
+        """Return what the answer's bytes are to be fed to, and whether they are packed."""
         headers = response.headers
         self._status = response.status
         encodings = header_values(headers, b"content-encoding")
@@ -150,6 +226,10 @@ class Exchange:
             self._meter.boundary = False
         ids = header_values(headers, b"request-id")
         self._upstream_request_id = ids[0].decode("latin-1")[:256] if ids else None
+        return feed, is_packed
+
+    async def _answer(self, response: UpstreamResponse, send: Send) -> None:
+        feed, is_packed = self._begin_metering(response)
         await self._send_head(response, send)
         noted = 0
         async for chunk, is_last in response.chunks():
@@ -182,6 +262,8 @@ class Exchange:
         if response.status in _BODILESS:
             headers = [header for header in headers if header[0] != b"content-length"]
         headers.append((b"x-tallygate-request-id", self._facts.request_id.encode()))
+        if self._attempts is not None and self._attempts.count > 1:
+            headers.append((b"x-tallygate-attempts", b"%d" % self._attempts.count))
         self._is_started = True
         self._sends += 1
         await send({"type": "http.response.start", "status": response.status, "headers": headers})

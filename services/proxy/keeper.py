@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 
 from schemas.config import GatewayConfig
+from services.proxy.health import Health
 from services.proxy.pool import PoolSettings, UpstreamPool
 from services.proxy.setup import CurrentSetup, Setup, make_setup
 from services.runtime.registry import RegistrySnapshot
@@ -18,7 +19,8 @@ log = logging.getLogger(__name__)
 class SetupKeeper(CurrentSetup):
     """The current setup of one worker.
 
-    `pool` is told of each new one: its limits, and which deployments there are.
+    `pool` is told of each new one: its limits, and which deployments there are. `health` keeps what
+    it knows of those that stay.
     """
 
     def __init__(
@@ -28,12 +30,14 @@ class SetupKeeper(CurrentSetup):
         *,
         registry: RegistrySnapshot,
         pool: UpstreamPool,
+        health: Health,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
         self._config = config
         self._master_key = master_key
         self._registry = registry
         self._pool = pool
+        self._health = health
         self._environment = environment
         self._models = RegistryModels(config, environment)
         super().__init__(self._make(None))
@@ -57,6 +61,7 @@ class SetupKeeper(CurrentSetup):
     def _exchange(self) -> None:
         self.setup = self._make(self.setup)
         self._tell_pool()
+        self._health.keep(self.setup.origins.keys())
 
     def _make(self, before: Setup | None) -> Setup:
         self._revision = self._registry.models_revision

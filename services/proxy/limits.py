@@ -44,9 +44,11 @@ def check_key(record: KeyRecord, now_us: int) -> None:
         )
 
 
-def check_model(record: KeyRecord, model_name: str) -> None:
-    """Raise Forbidden where the key may not use the model name."""
+def check_model(record: KeyRecord, model_name: str, target: str | None = None) -> None:
+    """Raise Forbidden where the key may use neither the model name nor what it is an alias for."""
     if names_allowed(record.models, model_name):
+        return
+    if target is not None and names_allowed(record.models, target):
         return
     raise Forbidden(
         f"The virtual key {_named(record)} may not use the model {model_name[:100]!r}. "

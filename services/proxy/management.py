@@ -11,8 +11,9 @@ import httpx
 
 from schemas.client_address import CLIENT_HEADER, PROOF_HEADER, address_headers
 from schemas.errors import ApiError, BadRequest, BodyTooLarge, Unavailable
-from services.proxy.admission import BodyTooSlow, ClientGone, new_request_id, now_us
+from services.proxy.admission import BodyTooSlow, ClientGone
 from services.proxy.answers import Receive, Scope, Send, send_error
+from services.proxy.draft import new_request_id, now_us
 
 __all__ = ["Management"]
 

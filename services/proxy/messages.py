@@ -4,15 +4,9 @@ import logging
 
 from schemas.errors import ApiError, InternalError
 from schemas.events import Endpoint
-from services.proxy.admission import (
-    Admission,
-    Admitted,
-    ClientGone,
-    Draft,
-    new_request_id,
-    now_us,
-)
+from services.proxy.admission import Admission, ClientGone
 from services.proxy.answers import Receive, Scope, Send, send_error
+from services.proxy.draft import Admitted, Draft, new_request_id, now_us
 from services.proxy.exchange import Exchange
 from services.proxy.outbox import Outbox
 from services.proxy.paths import PREFIX, MethodNotAllowed

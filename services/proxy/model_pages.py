@@ -7,8 +7,9 @@ import msgspec
 
 from schemas.errors import BadRequest, NotFound
 from services.proxy import models
-from services.proxy.admission import Admission, Draft
+from services.proxy.admission import Admission
 from services.proxy.answers import Scope, Send, send_bytes
+from services.proxy.draft import Draft
 from services.proxy.headers import RawHeaders, header_values
 from services.proxy.paths import Found
 

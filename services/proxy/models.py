@@ -82,13 +82,21 @@ def display_name(model_id: str) -> str:
 
 
 def usable_names(router: Router, record: KeyRecord) -> list[str]:
-    """Return the model names that a key may use; a pattern stands for the known models it fits."""
+    """Return the model names that a key may use; a pattern stands for the known models it fits.
+
+    An alias may be used where it is allowed itself, or the name that it stands for.
+    """
     names: dict[str, None] = {}
     for name in router.names:
         spelled_out = [name]
         if "*" in name:
             spelled_out = [known for known in _known_models() if matches(name, known) is not None]
-        names.update((each, None) for each in spelled_out if names_allowed(record.models, each))
+        names.update(
+            (each, None)
+            for each in spelled_out
+            if names_allowed(record.models, each)
+            or names_allowed(record.models, router.target_of(each))
+        )
     return list(names)
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import msgspec
 
 from schemas.events import UsageRecord
-from services.proxy.admission import Admitted, now_us
 from services.proxy.batch_results import BatchResult, ResultsMeter, result_request_id
+from services.proxy.draft import Admitted, now_us
 from services.proxy.exchange import Exchange
 from services.proxy.meter import Meter, NoMeter
 from services.proxy.metering import Unpacker

@@ -4,7 +4,7 @@ import msgspec
 
 from schemas.errors import ApiError, Unauthenticated
 from schemas.events import Rejection
-from services.proxy.admission import Draft, now_us
+from services.proxy.draft import Draft, now_us
 from services.proxy.outbox import Outbox
 
 __all__ = ["UNIDENTIFIED_EVENTS_PER_S", "Refusals"]

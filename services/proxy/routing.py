@@ -1,12 +1,18 @@
 """From a model name to a deployment: pure rules over the configuration."""
 
 import hashlib
+import math
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 
-from schemas.config import Deployment
+import msgspec
+
+from schemas.config import Deployment, RouterSettings
 from schemas.errors import NotFound, Unauthenticated
 
-__all__ = ["Router", "matches", "names_allowed"]
+__all__ = ["Group", "Router", "matches", "model_at", "names_allowed", "ranked"]
+
+_EVERY_OTHER = "*"
 
 _LISTED_MAX = 20
 """A message lists at most so many model names."""
@@ -31,50 +37,139 @@ def names_allowed(patterns: Sequence[str], model_name: str) -> bool:
     return any(matches(pattern, model_name) is not None for pattern in patterns)
 
 
-class Router:
-    """Chooses the deployment for a model name.
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """The deployments of one model name. `is_plain`: one, with nothing to count or to try after."""
 
-    An exact name comes before patterns, a pattern with more letters before one with fewer. Among
-    several deployments of one name a session keeps to its own, so that prompt caches stay warm;
-    requests without a session go round. `unusable` are the model names of the registry that
-    cannot be served, with the reasons: a name that has no other deployment is refused with them,
-    and no other pattern takes its place.
+    name: str
+    deployments: tuple[Deployment, ...]
+    is_plain: bool
+
+
+def model_at(deployment: Deployment, star: str) -> str:
+    """Return the upstream's name of a model; `star` is what the name's own star stood for."""
+    return deployment.model.replace("*", star, 1)
+
+
+def ranked(deployments: Sequence[Deployment], seed: str) -> list[Deployment]:
+    """Return deployments in the order in which a session (its id is the seed) is to use them.
+
+    Rendezvous hashing: each has its share of the sessions by its weight, every process finds the
+    same order, and a deployment that comes or goes moves its own share of the sessions alone.
+    Lower numbers of `order` come first.
+    """
+    return sorted(deployments, key=lambda deployment: _rank(deployment, seed))
+
+
+def _rank(deployment: Deployment, seed: str) -> tuple[float, float, str]:
+    token = f"{seed}\0{deployment.deployment_id}".encode(errors="surrogatepass")
+    drawn = int.from_bytes(hashlib.blake2b(token, digest_size=8).digest()) >> 11
+    # Between 0 and 1, neither of them: -ln of it over the weight is exponentially distributed,
+    # and the least of such draws falls to each by its share of the weights.
+    unit = (drawn + 0.5) / (1 << 53)
+    order = math.inf if deployment.order is None else float(deployment.order)
+    delay = -math.log(unit) / deployment.weight if deployment.weight else math.inf
+    return order, delay, deployment.deployment_id
+
+
+class Router:
+    """Finds the deployments for a model name, and the names that may be tried after it.
+
+    An exact name comes before aliases, and these before patterns; a pattern with more letters
+    before one with fewer. `unusable` are the model names of the registry that cannot be served,
+    with the reasons: a name that has no other deployment is refused with them, and no other pattern
+    takes its place.
     """
 
     def __init__(
-        self, deployments: Iterable[Deployment], unusable: Mapping[str, str] | None = None
+        self,
+        deployments: Iterable[Deployment],
+        unusable: Mapping[str, str] | None = None,
+        settings: RouterSettings | None = None,
     ) -> None:
-        self._groups: dict[str, list[Deployment]] = {}
+        self.settings = settings or RouterSettings()
+        found: dict[str, list[Deployment]] = {}
         for deployment in deployments:
-            self._groups.setdefault(deployment.model_name, []).append(deployment)
+            found.setdefault(deployment.model_name, []).append(deployment)
         self._unusable = {
-            name: reason for name, reason in (unusable or {}).items() if name not in self._groups
+            name: reason for name, reason in (unusable or {}).items() if name not in found
         }
         self._patterns = sorted(
-            (name for name in (*self._groups, *self._unusable) if "*" in name),
-            key=len,
-            reverse=True,
+            (name for name in (*found, *self._unusable) if "*" in name), key=len, reverse=True
         )
-        self._turn = 0
+        self._groups = {
+            name: Group(name=name, deployments=tuple(group), is_plain=False)
+            for name, group in found.items()
+        }
+        routed = self._names_with_fallbacks()
+        for name, group in self._groups.items():
+            self._groups[name] = msgspec.structs.replace(
+                group, is_plain=name not in routed and self._is_plain(group)
+            )
+
+    def _names_with_fallbacks(self) -> set[str]:
+        fallbacks = self.settings.fallbacks
+        if _EVERY_OTHER in fallbacks:
+            return set(self._groups)
+        names = set()
+        for name in fallbacks:
+            names.add(name)
+            try:
+                names.add(self.find(name)[0].name)
+            except (NotFound, Unauthenticated):
+                continue  # It may come at run time, or be made usable.
+        return names
+
+    def _is_plain(self, group: Group) -> bool:
+        (first, *others) = group.deployments
+        return not others and first.max_parallel_requests is None and not self.settings.num_retries
 
     @property
     def names(self) -> list[str]:
-        """All model names and patterns, in the order of the configuration."""
-        return list(self._groups)
+        """All model names, patterns and aliases that may be shown, in the file's order."""
+        settings = self.settings
+        aliases = [
+            alias for alias in settings.model_group_alias if alias not in settings.hidden_aliases
+        ]
+        return [*self._groups, *aliases]
 
-    def choose(self, model_name: str, session_id: str | None) -> tuple[Deployment, str]:
-        """Return the deployment and the upstream's model name.
+    def target_of(self, model_name: str) -> str:
+        """Return the model name that an alias stands for, any other name as it is."""
+        return self.settings.model_group_alias.get(model_name, model_name)
+
+    def fallbacks_of(self, model_name: str, group: Group) -> tuple[str, ...]:
+        """Return the names to try after a name that a client asked for."""
+        fallbacks = self.settings.fallbacks
+        for name in (model_name, group.name, _EVERY_OTHER):
+            found = fallbacks.get(name)
+            if found is not None:
+                return found
+        return ()
+
+    def find(self, model_name: str) -> tuple[Group, str]:
+        """Return the group of a model name, and what its star stands for.
 
         Raises NotFound; Unauthenticated for a model that cannot be served.
         """
         group = self._groups.get(model_name)
-        star = ""
-        if group is None or "*" in model_name:
-            group, star = self._by_pattern(model_name)
-        deployment = group[0] if len(group) == 1 else self._one_of(group, session_id)
-        return deployment, deployment.model.replace("*", star, 1)
+        if group is None:
+            model_name = self.target_of(model_name)
+            group = self._groups.get(model_name)
+        if group is not None and "*" not in model_name:
+            return group, ""
+        return self._by_pattern(model_name)
 
-    def _by_pattern(self, model_name: str) -> tuple[list[Deployment], str]:
+    def choose(self, model_name: str, session_id: str | None) -> tuple[Deployment, str]:
+        """Return a session's own deployment, well or not, and the upstream's model name.
+
+        Without a session it is any of them, by the weights.
+
+        Raises NotFound; Unauthenticated for a model that cannot be served.
+        """
+        group, star = self.find(model_name)
+        (deployment, *_) = ranked(group.deployments, session_id or secrets.token_hex(8))
+        return deployment, model_at(deployment, star)
+
+    def _by_pattern(self, model_name: str) -> tuple[Group, str]:
         self._refuse_unusable(model_name)
         for pattern in self._patterns:
             star = matches(pattern, model_name)
@@ -95,10 +190,3 @@ class Router:
                 f"The model {name[:100]!r} was added at run time and cannot be used by this "
                 f"gateway: {reason}. Your administrator must correct it"
             )
-
-    def _one_of(self, group: list[Deployment], session_id: str | None) -> Deployment:
-        if session_id is None:
-            self._turn += 1
-            return group[self._turn % len(group)]
-        digest = hashlib.blake2b(session_id.encode(), digest_size=8).digest()
-        return group[int.from_bytes(digest) % len(group)]

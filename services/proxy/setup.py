@@ -64,7 +64,9 @@ def make_setup(
         settings=config.settings,
         master_key_hash=hash_key(master_key),
         secret_hashes=retired_hashes | {hash_key(master_key)},
-        router=Router(deployments, {each.model_name: each.reason for each in unusable}),
+        router=Router(
+            deployments, {each.model_name: each.reason for each in unusable}, config.router
+        ),
         origins={
             deployment.deployment_id: Origin.from_url(deployment.api_base)
             for deployment in deployments

@@ -10,13 +10,9 @@ from pathlib import Path
 from schemas.config import GatewayConfig
 from schemas.errors import ConfigError
 from schemas.keys import KEY_LENGTH_MAX
-from services.runtime.config_models import (
-    TIMEOUT_S_DEFAULT,
-    Forwarding,
-    TimeoutS,
-    read_deployments,
-)
+from services.runtime.config_models import Forwarding, read_deployments
 from services.runtime.config_reader import ConfigReader
+from services.runtime.config_router import read_defaults, read_router
 from services.runtime.config_settings import read_settings
 from services.runtime.durations import named_timezone
 from services.runtime.yaml_lines import FILE_BYTES_MAX, Node, YamlProblem, parse_yaml
@@ -74,19 +70,17 @@ def read_config(content: bytes, path: str, environment: Mapping[str, str]) -> Ga
     settings = read_settings(reader, top.get("tallygate"))
     general = reader.section(top.get("general_settings"), "general_settings", "general_settings")
     litellm = reader.section(top.get("litellm_settings"), "litellm_settings", "litellm_settings")
-    reader.section(top.get("router_settings"), "router_settings", "router_settings")
-    timeout_s: float | None = reader.typed(
-        litellm.get("request_timeout"), TimeoutS, "litellm_settings.request_timeout"
-    )
-    timeout_s = TIMEOUT_S_DEFAULT if timeout_s is None else timeout_s
+    router = reader.section(top.get("router_settings"), "router_settings", "router_settings")
+    defaults = read_defaults(reader, router, litellm)
     forwarding = _forwarding(reader, top, general, litellm)
     deployments = read_deployments(
         reader,
         top.get("model_list"),
         forwarding=forwarding,
-        timeout_s=timeout_s,
+        defaults=defaults,
         settings=settings,
     )
+    router_settings = read_router(reader, router, litellm, top.get("model_list"))
     master_key = _master_key(reader, litellm.get("master_key"), general.get("master_key"))
     timezone = _timezone(reader, litellm.get("timezone"))
     reader.raise_problems()
@@ -94,10 +88,13 @@ def read_config(content: bytes, path: str, environment: Mapping[str, str]) -> Ga
         path=path,
         deployments=deployments,
         forward_models=forwarding.patterns,
-        request_timeout_s=timeout_s,
+        request_timeout_s=defaults.timeout_s,
+        stream_timeout_s=defaults.stream_timeout_s,
+        max_parallel_requests=defaults.max_parallel_requests,
         master_key=master_key,
         timezone=timezone,
         settings=settings,
+        router=router_settings,
         notices=reader.notices,
     )
 

@@ -14,9 +14,12 @@ CHANGES_SHOWN_MAX = 100
 _NAMES = {
     "timezone": "litellm_settings.timezone",
     "request_timeout_s": "litellm_settings.request_timeout",
+    "stream_timeout_s": "router_settings.stream_timeout",
+    "max_parallel_requests": "router_settings.default_max_parallel_requests",
     "forward_models": "forward_client_headers_to_llm_api",
 }
-_NOT_COMPARED = frozenset({"path", "notices", "deployments", "settings"})
+_ROUTER_NAMES = {"retry_after_s": "retry_after", "cooldown_s": "cooldown_time"}
+_NOT_COMPARED = frozenset({"path", "notices", "deployments", "settings", "router"})
 
 
 def changed_keys(old: GatewayConfig, new: GatewayConfig) -> tuple[str, ...]:
@@ -24,6 +27,10 @@ def changed_keys(old: GatewayConfig, new: GatewayConfig) -> tuple[str, ...]:
     changes = [
         *_model_changes(old, new),
         *(_NAMES.get(name, name) for name in _differing(old, new) if name not in _NOT_COMPARED),
+        *(
+            f"router_settings.{_ROUTER_NAMES.get(name, name)}"
+            for name in _differing(old.router, new.router)
+        ),
         *(f"tallygate.{name}" for name in _differing(old.settings, new.settings)),
     ]
     if len(changes) > CHANGES_SHOWN_MAX:

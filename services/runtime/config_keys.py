@@ -48,7 +48,7 @@ _SPLIT = "give the whole configuration in one file"
 _DEFAULTS = "set budgets and limits on the keys themselves; remove it"
 _CACHE = "answers are not cached, so each request is paid; remove it"
 _CALLBACKS = "a callback may be a check of requests; remove it"
-_RETRIES = "tallygate never repeats a request: Claude Code does that itself"
+_RETRIES = "write it into `router_settings`, for all deployments"
 _DATABASE = (
     "keys, budgets and the ledger are kept in the data folder; a ledger on PostgreSQL (DuckLake) "
     "is yet to come"
@@ -61,11 +61,31 @@ _KEPT = "the ledger keeps what requests cost for ever; it holds no prompts"
 _STATUS = "a spent budget is answered with 429, which Claude Code shows at once"
 _FACTS = "nothing depends on it"
 
+_ROUTER_READ = (
+    "routing_strategy",
+    "num_retries",
+    "retry_after",
+    "timeout",
+    "stream_timeout",
+    "allowed_fails",
+    "cooldown_time",
+    "disable_cooldowns",
+    "fallbacks",
+    "default_fallbacks",
+    "max_fallbacks",
+    "model_group_alias",
+    "default_max_parallel_requests",
+)
+"""LiteLLM takes these in both sections; what `router_settings` says counts."""
+_ROUTER_HARMLESS: Mapping[str, tuple[object, ...]] = {
+    # A move to another deployment goes by weights anyway, and sessions keep to theirs.
+    "enable_weighted_failover": (True,),
+    "optional_pre_call_checks": (("prompt_caching",), ("session_affinity",)),
+}
 _ROUTER_REFUSED = _each(
     (
         """
-        routing_strategy routing_strategy_args fallbacks default_fallbacks
-        context_window_fallbacks content_policy_fallbacks model_group_alias enable_tag_filtering
+        routing_strategy_args context_window_fallbacks content_policy_fallbacks enable_tag_filtering
         tag_filtering_match_any optional_pre_call_checks enable_pre_call_checks
         enable_pre_call_check weights enable_weighted_failover default_priority
         enable_mid_stream_fallback_continuation session_affinity_repin_on_failover
@@ -73,24 +93,18 @@ _ROUTER_REFUSED = _each(
         """,
         _ROUTING,
     ),
-    ("provider_budget_config default_max_parallel_requests", _LIMITS),
+    ("provider_budget_config", _LIMITS),
     ("default_litellm_params", _BODY),
     ("guardrail_list", _GUARDS),
     ("cache_responses caching_groups", _CACHE),
 )
 _ROUTER_IGNORED = _each(
-    (
-        """
-        num_retries retry_after retry_policy model_group_retry_policy allowed_fails
-        allowed_fails_policy cooldown_time disable_cooldowns max_fallbacks
-        """,
-        _RETRIES,
-    ),
+    ("retry_policy model_group_retry_policy", "`num_retries` holds for all kinds of errors"),
+    ("allowed_fails_policy", "`allowed_fails` holds for all kinds of errors"),
     (
         "redis_host redis_port redis_password redis_url redis_db",
         "proxies share keys and budgets through NATS; no Redis is used",
     ),
-    ("timeout stream_timeout", "give `timeout` with a model or `litellm_settings.request_timeout`"),
     ("polling_interval client_ttl cache_kwargs router_general_settings", _TUNING),
     ("debug_level set_verbose alerting_config", _LOGGING),
     ("ignore_invalid_deployments", "every entry of model_list must be right"),
@@ -126,10 +140,19 @@ SECTIONS: Mapping[str, SectionKeys] = {
     ),
     "model_list": SectionKeys(read=("model_name", "litellm_params", "model_info")),
     "litellm_params": SectionKeys(
-        read=("model", "api_key", "api_base", "timeout"),
+        read=(
+            "model",
+            "api_key",
+            "api_base",
+            "timeout",
+            "stream_timeout",
+            "weight",
+            "order",
+            "max_parallel_requests",
+        ),
         refused=_each(
-            ("rpm tpm itpm otpm weight order tags", _ROUTING),
-            ("max_parallel_requests max_budget budget_duration", _LIMITS),
+            ("rpm tpm itpm otpm tags", _ROUTING),
+            ("max_budget budget_duration", _LIMITS),
             (
                 """
                 input_cost_per_token output_cost_per_token cache_read_input_token_cost
@@ -152,7 +175,6 @@ SECTIONS: Mapping[str, SectionKeys] = {
         ),
         ignored=_each(
             ("max_retries num_retries cooldown_time", _RETRIES),
-            ("stream_timeout", "`timeout` is used for streams too"),
             ("drop_params merge_reasoning_content_in_choices", _BODY.partition(";")[0]),
             ("use_in_pass_through", _OTHER_APIS),
         ),
@@ -262,7 +284,7 @@ SECTIONS: Mapping[str, SectionKeys] = {
         ),
     ),
     "litellm_settings": SectionKeys(
-        read=("master_key", "model_group_settings", "timezone", "request_timeout"),
+        read=("master_key", "model_group_settings", "timezone", "request_timeout", *_ROUTER_READ),
         refused={
             **_ROUTER_REFUSED,
             **_each(
@@ -318,13 +340,13 @@ SECTIONS: Mapping[str, SectionKeys] = {
                 ),
             ),
         },
-        harmless={"routing_strategy": ("simple-shuffle",), "budget_reset_time": ("00:00",)},
+        harmless={**_ROUTER_HARMLESS, "budget_reset_time": ("00:00",)},
     ),
     "router_settings": SectionKeys(
-        read=(),
+        read=_ROUTER_READ,
         refused=_ROUTER_REFUSED,
         ignored=_ROUTER_IGNORED,
-        harmless={"routing_strategy": ("simple-shuffle",)},
+        harmless=_ROUTER_HARMLESS,
     ),
     "model_group_settings": SectionKeys(read=("forward_client_headers_to_llm_api",)),
     "tallygate": SectionKeys(read=Settings.__struct_fields__),

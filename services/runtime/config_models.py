@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -16,9 +16,9 @@ from services.runtime.yaml_lines import Node
 
 __all__ = [
     "DEPLOYMENTS_MAX",
-    "TIMEOUT_S_DEFAULT",
     "DeploymentDefaults",
     "Forwarding",
+    "Parallel",
     "TimeoutS",
     "is_forwarded",
     "read_deployment",
@@ -31,6 +31,9 @@ TIMEOUT_S_DEFAULT = 600.0
 """Ten minutes, as LiteLLM's router has it."""
 
 TimeoutS = Annotated[float, msgspec.Meta(ge=0.1, le=86_400)]
+Parallel = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
+_Weight = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
+_Order = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 
 _PROVIDER = "anthropic/"
 _ANTHROPIC_HOST = urlsplit(ANTHROPIC_API_BASE).hostname
@@ -68,8 +71,10 @@ def _regex(pattern: str) -> re.Pattern[str]:
 class DeploymentDefaults(msgspec.Struct, frozen=True, kw_only=True):
     """What the file says of all deployments."""
 
-    timeout_s: float
-    insecure_http_hosts: tuple[str, ...]
+    timeout_s: float = TIMEOUT_S_DEFAULT
+    stream_timeout_s: float | None = None
+    max_parallel_requests: int | None = None
+    insecure_http_hosts: tuple[str, ...] = ()
 
 
 def read_deployments(
@@ -77,12 +82,12 @@ def read_deployments(
     model_list: Node | None,
     *,
     forwarding: Forwarding,
-    timeout_s: float,
+    defaults: DeploymentDefaults,
     settings: Settings,
 ) -> tuple[Deployment, ...]:
     """Return the deployments of `model_list`; those with problems are left out, after noting why.
 
-    `timeout_s` is for entries that name none. The id of a deployment is its `model_info.id`, or
+    The id of a deployment is its `model_info.id`, or
     its model name and its place among the entries of that name: `claude-sonnet/0`.
     """
     items = reader.items(model_list, "model_list")
@@ -92,9 +97,7 @@ def read_deployments(
     if len(items) > DEPLOYMENTS_MAX:
         reader.problem(items[DEPLOYMENTS_MAX].line, f"more than {DEPLOYMENTS_MAX} models")
         return ()
-    defaults = DeploymentDefaults(
-        timeout_s=timeout_s, insecure_http_hosts=settings.insecure_http_hosts
-    )
+    defaults = msgspec.structs.replace(defaults, insecure_http_hosts=settings.insecure_http_hosts)
     deployments: list[Deployment] = []
     lines: list[int] = []
     places: Counter[str] = Counter()
@@ -138,9 +141,7 @@ def read_deployment(
     model = _model(reader, entry["litellm_params"], params, params_where, model_name)
     api_key = _api_key(reader, params.get("api_key"), f"{params_where}.api_key")
     api_base = _api_base(reader, params.get("api_base"), f"{params_where}.api_base", defaults)
-    timeout_s: float | None = reader.typed(
-        params.get("timeout"), TimeoutS, f"{params_where}.timeout"
-    )
+    limits = _limits(reader, params, params_where, defaults)
     info = reader.section(entry.get("model_info"), "model_info", f"{where}.model_info")
     given_id = _identifier(reader, info.get("id"), f"{where}.model_info.id")
     if model_name is None or model is None:
@@ -151,8 +152,34 @@ def read_deployment(
         model=model,
         api_key=api_key,
         api_base=api_base,
-        timeout_s=defaults.timeout_s if timeout_s is None else timeout_s,
+        **limits,
     )
+
+
+def _limits(
+    reader: ConfigReader, params: Mapping[str, Node], where: str, defaults: DeploymentDefaults
+) -> dict[str, Any]:
+    """Return the numbers of an entry by the names of Deployment's fields.
+
+    A stream's timeout is the entry's own, that of all entries, or the one of other requests, in
+    this order, as LiteLLM has it.
+    """
+    wanted = {
+        "timeout_s": ("timeout", TimeoutS, defaults.timeout_s),
+        "stream_timeout_s": ("stream_timeout", TimeoutS, defaults.stream_timeout_s),
+        "weight": ("weight", _Weight, 1.0),
+        "order": ("order", _Order, None),
+        "max_parallel_requests": (
+            "max_parallel_requests",
+            Parallel,
+            defaults.max_parallel_requests,
+        ),
+    }
+    found = {}
+    for field, (key, kind, default) in wanted.items():
+        value = reader.typed(params.get(key), kind, f"{where}.{key}")
+        found[field] = default if value is None else value
+    return found
 
 
 def _printable(text: str) -> bool:

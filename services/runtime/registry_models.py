@@ -94,6 +94,8 @@ def _deployment(
     }
     defaults = DeploymentDefaults(
         timeout_s=config.request_timeout_s,
+        stream_timeout_s=config.stream_timeout_s,
+        max_parallel_requests=config.max_parallel_requests,
         insecure_http_hosts=config.settings.insecure_http_hosts,
     )
     deployment = read_deployment(reader, _node(entry), "model", Counter(), defaults)

@@ -63,7 +63,8 @@ CREATE TABLE requests (
     stream_sequence BIGINT NOT NULL,
     path VARCHAR,
     batch_id VARCHAR,
-    custom_id VARCHAR
+    custom_id VARCHAR,
+    attempt_of VARCHAR
 );
 COMMENT ON TABLE requests IS 'One row for each request that is over, refused ones included.';
 COMMENT ON COLUMN requests.request_id IS 'The gateway''s own id of the request (x-tallygate-request-id).';
@@ -124,6 +125,7 @@ COMMENT ON COLUMN requests.stream_sequence IS 'The message of the stream USAGE t
 COMMENT ON COLUMN requests.path IS 'The path that was asked for; NULL for messages, count_tokens and batch_result.';
 COMMENT ON COLUMN requests.batch_id IS 'The message batch that it is about.';
 COMMENT ON COLUMN requests.custom_id IS 'Of a batch_result: the client''s own name for it, unique in its batch.';
+COMMENT ON COLUMN requests.attempt_of IS 'Of a second or later attempt at a deployment: the request_id of the first; NULL for all others.';
 
 CREATE TABLE open_requests (
     request_id VARCHAR NOT NULL,

@@ -111,7 +111,7 @@ def test_a_commit_that_fails_stores_nothing_and_can_be_repeated(tmp_path: Path) 
     store.close()
 
 
-@pytest.mark.parametrize("version", ["1", "2"])
+@pytest.mark.parametrize("version", ["1", "2", "3"])
 def test_a_file_of_an_older_version_is_told_from_a_damaged_one(
     tmp_path: Path, version: str
 ) -> None:

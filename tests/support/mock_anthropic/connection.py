@@ -309,6 +309,9 @@ class Connection(asyncio.Protocol):
         if counting and scenario.reply == "text" and scenario.fault is None:
             body = b'{"input_tokens":%d}' % (len(request.body) // 4)
             return self._plain(record, request, 200, body)
+        if scenario.caches:
+            figures = self._book.cache.usage(question.messages, scenario.usage)
+            scenario = msgspec.structs.replace(scenario, usage=figures)
         record.stream = bool(question.stream)
         record.message_id = self._ids.new("msg")
         asked = Asked(

@@ -7,6 +7,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from tests.support.mock_anthropic.cache import PromptCache
 from tests.support.mock_anthropic.scenario import Scenario, ScenarioPlan
 from tests.support.mock_anthropic.stores import Stores
 
@@ -69,6 +70,7 @@ class Book:
     def __init__(self, log_path: Path | None = None) -> None:
         """Open the log for appending, if one is wanted."""
         self.stats = Stats()
+        self.cache = PromptCache()
         self.default = Scenario()
         self.queue: deque[Scenario] = deque()
         self.stores: Stores
@@ -115,6 +117,7 @@ class Book:
         """Go back to the default of the program and an empty queue."""
         self.default = Scenario()
         self.queue.clear()
+        self.cache.forget()
 
     def records(self) -> list[Record]:
         """Return the records that are kept, the oldest first."""

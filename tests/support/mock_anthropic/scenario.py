@@ -101,6 +101,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     - `status`, `error_type`, `error_message`: the reply `error`, and what `error_event` says (None:
       the type that belongs to the status).
     - `headers`: laid over the headers of the answer; `location`: where `redirect` points.
+    - `caches`: the figures of the prompt follow from what this process was sent before.
     - `content_length_offset`: added to the true length of an answer that is not streamed.
     """
 
@@ -129,6 +130,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     error_message: str = "The mock was asked to fail."
     headers: dict[str, str] = {}
     location: str = "/v1/messages?redirected=1"
+    caches: bool = False
     content_length_offset: int = 0
 
     @property

@@ -12,6 +12,7 @@ from schemas.keys import hash_key, new_key
 from schemas.registry import KeyRecord, ModelRecord
 from services.proxy.admission import Admission, Admitted
 from services.proxy.budgets import SpentBudgets
+from services.proxy.health import Health
 from services.proxy.keeper import SetupKeeper
 from services.proxy.pool import PoolSettings, UpstreamPool
 from services.runtime.registry import RegistrySnapshot
@@ -45,15 +46,18 @@ class Worker:
         self.registry.put(KeyRecord(key_id="key_1", key_hash=hash_key(KEY), key_name="sk-...x"))
         self.registry.loaded = True
         self.pool = UpstreamPool(PoolSettings.from_settings(OLD.settings))
+        self.health = Health(lambda: 0.0)
         self.keeper = SetupKeeper(
             OLD,
             MASTER,
             registry=self.registry,
             pool=self.pool,
+            health=self.health,
             environment={"X_API_KEY": "sk-ant-api03-of-x"},
         )
         self.admission = Admission(
             current=self.keeper,
+            health=self.health,
             registry=self.registry,
             budgets=SpentBudgets(),
             check_room=lambda: None,

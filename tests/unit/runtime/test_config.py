@@ -203,7 +203,7 @@ def test_a_database_is_accepted_with_a_notice_that_says_where_the_ledger_is() ->
 def test_a_refused_key_that_switches_a_thing_off_is_a_notice() -> None:
     # Given refused keys with values that ask for what is so anyway, then the file works.
     text = "litellm_settings: {cache: false, callbacks: [], budget_reset_time: '00:00'}\n"
-    text += "router_settings: {routing_strategy: simple-shuffle, fallbacks: null}\n"
+    text += "router_settings: {enable_weighted_failover: true, weights: null}\n"
     notices = [text for text in read(text).notices if "not supported" in text]
     assert len(notices) == 5
     assert all("changes nothing" in notice for notice in notices)

@@ -70,6 +70,7 @@ def test_any_tree_is_read_or_refused(tree: dict[str, Any]) -> None:
                 "general_settings",
                 "litellm_settings",
                 "model_group_settings",
+                "router_settings",
                 "tallygate",
             )
         },

@@ -37,13 +37,13 @@ def test_all_problems_are_told_at_once_in_the_order_of_their_lines() -> None:
         "model_list:\n"
         "  - model_name: a\n"
         "    litellm_params: {model: anthropic/a, api_bse: x}\n"
-        "router_settings: {fallbacks: [{a: [b]}]}\n"
+        "router_settings: {enable_tag_filtering: true}\n"
     )
     assert [line.partition(":")[0] for line in found] == ["1", "2", "5", "6"]
     assert "did you mean idle_timeout_s?" in found[0]
     assert "did you mean master_key?" in found[1]
     assert "did you mean api_base?" in found[2]
-    assert "LiteLLM's router_settings.fallbacks is not supported by tallygate" in found[3]
+    assert "LiteLLM's router_settings.enable_tag_filtering is not supported" in found[3]
 
 
 @pytest.mark.parametrize(

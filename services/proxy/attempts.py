@@ -1,0 +1,284 @@
+"""Which deployment gets a request, and which one after it where that one fails.
+
+The rules, and why they are so, are in docs/routing.md. All of it happens before the first byte of
+an answer goes to the client. Nothing that may have been billed is repeated unless `num_retries`
+says so; everything is bounded: ATTEMPTS_MAX, WAIT_S_MAX.
+"""
+
+import secrets
+from collections.abc import Iterator
+
+import msgspec
+
+from schemas.config import Deployment
+from schemas.errors import (
+    ApiError,
+    Forbidden,
+    NotFound,
+    Unauthenticated,
+    Unavailable,
+    UpstreamError,
+)
+from services.proxy import limits
+from services.proxy.auth import UpstreamCredential
+from services.proxy.draft import Admitted, Prepared, new_request_id, now_us
+from services.proxy.headers import RawHeaders, header_values
+from services.proxy.health import Health, Trouble, trouble_of
+from services.proxy.routing import Group, model_at, ranked
+
+__all__ = ["ATTEMPTS_MAX", "WAIT_S_FIRST", "WAIT_S_MAX", "first_attempt"]
+
+ATTEMPTS_MAX = 12
+"""A request is sent so many times at most, whatever the configuration says."""
+WAIT_S_FIRST = 0.5
+"""The wait before the same deployment is asked again, doubled each time; `retry_after` is more."""
+WAIT_S_MAX = 10.0
+"""A deployment that cools down for longer than this is not waited for."""
+
+
+class _Stage(msgspec.Struct, frozen=True):
+    """One model name that may serve the request: the one asked for, then each fallback."""
+
+    group: Group
+    star: str
+
+
+class _Choice(msgspec.Struct, frozen=True):
+    deployment: Deployment
+    model: str
+    credential: UpstreamCredential
+
+
+def first_attempt(prepared: Prepared, group: Group, star: str, health: Health) -> Admitted:
+    """Return the first attempt of a request that has more than one way to go.
+
+    Raises Unauthenticated where no deployment of the group has a credential; Unavailable where
+    each has as many requests as it may have.
+    """
+    return _Attempts(prepared, _Stage(group, star), health).first()
+
+
+class _Attempts:
+    """The attempts of one request. Implements Attempts; one attempt is under way at a time."""
+
+    def __init__(self, prepared: Prepared, stage: _Stage, health: Health) -> None:
+        self._prepared = prepared
+        self._draft = prepared.draft
+        self._router = prepared.draft.setup.router
+        self._rules = self._router.settings
+        self._health = health
+        # A request without a session goes anywhere, by the weights.
+        self._seed = prepared.draft.session_id or secrets.token_hex(8)
+        self._stage = stage
+        self._further = self._fallbacks(stage)
+        self._repeats = 0
+        self._tried: set[str] = set()
+        self._tried_ids: list[str] = []
+        self._first_id = prepared.draft.request_id
+        self._now: _Choice | None = None
+        self.count = 0
+        self.wait_s = 0.0
+
+    # ------------------------------------------------------------------------------ choosing
+
+    def first(self) -> Admitted:
+        """Return the first attempt: at a deployment that is well, if there is any."""
+        usable = self._usable(self._stage)
+        choice = self._well(usable) or self._fallback()
+        if choice is None and usable:
+            # All cool down. Refusing by our own doing would be worse than trying.
+            choice = min(usable, key=lambda each: self._cooling_s(each.deployment))
+        if choice is None:
+            raise Unavailable(
+                f"The deployments of {self._draft.model_name} have as many requests under way as "
+                "they may have (max_parallel_requests)",
+                {"retry-after": "1"},
+            )
+        return self._take(choice)
+
+    def _usable(self, stage: _Stage) -> list[_Choice]:
+        """Return a stage's deployments that have a credential and room, the best first.
+
+        Raises Unauthenticated where none has a credential.
+        """
+        choices: list[_Choice] = []
+        refusal: Unauthenticated | None = None
+        is_known = False
+        for deployment in self._ordered(stage.group):
+            try:
+                credential = self._prepared.credential(deployment)
+            except Unauthenticated as error:
+                refusal = refusal or error
+                continue
+            is_known = True
+            limit = deployment.max_parallel_requests
+            if limit is None or self._health.busy(deployment.deployment_id) < limit:
+                choices.append(_Choice(deployment, model_at(deployment, stage.star), credential))
+        if refusal is not None and not is_known:
+            raise refusal
+        return choices
+
+    def _ordered(self, group: Group) -> list[Deployment]:
+        order = ranked(group.deployments, self._seed)
+        if self._rules.routing_strategy == "least-busy" and self._draft.session_id is None:
+            # The sort is stable: equals keep to the order of their weights.
+            order.sort(key=self._business)
+        return order
+
+    def _business(self, deployment: Deployment) -> tuple[float, float]:
+        place = float("inf") if deployment.order is None else deployment.order
+        return place, self._health.busy(deployment.deployment_id) / (deployment.weight or 1e-9)
+
+    def _cooling_s(self, deployment: Deployment) -> float:
+        return self._health.cooling_s(deployment.deployment_id)
+
+    def _well(self, choices: list[_Choice]) -> _Choice | None:
+        """Return the first that was not tried yet and does not cool down."""
+        for choice in choices:
+            deployment = choice.deployment
+            if deployment.deployment_id not in self._tried and not self._cooling_s(deployment):
+                return choice
+        return None
+
+    def _fallbacks(self, stage: _Stage) -> Iterator[_Stage]:
+        """Yield the fallbacks that the key may use, each group of deployments once."""
+        seen = {stage.group.name}
+        key = self._draft.key
+        assert key is not None
+        for name in self._router.fallbacks_of(self._draft.model_name or "", stage.group):
+            try:
+                limits.check_model(key, name, self._router.target_of(name))
+                group, star = self._router.find(name)
+            except (Forbidden, NotFound, Unauthenticated):
+                continue
+            if group.name not in seen:
+                seen.add(group.name)
+                yield _Stage(group, star)
+
+    def _fallback(self) -> _Choice | None:
+        """Go on to the next fallback that can serve the request, if there is one."""
+        for stage in self._further:
+            try:
+                choice = self._well(self._usable(stage))
+            except Unauthenticated:
+                continue
+            if choice is not None:
+                self._stage, self._repeats = stage, 0
+                return choice
+        return None
+
+    def _take(self, choice: _Choice) -> Admitted:
+        deployment_id = choice.deployment.deployment_id
+        self._now = choice
+        self._tried.add(deployment_id)
+        self._tried_ids.append(deployment_id)
+        self.count += 1
+        if self.count > 1:
+            self._draft.request_id = new_request_id(now_us())
+        admitted = self._prepared.admitted(choice.deployment, choice.model, choice.credential)
+        facts = admitted.facts
+        if self.count > 1:
+            facts = msgspec.structs.replace(facts, attempt_of=self._first_id)
+        self._health.began(deployment_id)
+        return msgspec.structs.replace(admitted, facts=facts, attempts=self)
+
+    # --------------------------------------------------------------- how the present one went
+
+    def succeeded(self) -> None:
+        """Note that the present attempt was answered."""
+        if self._now is not None:
+            self._health.succeeded(self._now.deployment.deployment_id)
+
+    def broke_off(self) -> None:
+        """Note that the answer of the present attempt broke off: it goes no other way."""
+        self._failed(Trouble.UNCLEAR)
+
+    def over(self) -> None:
+        """Note that no attempt is under way any more. Harmless when repeated."""
+        choice, self._now = self._now, None
+        if choice is not None:
+            self._health.ended(choice.deployment.deployment_id)
+
+    def told(self, error: ApiError) -> ApiError:
+        """Return an error for the client, with what was tried."""
+        if self.count > 1:
+            error.message += f" (tried: {', '.join(self._tried_ids)})"
+        return error
+
+    def _failed(self, trouble: Trouble, retry_after_s: float | None = None) -> None:
+        if self._now is not None:
+            deployment_id = self._now.deployment.deployment_id
+            self._health.failed(deployment_id, trouble, self._rules, retry_after_s=retry_after_s)
+
+    def after_answer(self, status: int, headers: RawHeaders) -> Admitted | None:
+        """Return the attempt to make after an answer of this status, None: it goes on."""
+        assert self._now is not None
+        trouble = trouble_of(status, is_clients_credential=self._now.credential.is_own)
+        if trouble is None:
+            return None
+        self._failed(trouble, _retry_after_s(headers))
+        return self._next(trouble)
+
+    def after_error(self, error: ApiError) -> Admitted | None:
+        """Return the attempt to make after there was no answer, None: the client is told."""
+        if not isinstance(error, UpstreamError):
+            return None  # Our own doing: all connections are in use.
+        trouble = Trouble.UNCLEAR if error.was_sent else Trouble.UNSENT
+        self._failed(trouble)
+        return self._next(trouble)
+
+    # ------------------------------------------------------------------------- what comes next
+
+    def _next(self, trouble: Trouble) -> Admitted | None:
+        before = self._now
+        assert before is not None
+        self.over()
+        retries_max = self._rules.num_retries
+        # Counting tokens costs nothing, so it may be repeated whatever happened.
+        is_free = trouble.is_unbilled or self._draft.endpoint == "count_tokens"
+        if self.count >= ATTEMPTS_MAX or not (is_free or retries_max):
+            return None
+        self.wait_s = 0.0
+        choice = None
+        # Another deployment would meet the same limit of the client's, or have somebody else pay.
+        if trouble is not Trouble.OWN_LIMIT:
+            choice = self._another(before, is_free=is_free) or self._again(before)
+        choice = choice or self._fallback()
+        return None if choice is None else self._take(choice)
+
+    def _another(self, before: _Choice, *, is_free: bool) -> _Choice | None:
+        """Return another deployment of the same model name, where the same side pays."""
+        if not is_free and self._repeats >= self._rules.num_retries:
+            return None
+        choice = self._well(self._same_payer(before))
+        if choice is not None and not is_free:
+            self._repeats += 1
+        return choice
+
+    def _again(self, before: _Choice) -> _Choice | None:
+        """Return a deployment of the same model name that is asked once more, after a while."""
+        if self._repeats >= self._rules.num_retries:
+            return None
+        choices = self._same_payer(before)
+        if not choices:
+            return None
+        choice = min(choices, key=lambda each: self._cooling_s(each.deployment))
+        cooling_s = self._cooling_s(choice.deployment)
+        if cooling_s > WAIT_S_MAX:
+            return None
+        wait_s = max(self._rules.retry_after_s, WAIT_S_FIRST * 2**self._repeats)
+        self.wait_s = max(cooling_s, min(wait_s, max(WAIT_S_MAX, self._rules.retry_after_s)))
+        self._repeats += 1
+        return choice
+
+    def _same_payer(self, before: _Choice) -> list[_Choice]:
+        is_own = before.credential.is_own
+        return [each for each in self._usable(self._stage) if each.credential.is_own is is_own]
+
+
+def _retry_after_s(headers: RawHeaders) -> float | None:
+    """Return the whole seconds that `retry-after` asks for; a date is not taken."""
+    values = header_values(headers, b"retry-after")
+    if not values or not values[0].isdigit() or len(values[0]) > 9:  # noqa: PLR2004
+        return None
+    return float(values[0])

@@ -24,6 +24,7 @@ from services.proxy.setup import Setup
 from services.proxy.upstream import Origin, Transport, UpstreamRequest
 
 __all__ = [
+    "ACCOUNTS_ASKED_MAX",
     "LOCATED_MAX",
     "Account",
     "Locator",
@@ -33,6 +34,8 @@ __all__ = [
     "usable_accounts",
 ]
 
+ACCOUNTS_ASKED_MAX = 16
+"""One request for an id asks at most so many accounts; those beyond need the header."""
 LOCATED_MAX = 10_000
 """Ids of which the account is remembered; of others it is asked for again."""
 _LISTED_MAX = 20
@@ -181,7 +184,7 @@ class Locator:
             if account.identity == known:
                 self._known.move_to_end(item_id)
                 return account
-        for account in accounts:
+        for account in accounts[:ACCOUNTS_ASKED_MAX]:
             if await self._has(account, path, headers, setup):
                 self._known[item_id] = account.identity
                 if len(self._known) > LOCATED_MAX:

@@ -5,11 +5,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from schemas.errors import BodyTooLarge
-from services.proxy.admission import BodyTooSlow
+from services.proxy.admission import BODY_TIMEOUTS_MAX, BodyTooSlow
 from services.proxy.answers import Receive
 from services.proxy.headers import RawHeaders, header_values
 
-__all__ = ["ClientUpload"]
+__all__ = ["UPLOAD_BYTES_PER_S_MIN", "ClientUpload"]
+
+UPLOAD_BYTES_PER_S_MIN = 8 * 1024
+"""A body that comes slower than this on the whole is given up, after a time that any body has."""
 
 
 class ClientUpload:
@@ -42,9 +45,12 @@ class ClientUpload:
         Where the client goes away it waits to be cancelled by whoever hears that from `receive`.
         """
         size = 0
+        loop = asyncio.get_running_loop()
+        latest_s = loop.time() + BODY_TIMEOUTS_MAX * self._silence_s_max
         try:
             while True:
-                message = await self._next()
+                left_s = latest_s + size / UPLOAD_BYTES_PER_S_MIN - loop.time()
+                message = await self._next(min(self._silence_s_max, max(0.0, left_s)))
                 if message["type"] == "http.disconnect":
                     self._is_gone = True
                     self._over.set()
@@ -59,13 +65,13 @@ class ClientUpload:
         finally:
             self._over.set()
 
-    async def _next(self) -> dict[str, Any]:
+    async def _next(self, timeout_s: float) -> dict[str, Any]:
         try:
-            async with asyncio.timeout(self._silence_s_max):
+            async with asyncio.timeout(timeout_s):
                 return await self._receive()
         except TimeoutError:
             raise BodyTooSlow(
-                f"The request body stood still for {self._silence_s_max:g} s",
+                f"The request body stood still for {self._silence_s_max:g} s, or was too slow",
                 {"connection": "close"},
             ) from None
 

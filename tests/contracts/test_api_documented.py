@@ -3,11 +3,13 @@
 import re
 from pathlib import Path
 
-from services.proxy.accounts import LOCATED_MAX
+from services.proxy.accounts import ACCOUNTS_ASKED_MAX, LOCATED_MAX
+from services.proxy.admission import BODY_TIMEOUTS_MAX
 from services.proxy.batch_body import BATCH_REQUESTS_MAX
 from services.proxy.model_pages import LIMIT_DEFAULT, LIMIT_MAX
 from services.proxy.paths import API_PATHS, PASS_THROUGH_METHODS, PATH_BYTES_MAX
 from services.proxy.relay import REWRITTEN_BYTES_MAX
+from services.proxy.upload import UPLOAD_BYTES_PER_S_MIN
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "api.md").read_text("utf-8")
 
@@ -27,6 +29,9 @@ def test_the_limits_are_those_of_the_code() -> None:
     # Given the limits in the code, then the page names each.
     text = re.sub(r"\s+", " ", PAGE)
     assert f"At most {PATH_BYTES_MAX} bytes" in text
+    assert f"{ACCOUNTS_ASKED_MAX} at most" in text
+    assert f"a second for each {UPLOAD_BYTES_PER_S_MIN // 1024} KiB" in text
+    assert BODY_TIMEOUTS_MAX == 10, "ten times"
     assert f"remembered for {LOCATED_MAX:,} ids" in text
     assert f"At most {BATCH_REQUESTS_MAX:,} requests" in text
     assert f"up to {REWRITTEN_BYTES_MAX // 1024**2} MiB" in text

@@ -19,6 +19,7 @@ from schemas.events import UsageRecord, UsageRecorded
 from tests.support.mock import MockAnthropic, Scenario, scenario_headers
 from tests.support.nats import running_nats
 from tests.support.proxy import ProxyProcess, gateway_config, model_entry, running_proxy
+from tests.support.scripted import ScriptedServer, scripted_server
 from tests.support.wire import question
 
 API_KEY = "sk-ant-api03-the-company"
@@ -32,11 +33,20 @@ def mock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MockAnthropic]:
 
 
 @pytest.fixture(scope="module")
-def proxy(tmp_path_factory: pytest.TempPathFactory, mock: MockAnthropic) -> Iterator[ProxyProcess]:
+def scripted() -> Iterator[ScriptedServer]:
+    with scripted_server() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def proxy(
+    tmp_path_factory: pytest.TempPathFactory, mock: MockAnthropic, scripted: ScriptedServer
+) -> Iterator[ProxyProcess]:
     folder = tmp_path_factory.mktemp("proxy")
     entries = (
         model_entry(mock.url, api_key=API_KEY),
         model_entry(mock.url, name="claude-*", model="anthropic/*", api_key=API_KEY),
+        model_entry(scripted.url, name="scripted", api_key=API_KEY),
     )
     config = gateway_config(
         *entries,
@@ -213,7 +223,35 @@ def test_a_client_that_leaves_an_upload_is_booked_so_and_lets_the_deployment_go(
     assert mock.requests() == [], "half a file is no request"
 
 
+def test_an_answer_before_the_file_is_read_reaches_the_client_at_once(
+    proxy: ProxyProcess, key: str, scripted: ScriptedServer
+) -> None:
+    # Given a deployment that refuses a file by its head, then the client, still sending, is told.
+    scripted.book["early"] = ((b"HTTP/1.1 401 No\r\ncontent-length: 2\r\n\r\nno",), "hold")
+    scripted.unread.add("early")
+    extra = b"x-script: early\r\nx-tallygate-deployment: scripted/0\r\ncontent-length"
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as client:
+        client.sendall(upload_head(key).replace(b"content-length", extra))
+        answer = client.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 401")
+    assert answer.endswith(b"no")
+
+
 # ------------------------------------------------------------------------- counts and models
+
+
+def test_messages_have_litellm_s_prefix_too(
+    proxy: ProxyProcess, key: str, mock: MockAnthropic
+) -> None:
+    # Given LiteLLM's prefix, then a message is one, metered and recorded as any other.
+    answer = call(
+        proxy, key, "POST", "/anthropic/v1/messages?beta=true", json=question(model="claude-x")
+    )
+    assert answer.status_code == 200
+    assert mock.requests()[0].target == "/v1/messages?beta=true"
+    record = record_of(proxy, answer)
+    assert (record.endpoint, record.path) == ("messages", None)
+    assert record.usage is not None
 
 
 def test_26_counts_at_once_pass_through_two_connections(

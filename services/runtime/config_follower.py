@@ -104,12 +104,13 @@ class ConfigFollower:
         latest_s = asyncio.get_running_loop().time() + wait_s
         told: str | None = None
         while True:
-            problem, is_final = await self._try(change)
+            problem, is_final = await self._try(change, is_start=wait_s == 0)
             self._handled, self._problem = sequence, problem
             if problem is None:
                 return
             if problem != told:
-                log.error("the configuration is not taken: %s", problem)
+                report = log.warning if wait_s == 0 else log.error
+                report("the configuration that was ordered is not taken: %s", problem)
                 told = problem
             if is_final or self._news.is_set() or asyncio.get_running_loop().time() > latest_s:
                 return
@@ -117,12 +118,18 @@ class ConfigFollower:
                 async with asyncio.timeout(FILE_POLL_S):
                     await self._news.wait()
 
-    async def _try(self, change: ConfigChange) -> tuple[str | None, bool]:
+    async def _try(self, change: ConfigChange, *, is_start: bool) -> tuple[str | None, bool]:
         """Take the file if it is the one that is meant; return what is wrong, and for good."""
         if change.sha256 == self._file.sha256:
             return None, True
         try:
             reading = await asyncio.to_thread(self._file.read_ordered, change.sha256)
+            if reading.sha256 != change.sha256 and is_start:
+                return (
+                    f"this process began with another file, of the SHA-256 {self._file.sha256}, "
+                    f"than the last that was ordered, {change.sha256}; `tallygate reload` orders "
+                    "what is in the file now"
+                ), True
             if reading.sha256 != change.sha256:
                 return (
                     f"the file {self._file.path} has the SHA-256 {reading.sha256} here, and "

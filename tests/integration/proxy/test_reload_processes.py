@@ -139,6 +139,30 @@ def test_proxy_with_another_file_keeps_its_own_and_takes_the_right_one_when_it_c
     }
 
 
+def test_process_that_begins_with_another_file_says_so_until_it_is_ordered(
+    pair: Pair, mock: MockAnthropic
+) -> None:
+    # Given a proxy that is started on an edited file, when the state is asked for, then the proxy
+    # has that file in force and says that another one was ordered; a reload orders this one.
+    key = pair.proxy.issue_key()
+    pair.write(config_of(model_entry(mock.url)))
+    assert pair.reload()["taken_by_all"]
+    pair.proxy.stop()
+    edited = config_of(model_entry(mock.url), model_entry(mock.url, name="edited"))
+    digest = pair.write(edited)
+
+    pair.proxy.start()
+
+    assert status(pair.proxy, key, "edited") == 200
+    within(5, lambda: pair.standing("proxy-0")["problem"] is not None)
+    standing = pair.standing("proxy-0")
+    assert (standing["sha256"], standing["taken"]) == (digest, False)
+    assert "this process began with another file" in standing["problem"]
+    assert pair.reload()["taken_by_all"]
+    assert pair.standing("proxy-0")["problem"] is None
+    assert status(pair.proxy, key, "edited") == 200
+
+
 def test_file_that_one_process_cannot_use_is_told_with_its_reason(
     pair: Pair, mock: MockAnthropic
 ) -> None:
@@ -167,21 +191,31 @@ def test_idle_connections_of_a_deployment_that_is_gone_are_closed(
     # Given an idle connection to a deployment's host, when a reload takes the deployment away,
     # then the connection is closed; one of a deployment that stays is used again.
     key = pair.proxy.issue_key()
-    with CountingServer() as other:
-        pair.write(config_of(model_entry(mock.url), model_entry(other.url, name="other")))
+
+    def write(name: str | None, warm: int) -> None:
+        entries = [model_entry(mock.url)]
+        if name is not None:
+            entries.append(model_entry(other.url, name=name))
+        pair.write(config_of(*entries, upstream_connections_warm=warm))
         assert pair.reload()["taken_by_all"]
+
+    with CountingServer() as other:
+        write("other", warm=0)
         assert status(pair.proxy, key, "other") == 200
         assert other.open_connections == 1
-        pair.write(config_of(model_entry(mock.url), model_entry(other.url, name="renamed")))
-        assert pair.reload()["taken_by_all"]
+        write("renamed", warm=0)
         assert status(pair.proxy, key, "renamed") == 200
         assert other.connections == other.open_connections == 1
+        # Connections that are opened ahead are no exception.
+        write("renamed", warm=3)
+        within(10, lambda: other.open_connections == 3)
 
-        pair.write(config_of(model_entry(mock.url)))
-        assert pair.reload()["taken_by_all"]
+        write(None, warm=3)
 
         within(2, lambda: other.open_connections == 0)
         assert status(pair.proxy, key, "renamed") == 404
+        time.sleep(0.5)
+        assert other.open_connections == 0
 
 
 def test_reload_while_nats_is_away_changes_nothing_and_says_so(

@@ -13,15 +13,29 @@ from services.proxy.headers import RawHeaders
 from services.proxy.upstream import FaultKind, Origin, Upload, UpstreamBroke, UpstreamRequest
 from services.runtime.tasks import end_tasks
 
-__all__ = ["BUFFER_BYTES_HIGH", "HEADERS_MAX", "HEADER_BYTES_MAX", "Connection", "Keeper"]
+__all__ = [
+    "BUFFER_BYTES_HIGH",
+    "HEADERS_MAX",
+    "HEADER_BYTES_MAX",
+    "READ_BYTES",
+    "Connection",
+    "Keeper",
+]
 
 HEADERS_MAX = 200
 HEADER_BYTES_MAX = 64 * 1024
 """An answer with more headers, or longer ones, is refused as garbage."""
-BUFFER_BYTES_HIGH = 256 * 1024
+BUFFER_BYTES_HIGH = 64 * 1024
 """So much of an answer may wait for a slow client before the deployment is made to wait."""
+READ_BYTES = 64 * 1024
+"""So much is read at a time: it may come on top of a full buffer."""
 
 _STATUS_MIN, _STATUS_MAX = 200, 599
+
+
+# One for all connections: what is read into it is parsed, and copied thereby, at once. By itself
+# the event loop reads 256 KiB at a time, which a slow client makes us hold three times.
+_read_buffer = memoryview(bytearray(READ_BYTES))
 
 
 class Keeper(Protocol):
@@ -34,7 +48,7 @@ class Keeper(Protocol):
         """A connection is lost."""
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """One connection, one request at a time; it is its own response object.
 
     `raw_socket` is what lies under the transport, `was_idle` tells that it waited for a request,
@@ -90,8 +104,13 @@ class Connection(asyncio.Protocol):
         """Take the transport (uvloop's does not derive from asyncio's, so a cast)."""
         self._transport = cast("asyncio.Transport", transport)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the loop's own wish
+        """Return the room for what is read next."""
+        return _read_buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Parse what came; what is no proper answer cuts the connection."""
+        data = _read_buffer[:nbytes]
         self._received_any = True
         try:
             self._parser.feed_data(data)
@@ -104,7 +123,7 @@ class Connection(asyncio.Protocol):
             self._fail(reason, "upstream_garbage")
         if not self._head_seen:
             # The parser keeps what is no whole header yet, without a limit of its own.
-            self._head_bytes += len(data)
+            self._head_bytes += nbytes
             if self._head_bytes > HEADER_BYTES_MAX:
                 self._fail("its headers are too long", "upstream_garbage")
         self._wake()

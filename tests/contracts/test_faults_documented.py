@@ -41,7 +41,10 @@ def test_limits_stand_as_the_code_has_them() -> None:
     # Given the limits, then the table names the figures of the code.
     kib = connection.HEADER_BYTES_MAX // 1024
     assert f"| {connection.HEADERS_MAX}, {kib} KiB |" in FAULTS
-    assert f"| {connection.BUFFER_BYTES_HIGH // 1024} KiB, and" in FAULTS
+    high, read = connection.BUFFER_BYTES_HIGH // 1024, connection.READ_BYTES // 1024
+    assert (
+        f"| {high} KiB and a read of {read} KiB, at three places: {3 * (high + read)} KiB" in FAULTS
+    )
     assert f"{pool.IDLE_CONNECTIONS_MAX} idle ones for each host" in FAULTS
     assert f"closes {pool.CLOSED_UNUSED_MAX} of them unused" in FAULTS
     pauses = f"from {warm.BACKOFF_S_MIN:g} s to {warm.BACKOFF_S_MAX:g} s"

@@ -1,6 +1,7 @@
 """The command line with a window: SIGUSR2 makes the process write how many tasks it has.
 
 python -m tests.support.watched proxy …; the number goes into the file of TALLYGATE_TEST_TASKS.
+With TALLYGATE_TEST_TRANSPORT=httpx the proxy forwards with httpx instead of its own client.
 """
 
 import asyncio
@@ -21,5 +22,10 @@ def _write_tasks(*_: object) -> None:
 
 
 if __name__ == "__main__":
+    if os.environ.get("TALLYGATE_TEST_TRANSPORT") == "httpx":
+        from services.proxy import app
+        from tests.support.httpx_transport import HttpxTransport
+
+        app.UpstreamPool = HttpxTransport  # type: ignore[assignment, misc]
     signal.signal(signal.SIGUSR2, _write_tasks)
     main()

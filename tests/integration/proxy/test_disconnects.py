@@ -11,18 +11,24 @@ import httpx
 import pytest
 
 from schemas.events import UsageRecorded
+from tests.support.fault_scripts import SSE, chunk, stream
 from tests.support.mock import MockAnthropic, Scenario, record_usage, scenario_headers
 from tests.support.nats import NatsServer
 from tests.support.proxy import ProxyProcess, gateway_config, model_entry, running_proxy
+from tests.support.scripted import ScriptedServer
 
 OAUTH = "Bearer sk-ant-oat01-mock"
 
 
 @pytest.fixture(scope="module")
 def proxy(
-    tmp_path_factory: pytest.TempPathFactory, nats: NatsServer, mock: MockAnthropic
+    tmp_path_factory: pytest.TempPathFactory,
+    nats: NatsServer,
+    mock: MockAnthropic,
+    scripted: ScriptedServer,
 ) -> Iterator[ProxyProcess]:
-    config = gateway_config(model_entry(mock.url), idle_timeout_s=3)
+    entries = model_entry(mock.url), model_entry(scripted.url, name="claude-scripted")
+    config = gateway_config(*entries, idle_timeout_s=3)
     with running_proxy(tmp_path_factory.mktemp("proxy"), nats.url, config) as running:
         yield running
 
@@ -31,7 +37,9 @@ def proxy(
 def draining(
     tmp_path_factory: pytest.TempPathFactory, nats: NatsServer, mock: MockAnthropic
 ) -> Iterator[ProxyProcess]:
-    config = gateway_config(model_entry(mock.url), client_disconnect="drain")
+    config = gateway_config(
+        model_entry(mock.url), client_disconnect="drain", disconnect_drain_timeout_s=2
+    )
     with running_proxy(tmp_path_factory.mktemp("draining"), nats.url, config) as running:
         yield running
 
@@ -42,10 +50,15 @@ def _fresh(mock: MockAnthropic) -> None:
 
 
 def connect(
-    proxy: ProxyProcess, key: str, scenario: Scenario, *, window: int | None = None
+    proxy: ProxyProcess,
+    key: str,
+    scenario: Scenario | None = None,
+    *,
+    window: int | None = None,
+    model: str = "anthropic-claude",
 ) -> socket.socket:
     """Send a request over a bare socket."""
-    body = json.dumps({"model": "anthropic-claude", "stream": True, "messages": []}).encode()
+    body = json.dumps({"model": model, "stream": True, "messages": []}).encode()
     headers = {
         "x-litellm-api-key": key,
         "authorization": OAUTH,
@@ -103,6 +116,46 @@ def test_client_that_leaves_lets_the_deployment_go_within_a_second(
     assert record.usage is not None
     assert record.usage.input_tokens == usage.input_tokens
     assert record.usage.cache_write_1h_tokens == usage.cache_write_1h_tokens
+
+
+def test_deployment_hears_within_a_tenth_of_a_second_that_a_client_left(
+    proxy: ProxyProcess, scripted: ScriptedServer
+) -> None:
+    """Given 200 clients that leave within a stream, then each is let go at once, booked once."""
+    key = proxy.issue_key(key_alias="quick")
+    scripted.script(stream(chunk(SSE)), close="hold")
+    delays_s = []
+    for number in range(200):
+        with connect(proxy, key, model="claude-scripted") as connection:
+            seen = b""
+            while b"12345678" not in seen:
+                seen += connection.recv(65_536)
+        left_at = time.monotonic()
+        while len(scripted.closed_at) <= number:
+            assert time.monotonic() - left_at < 5, "the deployment was not let go"
+            time.sleep(0.0005)
+        delays_s.append(scripted.closed_at[number] - left_at)
+    delays_s.sort()
+    print(f"p50 {delays_s[100] * 1e3:.1f} ms, p99 {delays_s[197] * 1e3:.1f} ms")  # noqa: T201
+    assert delays_s[100] < 0.1
+    assert delays_s[-1] < 1
+    for event in records_of(proxy, "quick", 200):
+        assert (event.data.status, event.data.estimated) == ("client_closed", True)
+        assert event.data.usage is not None
+        assert event.data.usage.input_tokens == 11
+
+
+def test_answer_is_not_drained_for_ever(draining: ProxyProcess, mock: MockAnthropic) -> None:
+    """Given an answer longer than disconnect_drain_timeout_s, then it is cut then, and booked."""
+    key = draining.issue_key(key_alias="endless")
+    with connect(draining, key, Scenario(events=1000, pace_ms=50)) as connection:
+        connection.recv(1000)
+    left_at = time.time()
+    told = mock.wait_for_requests(1, timeout_s=15)[0]
+    assert told.client_closed_at is not None
+    assert 1.5 < told.client_closed_at - left_at < 6
+    (event,) = records_of(draining, "endless", 1)
+    assert (event.data.status, event.data.estimated) == ("client_closed", True)
 
 
 def test_client_that_leaves_before_the_answer_is_booked_without_usage(

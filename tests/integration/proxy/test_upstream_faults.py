@@ -8,6 +8,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -220,3 +221,24 @@ def leave_at_once(proxy: ProxyProcess, key: str) -> None:
     with socket.create_connection(("127.0.0.1", proxy.port), 10) as connection:
         connection.sendall(head.encode() + body)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def test_step_that_failed_is_booked_by_its_name(
+    tmp_path: Path, nats: NatsServer, scripted: ScriptedServer
+) -> None:
+    # Given deployments that cannot be reached, each in its way, then the ledger can tell them.
+    entries = [
+        model_entry("http://127.0.0.1:9", name="upstream_connect"),
+        model_entry(f"https://127.0.0.1:{scripted.port}", name="upstream_tls"),
+        model_entry("https://no-such-host.invalid", name="upstream_dns"),
+    ]
+    scripted.script(GOOD, greeting=b"no TLS\r\n")
+    config = gateway_config(*entries, oauth_hosts=["127.0.0.1", "no-such-host.invalid"])
+    with running_proxy(tmp_path, nats.url, config) as proxy:
+        key = proxy.issue_key()
+        for entry in entries:
+            status, request_id, body = ask(proxy, key, entry["model_name"])
+            assert status == 502
+            assert b'"type":"api_error"' in body
+            record = booked(proxy, request_id)
+            assert (record.error_type, record.usage) == (entry["model_name"], None)

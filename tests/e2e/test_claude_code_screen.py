@@ -8,14 +8,15 @@ import pytest
 
 from tests.support.claude_compared import SESSION_ID, Client, Comparison, Mode
 from tests.support.claude_screen import ClaudeScreen, claude_screen
-from tests.support.mock import MockAnthropic, Record, Scenario
+from tests.support.mock import MockAnthropic, Record, Scenario, ToolCall
 from tests.support.provocations import spend_all
 from tests.support.tap import Tap
 
 pytestmark = pytest.mark.claude
 
-DOWN, ESCAPE, ENTER = "\x1b[B", "\x1b", "\r"
+UP, DOWN, ESCAPE, ENTER = "\x1b[A", "\x1b[B", "\x1b", "\r"
 OAUTH = "sk-ant-oat01-of-a-subscriber"
+COMPANY_KEY = "sk-ant-api03-of-the-company"
 PROMPT = "please write a greeting for everybody who comes into this room today"
 LET_GO_S_MAX = 2.0
 """On a busy machine; most of it is the client's own time."""
@@ -36,6 +37,15 @@ SUBSCRIPTION = Mode(
     quiet=False,
 )
 
+# Directly with a key of the same form: with one that begins with sk-ant- the client takes a smaller
+# model for titles.
+KEY_AS_API_KEY = Mode(
+    name="API key",
+    direct_key="sk-0123456789abcdefghijklmnopqrstuvwxyz",
+    environment={"ANTHROPIC_API_KEY": "KEY", "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1"},
+    arrives={"x-api-key": COMPANY_KEY},
+    quiet=False,
+)
 KEY_AS_TOKEN = Mode(name="token", environment={"ANTHROPIC_AUTH_TOKEN": "KEY"}, arrives={})
 DISCOVERING = Mode(
     name="discovery",
@@ -128,6 +138,50 @@ def test_a_session_at_the_terminal_is_the_same(comparison: Comparison) -> None:
     # and the answers of the quota probe and of counting are no paid turns in the books
     endpoints = [record.endpoint for record in comparison.booked(len(kinds))]
     assert endpoints.count("count_tokens") == kinds.count("count")
+
+
+def test_a_session_with_the_virtual_key_as_api_key_is_the_same(comparison: Comparison) -> None:
+    # given a key in the environment, and answers that want a command run and a file read
+    def session(client: Client) -> list[object]:
+        (client.project / "hello.txt").write_text("hello file contents 42\n")
+        arguments = ["--session-id", SESSION_ID, "--permission-mode", "default"]
+        with claude_screen(arguments, client.environment, client.project) as screen:
+            # when a person lets the key be used, and the command be run
+            trust_the_folder(screen)
+            screen.wait_for("Do you want to use this API key")
+            screen.press(UP)
+            screen.wait_for("❯ Yes")
+            screen.press(ENTER)
+            screen.wait_for(READY)
+            screen.say("please make a file and then read the file hello.txt")
+            permission = screen.wait_for("Do you want to proceed")
+            screen.press(ENTER)
+            finished = screen.wait_for("● Hi from the mock of the API")
+            return [
+                lines_with(permission, "made.txt", "Yes", "No"),
+                lines_with(finished, "● ", "tally-42", "Claude Code v", "API Usage"),
+                screen.exit(),
+            ]
+
+    made = {"command": "touch made.txt; echo tally-$((40+2))", "description": "make a file"}
+    hello = comparison.home / "project" / "hello.txt"
+    calls = (
+        ToolCall(name="Bash", input=made),
+        ToolCall(name="Read", input={"file_path": str(hello)}),
+    )
+    compared = comparison.run(
+        session, KEY_AS_API_KEY, answers=Scenario(reply="tools", tools=calls), ordered=False
+    )
+    # then the turn and the title were the same, and the title was made by the model of the turn
+    kinds = [kind_of(record) for record in compared.arrived]
+    assert kinds.count("turn") == 3
+    models = {kind_of(record): record.model for record in compared.arrived}
+    assert models["title"] == models["turn"]
+    # and so was the screen
+    assert any("touch made.txt" in line for line in compared.shown[0])
+    assert any("tally-42" in line for line in compared.shown[1])
+    assert (comparison.home / "project" / "made.txt").exists()
+    assert compared.shown[-1] == 0
 
 
 def test_a_person_who_interrupts_reaches_the_api_and_is_booked(comparison: Comparison) -> None:

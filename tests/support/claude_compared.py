@@ -288,7 +288,7 @@ def _compare_arrived(direct: list[Record], through: list[Record], *, ordered: bo
         requests.append(made if ordered else sorted(made, key=lambda request: request[:3]))
     for one, other in zip(*requests, strict=True):
         assert (one[0], one[1]) == (other[0], other[1])
-        assert other[3] == one[3], f"headers of {one[1]}"
+        assert other[3] == one[3], f"headers of {one[1]}: {sorted(other[3] ^ one[3])}"
         assert_same_bytes(_aliased(one[2]), other[2], f"body of {one[1]}")
     for record in through:
         assert headers_of(record, "accept-encoding") == [_METERED_CODINGS]
@@ -313,7 +313,7 @@ def _compare_answers(
     for one, other in zip(*answers, strict=True):
         assert (one[0], one[1], one[3]) == (other[0], other[1], other[3])
         assert_same_bytes(one[2], other[2], f"body of {one[1]} as the client sent it")
-        assert other[4] == one[4], f"headers of the answer to {one[1]}"
+        assert other[4] == one[4], f"headers of the answer to {one[1]}: {sorted(other[4] ^ one[4])}"
         assert_same_bytes(one[5], other[5], f"answer to {one[1]}")
         assert other[6] == one[6], f"whether the answer to {one[1]} came to its end"
 

@@ -82,8 +82,7 @@ class Admission:
         credentials = self.identify(headers, draft)
         assert draft.key is not None
         setup = draft.setup
-        body = await _read(headers, receive, setup.settings)
-        draft.request_bytes = len(body)
+        body = await self.read(headers, receive, draft)
         read = read_body(body)
         draft.model_name = read.model
         draft.is_stream = read.is_stream
@@ -96,8 +95,8 @@ class Admission:
             draft.deployment = group.deployments[0]
             draft.model = model_at(draft.deployment, star)
         if draft.endpoint == "messages":
-            self._check_budget(draft)
-        own = auth.own_credential(credentials, self._is_gateway_secret(setup))
+            self.check_budget(draft)
+        own = self.own_credential(credentials, draft)
         try:
             forwarded = forwardable_request_headers(headers)
         except ValueError as error:
@@ -110,7 +109,8 @@ class Admission:
         self._check_room()
         return prepared.admitted(draft.deployment, draft.model, credential)
 
-    def _check_budget(self, draft: Draft) -> None:
+    def check_budget(self, draft: Draft) -> None:
+        """Raise BudgetSpent where the budget of the draft's key is spent."""
         assert draft.key is not None
         state = self._budgets.of_key(draft.key.key_id)
         if state is not None and limits.is_exceeded(state, draft.started_at_us):
@@ -122,10 +122,6 @@ class Admission:
         body = await _read(headers, receive, draft.setup.settings)
         draft.request_bytes = len(body)
         return body
-
-    def check_budget(self, draft: Draft) -> None:
-        """Raise BudgetSpent where the budget of the draft's key is spent."""
-        self._check_budget(draft)
 
     def own_credential(
         self, credentials: auth.Credentials, draft: Draft

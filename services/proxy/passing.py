@@ -34,7 +34,7 @@ class PassingExchange(Exchange):
     def __init__(self, admitted: Admitted, *, outbox: Outbox, transport: Transport) -> None:
         super().__init__(admitted, outbox=outbox, transport=transport)
         # Without usage there is nothing to be had from reading on for a client that left.
-        self._drain = False
+        self._drain_timeout_s = None
 
     def _choose_meter(self, kind: bytes, encoding: bytes) -> tuple[Meter, Feed]:
         if self._status >= _ERROR_STATUS_MIN:

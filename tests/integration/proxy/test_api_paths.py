@@ -54,6 +54,7 @@ def proxy(
         upload_bytes_max=UPLOAD_BYTES_MAX,
         request_bytes_max=1024 * 1024,
         client_body_timeout_s=1.0,
+        client_disconnect="drain",
         upstream_connections_max=2,
         pass_through_paths=["/v1/skills*", "/v1/gone"],
     )

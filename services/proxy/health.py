@@ -5,6 +5,7 @@ Pure but for the clock, which is passed in. docs/routing.md describes the rules.
 
 import enum
 from collections.abc import Callable, Collection
+from collections.abc import Set as AbstractSet
 
 from schemas.config import RouterSettings
 
@@ -166,6 +167,13 @@ class Health:
             for deployment_id, state in self._states.items()
             if deployment_id in deployment_ids or state.busy
         }
+
+    def renew(self, deployment_ids: AbstractSet[str]) -> None:
+        """Forget how these were: other ones stand under their ids. Requests under way count on."""
+        for deployment_id in deployment_ids & self._states.keys():
+            busy = self._states[deployment_id].busy
+            self._states[deployment_id] = _State()
+            self._states[deployment_id].busy = busy
 
 
 def _is_too_much(state: _State, rules: RouterSettings) -> bool:

@@ -20,7 +20,7 @@ class SetupKeeper(CurrentSetup):
     """The current setup of one worker.
 
     `pool` is told of each new one: its limits, and which deployments there are. `health` keeps what
-    it knows of those that stay.
+    it knows of those that stay; one whose address or `api_key` is another begins anew.
     """
 
     def __init__(
@@ -59,9 +59,11 @@ class SetupKeeper(CurrentSetup):
         return tuple(model.model_id for model in self.setup.unusable)
 
     def _exchange(self) -> None:
-        self.setup = self._make(self.setup)
+        before = self.setup
+        self.setup = self._make(before)
         self._tell_pool()
         self._health.keep(self.setup.origins.keys())
+        self._health.renew(_replaced(before, self.setup))
 
     def _make(self, before: Setup | None) -> Setup:
         self._revision = self._registry.models_revision
@@ -87,3 +89,17 @@ class SetupKeeper(CurrentSetup):
             PoolSettings.from_settings(self.setup.settings),
             frozenset(self.setup.origins.values()),
         )
+
+
+def _replaced(before: Setup, after: Setup) -> set[str]:
+    """Return the ids of deployments that have another address or `api_key` than before.
+
+    The file's ids are places in it: behind one that was taken out, the others move up.
+    """
+    known = {each.deployment_id: (each.api_base, each.api_key) for each in before.deployments}
+    return {
+        each.deployment_id
+        for each in after.deployments
+        if known.get(each.deployment_id, (each.api_base, each.api_key))
+        != (each.api_base, each.api_key)
+    }

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from schemas.config import Deployment, GatewayConfig, Settings
+from schemas.config import Deployment, GatewayConfig, RouterSettings, Settings
 from schemas.errors import BodyTooLarge, NotFound, Unauthenticated
 from schemas.keys import hash_key, new_key
 from schemas.registry import KeyRecord, ModelRecord
 from services.proxy.admission import Admission, Admitted
 from services.proxy.budgets import SpentBudgets
-from services.proxy.health import Health
+from services.proxy.health import Health, Trouble
 from services.proxy.keeper import SetupKeeper
 from services.proxy.pool import PoolSettings, UpstreamPool
 from services.runtime.registry import RegistrySnapshot
@@ -147,5 +147,46 @@ def test_models_of_the_registry_are_taken_when_they_come_and_kept_over_a_reload(
         worker.keeper.progressed()
         with pytest.raises(NotFound):
             await worker.admit(body=body)
+
+    asyncio.run(run())
+
+
+def test_cool_down_outlives_a_reload_for_a_deployment_that_is_still_the_same() -> None:
+    # Given two deployments that cool down, when a reload changes the time-out of one and the
+    # address of the other, then the one still cools down, the other begins anew, and requests
+    # under way count on for both.
+    async def run() -> None:
+        worker = Worker()
+        health, rules = worker.health, RouterSettings(cooldown_s=60)
+
+        def of(base: str, timeout_s: float) -> GatewayConfig:
+            return GatewayConfig(
+                path="",
+                deployments=tuple(
+                    Deployment(
+                        deployment_id=f"m/{place}",
+                        model_name="m",
+                        model="m",
+                        api_base=f"https://{host}.example",
+                        timeout_s=timeout_s,
+                    )
+                    for place, host in enumerate(("same", base))
+                ),
+            )
+
+        worker.keeper.take(of("broken", 1), MASTER)
+        for name in ("m/0", "m/1"):
+            health.began(name)
+            health.failed(name, Trouble.LIMITED, rules)
+            assert health.cooling_s(name) > 0
+
+        worker.keeper.take(of("mended", 2), MASTER)
+
+        assert health.cooling_s("m/0") > 0
+        assert health.cooling_s("m/1") == 0
+        assert (health.busy("m/0"), health.busy("m/1")) == (1, 1)
+        health.ended("m/0")
+        health.ended("m/1")
+        await worker.pool.aclose()
 
     asyncio.run(run())

@@ -70,7 +70,7 @@ class _Attempts:
         # A request without a session goes anywhere, by the weights.
         self._seed = prepared.draft.session_id or secrets.token_hex(8)
         self._stage = stage
-        self._further = self._fallbacks(stage)
+        self._further: tuple[_Stage, ...] | None = None
         self._repeats = 0
         self._tried: set[str] = set()
         self._tried_ids: list[str] = []
@@ -157,13 +157,16 @@ class _Attempts:
 
     def _fallback(self) -> _Choice | None:
         """Go on to the next fallback that can serve the request, if there is one."""
-        for stage in self._further:
+        if self._further is None:
+            self._further = tuple(self._fallbacks(self._stage))
+        for place, stage in enumerate(self._further, 1):
             try:
                 choice = self._well(self._usable(stage))
             except Unauthenticated:
                 continue
             if choice is not None:
                 self._stage, self._repeats = stage, 0
+                self._further = self._further[place:]
                 return choice
         return None
 

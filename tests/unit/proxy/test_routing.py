@@ -1,12 +1,14 @@
 """From a model name to a deployment."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.config import Deployment
+from schemas.config import Deployment, RouterSettings
 from schemas.errors import NotFound, Unauthenticated
-from services.proxy.routing import Router, matches, names_allowed
+from services.proxy.routing import Router, matches, names_allowed, ranked
 
 
 def deployment(name: str, model: str, number: int = 0) -> Deployment:
@@ -95,3 +97,101 @@ def test_model_that_cannot_be_served_is_refused_with_its_reason_and_no_pattern_t
     assert router.choose("both", None)[1] == "b"
     assert router.choose("other", None)[1] == "any-other"
     assert router.names == ["*", "both"]
+
+
+def group(*weights: float) -> list[Deployment]:
+    return [
+        Deployment(deployment_id=f"m/{place}", model_name="m", model="m", weight=weight)
+        for place, weight in enumerate(weights)
+    ]
+
+
+SESSIONS = [f"session-{number}" for number in range(4000)]
+
+
+def owners(deployments: list[Deployment]) -> dict[str, str]:
+    return {session: ranked(deployments, session)[0].deployment_id for session in SESSIONS}
+
+
+def test_each_deployment_has_its_share_of_the_sessions_by_its_weight() -> None:
+    # Given weights of 1, 2 and 5, then the sessions are spread so; without weight it has none.
+    found = list(owners(group(1, 2, 5, 0)).values())
+    shares = [found.count(f"m/{place}") / len(found) for place in range(4)]
+    for share, weight in zip(shares, (1, 2, 5, 0), strict=True):
+        assert abs(share - weight / 8) < 0.03
+
+
+def test_a_deployment_that_comes_takes_its_share_and_moves_no_other_session() -> None:
+    # Given three deployments, when a fourth comes, then sessions either stay or go to it; and
+    # when one goes, its sessions alone move.
+    three, four = owners(group(1, 1, 1)), owners(group(1, 1, 1, 1))
+    moved = [session for session in SESSIONS if three[session] != four[session]]
+    assert {four[session] for session in moved} == {"m/3"}
+    assert abs(len(moved) / len(SESSIONS) - 1 / 4) < 0.03
+    without_last = owners(group(1, 1))
+    assert all(
+        without_last[session] == three[session] for session in SESSIONS if three[session] != "m/2"
+    )
+
+
+def test_sessions_of_a_deployment_that_fails_are_spread_over_all_others() -> None:
+    # Given four deployments, then the second choices of one's sessions are the three others.
+    deployments = group(1, 1, 1, 1)
+    orders = [ranked(deployments, session) for session in SESSIONS]
+    second = [order[1].deployment_id for order in orders if order[0].deployment_id == "m/0"]
+    for place in (1, 2, 3):
+        assert abs(second.count(f"m/{place}") / len(second) - 1 / 3) < 0.07
+
+
+@given(st.text(max_size=40), st.permutations(list(range(5))))
+def test_the_order_depends_on_the_session_and_not_on_the_file(seed: str, order: list[int]) -> None:
+    # Given any session and any order of the entries, then all processes find the same ranking.
+    deployments = group(1, 2, 3, 0, 0.5)
+    shuffled = [deployments[place] for place in order]
+    assert ranked(shuffled, seed) == ranked(deployments, seed)
+
+
+def test_a_lower_order_comes_first_and_none_last() -> None:
+    # Given orders, then they come before weights; those without one are the last.
+    deployments = [
+        Deployment(deployment_id=name, model_name="m", model="m", order=order, weight=weight)
+        for name, order, weight in (("c", None, 99), ("b", 2, 1), ("a", 1, 0))
+    ]
+    for session in SESSIONS[:50]:
+        assert [each.deployment_id for each in ranked(deployments, session)] == ["a", "b", "c"]
+
+
+def test_a_name_with_one_way_to_go_is_plain_and_any_setting_makes_it_another() -> None:
+    # Given one deployment, then nothing is kept or counted for it until a setting asks for it.
+    one, other = deployment("m", "m"), deployment("b", "b")
+    limited = Deployment(deployment_id="l", model_name="m", model="m", max_parallel_requests=1)
+
+    def is_plain(deployments: list[Deployment], **settings: Any) -> bool:
+        router = Router([*deployments, other], settings=RouterSettings(**settings))
+        return router.find("m")[0].is_plain
+
+    assert is_plain([one])
+    assert is_plain([one], fallbacks={"b": ("m",)})
+    assert not is_plain([limited])
+    assert not is_plain([one, deployment("m", "m", 1)])
+    assert not is_plain([one], num_retries=1)
+    assert not is_plain([one], fallbacks={"m": ("b",)})
+    assert not is_plain([one], fallbacks={"*": ("b",)})
+    assert not is_plain([one], model_group_alias={"x": "m"}, fallbacks={"x": ("b",)})
+
+
+def test_aliases_lead_to_models_and_never_in_circles() -> None:
+    # Given aliases that a pattern matches too, then an exact name is first, then the alias once.
+    settings = RouterSettings(
+        model_group_alias={"claude-x": "claude-y", "claude-y": "claude-x", "short": "exact"},
+        hidden_aliases=frozenset({"claude-y"}),
+        fallbacks={"short": ("claude-1",), "*": ("exact",)},
+    )
+    router = Router([deployment("claude-*", "up-*"), deployment("exact", "e")], settings=settings)
+    assert router.choose("claude-x", None)[1] == "up-y"
+    assert router.choose("claude-y", None)[1] == "up-x"
+    assert router.choose("short", None)[1] == "e"
+    assert router.names == ["claude-*", "exact", "claude-x", "short"]
+    short, _ = router.find("short")
+    assert router.fallbacks_of("short", short) == ("claude-1",)
+    assert router.fallbacks_of("exact", short) == ("exact",)

@@ -6,6 +6,7 @@ __all__ = [
     "BUDGET",
     "CONFIG_STATE_SUBJECT",
     "CONFIG_SUBJECT",
+    "PROOF_SUBJECT",
     "QUERY_SUBJECT",
     "REGISTRY",
     "STREAMS",
@@ -16,6 +17,7 @@ __all__ = [
     "budget_subject",
     "key_subject",
     "model_subject",
+    "proof_subject",
     "usage_subject",
 ]
 
@@ -26,6 +28,9 @@ USAGE_BATCH_EVENTS_MAX = 1000
 
 QUERY_SUBJECT = "rpc.ledger.query"
 """Request/reply: a QueryRequest to the ledger's reader, a QueryReply back (schemas.rpc)."""
+
+PROOF_SUBJECT = "rpc.ledger.proof"
+"""Request/reply: a ProofRequest to a role of the ledger, a ProofReply back (schemas.proof)."""
 
 CONFIG_STATE_SUBJECT = "rpc.config.state"
 """Request and replies: every process answers with its ConfigState (schemas.rpc)."""
@@ -85,6 +90,11 @@ def key_subject(key_id: str) -> str:
 def model_subject(model_id: str) -> str:
     """Return the subject that holds the state of one model that was added at run time."""
     return f"registry.model.{model_id}"
+
+
+def proof_subject(role: str) -> str:
+    """Return the subject on which a role of the ledger is asked for its proof."""
+    return f"{PROOF_SUBJECT}.{role}"
 
 
 def budget_subject(scope: str, scope_id: str) -> str:

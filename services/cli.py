@@ -73,6 +73,10 @@ def _function(command: str) -> Callable[[argparse.Namespace], int]:
         from services.commands.serve import serve
 
         return serve
+    if command in {"verify", "replay"}:
+        from services.commands import books
+
+        return books.run_verify if command == "verify" else books.run_replay
     from services.commands import one_service
 
     return {

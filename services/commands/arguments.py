@@ -16,6 +16,7 @@ __all__ = ["COMMANDS", "config_path", "nearest", "read_arguments"]
 
 EXIT_USAGE = 2
 PORT_MAX = 65_535
+SEQUENCE_MAX = 2**62
 WORKERS_MAX = 64
 PORT_DEFAULT = 4000
 ADMIN_PORT_DEFAULT = 4001
@@ -27,6 +28,12 @@ COMMANDS = {
     "proxy": "Run one worker of the proxy against an external NATS server.",
     "ledger": "Run the ledger against an external NATS server: its writer, which owns the books "
     "and decides on budgets, or its reader, which answers queries.",
+    "verify": "Prove the books: every event counted once, every request ended once, every cost "
+    "computed again, writer and reader with the same digest. Also while the gateway runs. "
+    "Exit code 0: proved, 1: a fault was found (each is told, with what to do), 78: they cannot "
+    "be read.",
+    "replay": "Build the books anew from the stream, in a file of their own beside those of a "
+    "running gateway, and print their digest.",
     "admin": "Run the admin service (keys, spend, SQL, OpenAPI) against an external NATS server.",
 }
 
@@ -68,6 +75,9 @@ def config_path(given: Path | None) -> Path:
 
 def _parser(command: str) -> _Parser:
     parser = _Parser(prog=f"tallygate {command}", description=COMMANDS[command], allow_abbrev=False)
+    if command in {"verify", "replay"}:
+        _add_books_options(parser, command)
+        return parser
     parser.add_argument(
         "--config",
         type=_path,
@@ -75,13 +85,7 @@ def _parser(command: str) -> _Parser:
         default=_path_from_environment("TALLYGATE_CONFIG"),
         help="the configuration, in LiteLLM's form (default: $TALLYGATE_CONFIG, or ./config.yaml)",
     )
-    parser.add_argument(
-        "--data",
-        type=_path,
-        metavar="DIR",
-        default=_path_from_environment("TALLYGATE_DATA") or Path("data"),
-        help="the data folder (default: $TALLYGATE_DATA, or ./data)",
-    )
+    _add_data(parser)
     if command == "serve":
         _add_address(parser, PORT_DEFAULT)
         parser.add_argument(
@@ -128,6 +132,40 @@ def _parser(command: str) -> _Parser:
             "`tallygate: admin_url`)",
         )
     return parser
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data",
+        type=_path,
+        metavar="DIR",
+        default=_path_from_environment("TALLYGATE_DATA") or Path("data"),
+        help="the data folder (default: $TALLYGATE_DATA, or ./data)",
+    )
+
+
+def _add_books_options(parser: argparse.ArgumentParser, command: str) -> None:
+    """Add what the commands take that read the books or the stream."""
+    _add_data(parser)
+    user = "admin" if command == "verify" else "ledger-reader"
+    parser.add_argument(
+        "--nats-url",
+        metavar="URL",
+        default=os.environ.get("TALLYGATE_NATS_URL") or None,
+        help=f"the NATS server, with the user {user} where it has users (default: "
+        "$TALLYGATE_NATS_URL, or the embedded one of the data folder, which need not run)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    if command == "replay":
+        parser.add_argument(
+            "--into", type=_path, metavar="FILE", required=True, help="the file to make"
+        )
+        parser.add_argument(
+            "--until",
+            type=_number("message of the stream", 1, SEQUENCE_MAX),
+            metavar="SEQUENCE",
+            help="the last message to take in (default: the last one that there is now)",
+        )
 
 
 def _add_address(parser: argparse.ArgumentParser, port: int) -> None:

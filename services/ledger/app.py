@@ -10,6 +10,7 @@ from schemas.config import GatewayConfig
 from schemas.errors import ConfigError, TallygateError
 from schemas.streams import QUERY_SUBJECT, USAGE
 from services.ledger.books import Books
+from services.ledger.proof_service import ProofService
 from services.ledger.publisher import BudgetPublisher
 from services.ledger.query import QueryService
 from services.ledger.query_watch import limit_process_memory
@@ -62,6 +63,7 @@ async def _run_writer(context: ServiceContext, bus: Bus) -> None:
     worker = Worker(bus, books, on_spend)
     publisher = BudgetPublisher(bus, books, worker)
     follower = _config_follower(context, worker)
+    proofs = ProofService(store.connection, book, "writer", bus)
     try:
         if not await _until_stop(context, _ensure_streams(bus)):
             return
@@ -74,9 +76,11 @@ async def _run_writer(context: ServiceContext, bus: Bus) -> None:
                 publisher.follow_published(),
                 publisher.publish_for_ever(),
                 follower.run(bus),
+                proofs.serve(),
             ],
         )
     finally:
+        await proofs.close()
         worker.close()
         store.close()
 
@@ -188,6 +192,7 @@ async def _read_once(context: ServiceContext, bus: Bus, path: Path, retry: Retry
         memory_bytes_max=memory_bytes_max,
         sequence_query="SELECT sequence FROM checkpoints WHERE stream = 'USAGE'",
     )
+    proofs = ProofService(store.connection, book, "reader", bus)
     is_new = books.checkpoint(USAGE.name) is None
 
     async def follow() -> None:
@@ -206,9 +211,11 @@ async def _read_once(context: ServiceContext, bus: Bus, path: Path, retry: Retry
             worker.follow_keys(),
             _serve_queries(bus, queries),
             follower.run(bus),
+            proofs.serve(),
         ]
         await _serve(context, worker, parts)
     finally:
+        await proofs.close()
         queries.close()
         worker.close()
         store.close()

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from schemas.registry import KeyRecord
 from schemas.streams import USAGE
 from services.ledger.budgets import Budgets, Standing
-from services.ledger.projection import Projected, Projection
+from services.ledger.projection import Counts, Projected, Projection
 from services.ledger.store import Checkpoint, Store
 from services.runtime.bus import StreamMessage
 from services.runtime.price_book import PriceBook
@@ -27,9 +27,10 @@ class Books:
         self._budgets = Budgets(timezone, store.spend_picos) if with_budgets else None
         self._waiting: Projected | None = None
 
-    def project(self, messages: Sequence[StreamMessage]) -> None:
-        """Make rows of messages; `commit` stores them."""
+    def project(self, messages: Sequence[StreamMessage]) -> Counts:
+        """Make rows of messages, which `commit` stores; return what their events were."""
         self._waiting = self._projection.project(messages)
+        return self._waiting.counts
 
     def commit(self, stream: str, stream_created: str) -> set[str]:
         """Store what `project` made; return the keys whose budgets changed.

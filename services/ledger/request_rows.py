@@ -21,6 +21,7 @@ __all__ = [
     "Poison",
     "checked_cost",
     "lost_row",
+    "priced_model",
     "recorded_row",
     "rejected_row",
 ]
@@ -90,15 +91,22 @@ def checked_cost(book: PriceBook, record: UsageRecord) -> tuple[Cost | None, str
         return None, RESULT_UNPRICED
     if usage is None or record.endpoint not in _PAID:
         return _free, None
-    # The model that answered decides; a name that the book does not know is no better than the
-    # one that was asked for.
-    model = record.response_model
-    if model is None or book.canonical_name(model) is None:
-        model = record.model or model or ""
+    model = priced_model(book, record.response_model, record.model)
     priced = cost_picos(book, usage, model, record.started_at_us)
     if priced.cost is not None and priced.cost.total > COST_PICOS_MAX:
         raise Poison(f"a cost of {priced.cost.total} pico-dollars is not believed")
     return priced.cost, priced.unpriced
+
+
+def priced_model(book: PriceBook, response_model: str | None, model: str | None) -> str:
+    """Return the name of the model by which a request is priced.
+
+    The model that answered decides; a name that the book does not know is no better than the one
+    that was asked for.
+    """
+    if response_model is None or book.canonical_name(response_model) is None:
+        return model or response_model or ""
+    return response_model
 
 
 def _facts(data: RequestFacts) -> dict[str, Any]:

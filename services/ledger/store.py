@@ -1,4 +1,4 @@
-"""The books: the only module that writes SQL, and the only one that opens the database file.
+"""The books: the only module that writes, and the only one that opens their file for writing.
 
 Everything that some messages change is committed in one transaction with the checkpoint, so the
 file never shows half of it. Nothing here is thread-safe: one thread owns the store.
@@ -36,6 +36,7 @@ __all__ = [
     "DeadLetter",
     "Store",
     "digest",
+    "read_checkpoint",
 ]
 
 log = logging.getLogger(__name__)
@@ -152,15 +153,7 @@ class Store:
 
     def checkpoint(self, stream: str) -> Checkpoint | None:
         """Return how far a stream has been taken in; None: nothing of it."""
-        found = self.connection.execute(
-            f"SELECT stream_created, sequence, epoch_us(stream_time), {_COUNTS} "  # noqa: S608
-            "FROM checkpoints WHERE stream = ?",
-            [stream],
-        ).fetchall()
-        if not found:
-            return None
-        created, sequence, clock_us, *counts = found[0]
-        return Checkpoint(created, sequence, clock_us, Counts(*counts))
+        return read_checkpoint(self.connection, stream)
 
     def producers(self) -> dict[str, int]:
         """Return the last number of every producer."""
@@ -370,6 +363,19 @@ def _open_row(opened: OpenRequest) -> tuple[Any, ...]:
         opened.opened_at_us,
         msgspec.json.encode(facts).decode(),
     )
+
+
+def read_checkpoint(connection: duckdb.DuckDBPyConnection, stream: str) -> Checkpoint | None:
+    """Return how far a stream has been taken into a database; None: nothing of it."""
+    found = connection.execute(
+        f"SELECT stream_created, sequence, epoch_us(stream_time), {_COUNTS} "  # noqa: S608
+        "FROM checkpoints WHERE stream = ?",
+        [stream],
+    ).fetchall()
+    if not found:
+        return None
+    created, sequence, clock_us, *counts = found[0]
+    return Checkpoint(created, sequence, clock_us, Counts(*counts))
 
 
 def digest(connection: duckdb.DuckDBPyConnection, sequence: int | None = None) -> str:

@@ -17,7 +17,7 @@ from services.runtime.backoff import RestartPolicy, describe_exit
 from services.runtime.log_lines import readable
 from services.runtime.log_sink import LogSink
 
-__all__ = ["Child", "ChildGivenUp", "ChildSpec"]
+__all__ = ["Child", "ChildGivenUp", "ChildSpec", "die_with"]
 
 LINE_BYTES_MAX = 64 * 1024
 """A longer line of a child is cut into lines of this length."""
@@ -222,11 +222,11 @@ def _start(spec: ChildSpec) -> "subprocess.Popen[bytes]":
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         process_group=0,
-        preexec_fn=_die_with(os.getpid()),  # noqa: PLW1509
+        preexec_fn=die_with(os.getpid()),  # noqa: PLW1509
     )
 
 
-def _die_with(parent: int) -> Callable[[], None] | None:
+def die_with(parent: int) -> Callable[[], None] | None:
     """Return what a child does before it becomes its program: tie its life to the supervisor's.
 
     The kernel kills the child when the supervisor dies without having ended it (SIGKILL, a fault):

@@ -16,11 +16,13 @@ import msgspec
 from schemas.streams import (
     BUDGET,
     CONFIG_STATE_SUBJECT,
+    PROOF_SUBJECT,
     QUERY_SUBJECT,
     REGISTRY,
     STREAMS,
     USAGE,
     StreamDefinition,
+    proof_subject,
 )
 
 __all__ = ["NATS_USERS", "NatsUser", "user_entry"]
@@ -73,13 +75,13 @@ NATS_USERS = (
             f"$JS.API.STREAM.UPDATE.{REGISTRY.name}",
             *_reading(*STREAMS),
         ),
-        subscribe=(CONFIG_STATE_SUBJECT,),
+        subscribe=(CONFIG_STATE_SUBJECT, proof_subject("writer")),
         answers=True,
     ),
     NatsUser(
         name="ledger-reader",
         publish=_reading(USAGE, REGISTRY, BUDGET),
-        subscribe=(QUERY_SUBJECT, CONFIG_STATE_SUBJECT),
+        subscribe=(QUERY_SUBJECT, CONFIG_STATE_SUBJECT, proof_subject("reader")),
         answers=True,
     ),
     NatsUser(
@@ -87,6 +89,7 @@ NATS_USERS = (
         publish=(
             *REGISTRY.subjects,
             QUERY_SUBJECT,
+            f"{PROOF_SUBJECT}.*",
             CONFIG_STATE_SUBJECT,
             *_reading(REGISTRY, BUDGET),
         ),

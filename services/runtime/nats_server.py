@@ -8,6 +8,7 @@ other processes hold its URL.
 import asyncio
 import contextlib
 import random
+import re
 import secrets
 import shutil
 import socket
@@ -21,7 +22,7 @@ from schemas.errors import ConfigError
 from services.runtime.folder import DataFolder, write_private
 from services.runtime.nats_permissions import NATS_USERS, user_entry
 
-__all__ = ["EmbeddedNats", "nats_server_binary"]
+__all__ = ["EmbeddedNats", "nats_server_binary", "running_nats_url"]
 
 HOST = "127.0.0.1"
 MAX_PAYLOAD = "8MB"
@@ -100,6 +101,34 @@ class EmbeddedNats:
             f"  users: [\n{users}\n  ]\n"
             "}\n"
         )
+
+
+def running_nats_url(path: Path, user: str) -> str | None:
+    """Return the URL of the embedded server that runs in a data folder; None where none does.
+
+    Nothing in the folder is changed or made.
+    """
+    try:
+        config = (path / "nats" / "nats.conf").read_text()
+        secret = (path / "secrets" / "nats.json").read_bytes()
+        password = msgspec.json.decode(secret, type=dict[str, str])[user]
+    except (FileNotFoundError, KeyError):
+        return None
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ConfigError(
+            f"the embedded nats-server's files in {path} cannot be read ({error}): "
+            "run this as the user that runs `tallygate serve`"
+        ) from None
+    found = re.search(rf'^listen: "{re.escape(HOST)}:(\d+)"$', config, re.MULTILINE)
+    if found is None:
+        return None
+    try:
+        with socket.create_connection((HOST, int(found[1])), timeout=PROBE_TIMEOUT_S) as probe:
+            if probe.recv(5) != b"INFO ":
+                return None
+    except OSError:
+        return None
+    return f"nats://{user}:{password}@{HOST}:{found[1]}"
 
 
 def nats_server_binary() -> Path:

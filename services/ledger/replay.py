@@ -1,0 +1,164 @@
+"""Building books anew from the stream, beside those that a running ledger keeps.
+
+The same projection and the same store as the writer's make them, so their digest is the writer's
+at the same message of the stream; if not, one of the two is wrong.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from schemas.errors import ConfigError
+from schemas.registry import KeyRecord
+from schemas.streams import REGISTRY, USAGE
+from services.ledger.books import Books
+from services.ledger.rebuild import files_of
+from services.ledger.store import Store, digest
+from services.runtime.bus import Bus, StreamBatch, StreamMessage
+from services.runtime.price_book import PriceBook
+from services.runtime.registry import RegistrySnapshot
+
+__all__ = ["Progress", "Replayed", "replay"]
+
+KEYS_PER_COMMIT_MAX = 5000
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a replay has come: messages of the stream, and events in them that counted."""
+
+    sequence: int
+    last_sequence: int
+    events: int
+
+
+class Replayed(msgspec.Struct, frozen=True, kw_only=True):
+    """What a replay made: books up to a message, with the digest of their facts."""
+
+    sequence: int
+    digest: str
+    requests: int
+    events: int
+    dead_letters: int
+    keys: int
+    duration_s: float
+
+
+async def replay(
+    bus: Bus,
+    path: Path,
+    *,
+    until: int | None,
+    tell: Callable[[Progress], None],
+) -> Replayed:
+    """Build the books in a new file, up to message `until` (None: the last that there is now).
+
+    The file gets its name when it is whole. Raises ConfigError where the stream cannot give it.
+    """
+    _check_path(path)
+    state = await bus.stream_state(USAGE.name)
+    last = state.last_sequence if until is None else until
+    if last > state.last_sequence:
+        raise ConfigError(
+            f"the stream USAGE ends at message {state.last_sequence}: "
+            f"--until cannot be {until}, after its end"
+        )
+    if state.first_sequence > 1:
+        raise ConfigError(
+            f"the stream USAGE begins at message {state.first_sequence}: what was before is no "
+            "longer there, so the books cannot be built from it. Restore it from a backup"
+        )
+    began_s = time.monotonic()
+    partial = path.with_name(path.name + ".partial")
+    for file in files_of(partial):
+        file.unlink(missing_ok=True)
+    store = Store(partial)
+    try:
+        books = Books(store, PriceBook.load(), timezone="UTC", with_budgets=False)
+        await _take_usage(bus, books, state.created, last, tell)
+        keys = await _take_keys(bus, books)
+        replayed = await asyncio.to_thread(_result, store, last, keys, began_s)
+    except BaseException:
+        store.close()
+        for file in files_of(partial):
+            file.unlink(missing_ok=True)
+        raise
+    store.close()
+    partial.rename(path)
+    return replayed
+
+
+def _check_path(path: Path) -> None:
+    if path.exists():
+        raise ConfigError(f"{path} exists: name a file that does not, it is made")
+    if not path.parent.is_dir():
+        raise ConfigError(f"there is no folder {path.parent}: make it first")
+
+
+async def _take_usage(
+    bus: Bus, books: Books, created: str, last: int, tell: Callable[[Progress], None]
+) -> None:
+    sequence = events = 0
+    if last == 0:
+        return
+    async for batch in bus.follow(USAGE.name):
+        messages = [message for message in batch.messages if message.sequence <= last]
+        _check(messages, sequence)
+        if messages:
+            events += await asyncio.to_thread(_take, books, messages, created)
+            sequence = messages[-1].sequence
+            tell(Progress(sequence, last, events))
+        if sequence >= last:
+            return
+
+
+def _check(messages: list[StreamMessage], sequence: int) -> None:
+    for message in messages:
+        sequence += 1
+        if message.sequence != sequence:
+            raise ConfigError(
+                f"the stream USAGE has lost its messages {sequence} to {message.sequence - 1}: "
+                "restore it from a backup"
+            )
+
+
+def _take(books: Books, messages: list[StreamMessage], created: str) -> int:
+    counts = books.project(messages)
+    books.commit(USAGE.name, created)
+    return counts.events
+
+
+async def _take_keys(bus: Bus, books: Books) -> int:
+    """Take in the state of every virtual key; return how many there are."""
+    snapshot = RegistrySnapshot()
+    keys: dict[str, KeyRecord] = {}
+    batch: StreamBatch
+    async for batch in bus.follow(REGISTRY.name, last_per_subject=True):
+        for message in batch.messages:
+            record = snapshot.apply(message)
+            if isinstance(record, KeyRecord):
+                keys[record.key_id] = record
+        if batch.pending == 0:
+            break
+    records = list(keys.values())
+    for start in range(0, len(records), KEYS_PER_COMMIT_MAX):
+        await asyncio.to_thread(books.put_keys, records[start : start + KEYS_PER_COMMIT_MAX])
+    return len(records)
+
+
+def _result(store: Store, sequence: int, keys: int, began_s: float) -> Replayed:
+    checkpoint = store.checkpoint(USAGE.name)
+    ask = store.connection.execute
+    letters = ask("SELECT count(*) FROM dead_letters").fetchall()[0][0]
+    found = digest(store.connection)
+    return Replayed(
+        sequence=sequence,
+        digest=found,
+        requests=int(found.split(":")[0]),
+        events=checkpoint.counts.events if checkpoint is not None else 0,
+        dead_letters=letters,
+        keys=keys,
+        duration_s=round(time.monotonic() - began_s, 3),
+    )

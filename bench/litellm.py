@@ -1,4 +1,4 @@
-"""LiteLLM as a peer: one worker, in the set-up that costs it least.
+"""LiteLLM as a peer: one worker, in the set-up that costs it least, asked in two ways.
 
 It has no database (so no spend is stored), knows its master key alone, sends a key of its own to
 the upstream, and logs errors only. How to install it, and what is fair: bench/README.md.
@@ -14,9 +14,11 @@ from bench.processes import pin, tree
 from bench.services import free_port, printed_by, running, until_ready
 from bench.targets import Target
 
-__all__ = ["LITELLM", "config_text", "litellm"]
+__all__ = ["LITELLM", "LITELLM_OAUTH", "callers", "config_text", "litellm"]
 
 LITELLM = "litellm"
+LITELLM_OAUTH = "litellm-oauth"
+"""The same LiteLLM, asked as the gateway is: a subscriber's token is forwarded."""
 READY_TIMEOUT_S = 240.0
 """It takes 13 seconds on a quiet machine, mostly for imports."""
 MASTER_KEY = "sk-bench-4b1f0e6d9c2a8375"
@@ -48,6 +50,15 @@ litellm_settings:
 """
 
 
+def callers() -> dict[str, Caller]:
+    """Return who asks it, by the name of the target: what costs it least, and a subscriber."""
+    bearer = f"Bearer {MASTER_KEY}"
+    return {
+        LITELLM: Caller(kind="auth_token", headers={"authorization": bearer}),
+        LITELLM_OAUTH: Caller(headers={"x-litellm-api-key": bearer}),
+    }
+
+
 def _environment(folder: Path) -> dict[str, str]:
     return {
         "PATH": os.environ.get("PATH", os.defpath),
@@ -61,8 +72,10 @@ def _environment(folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def litellm(folder: Path, upstream_port: int, core: int | None, venv: Path) -> Iterator[Target]:
-    """Run the LiteLLM of a virtual environment.
+def litellm(
+    folder: Path, upstream_port: int, core: int | None, venv: Path
+) -> Iterator[list[Target]]:
+    """Run the LiteLLM of a virtual environment; it is two targets.
 
     Raises RuntimeError where it is not there, lacks a package that makes it faster, or fails.
     """
@@ -82,10 +95,7 @@ def litellm(folder: Path, upstream_port: int, core: int | None, venv: Path) -> I
     with running(command, log, environment) as process:
         until_ready(process, port, log, READY_TIMEOUT_S, "/health/liveliness")
         pin(tree([process.pid]), core)
-        yield Target(
-            name=LITELLM,
-            port=port,
-            process_ids=(process.pid,),
-            caller=Caller(kind="auth_token", headers={"authorization": f"Bearer {MASTER_KEY}"}),
-            about=versions,
-        )
+        yield [
+            Target(name=name, port=port, process_ids=(process.pid,), caller=caller, about=versions)
+            for name, caller in callers().items()
+        ]

@@ -254,8 +254,8 @@ def _run(options: argparse.Namespace, folder: Path) -> Report:
         targets = [*([] if options.tls else [direct]), *([plain] if plain else []), ours]
         targets += options.also
         if options.litellm:
-            peer = litellm(folder / "litellm", port, core, options.litellm)
-            targets.append(stack.enter_context(peer))
+            peers = litellm(folder / "litellm", port, core, options.litellm)
+            targets += stack.enter_context(peers)
         if options.claude_gateway:
             peer = claude_gateway(folder / "claude-gateway", port, core, options.claude_gateway)
             targets.append(stack.enter_context(peer))

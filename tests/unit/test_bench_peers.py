@@ -74,6 +74,20 @@ def test_litellm_is_configured_for_the_model_that_is_asked_for_and_without_a_dat
     assert config["general_settings"]["master_key"] == "os.environ/LITELLM_MASTER_KEY"
 
 
+def test_litellm_is_asked_in_the_way_that_costs_it_least_and_as_the_gateway_is() -> None:
+    # given its two callers, when their requests are made
+    heads = {
+        name: request_bytes(job(caller)).partition(b"\r\n\r\n")[0].decode()
+        for name, caller in litellm.callers().items()
+    }
+    # then the one sends its key alone, the other beside the subscription's token
+    cheapest, subscriber = heads[litellm.LITELLM], heads[litellm.LITELLM_OAUTH]
+    assert f"Authorization: Bearer {litellm.MASTER_KEY}" in cheapest
+    assert "x-litellm-api-key" not in cheapest
+    assert f"x-litellm-api-key: Bearer {litellm.MASTER_KEY}" in subscriber
+    assert "Authorization: Bearer sk-ant-oat01-" in subscriber
+
+
 def test_claude_gateway_is_configured_to_meter() -> None:
     # given its configuration, when it is read
     text = claude_gateway.config_text(18_081, 18_080, "http://127.0.0.1:1", "postgres://x@h:2/d")

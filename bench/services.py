@@ -67,7 +67,10 @@ def running(
     user: str | None = None,
     stop_with: signal.Signals = signal.SIGTERM,
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a program with an environment of its own; end it and its children in the end."""
+    """Run a program with an environment of its own, and stop it in the end.
+
+    One that does not stop in STOP_TIMEOUT_S is killed, with all that it started.
+    """
     with log.open("wb") as output:
         process = subprocess.Popen(
             [str(part) for part in command],

@@ -41,6 +41,8 @@ def run(arguments: list[str]) -> int:
 
         return client_main(arguments)
     command, rest = (first, arguments[1:])
+    if f"{first} {' '.join(rest[:1])}" in COMMANDS:
+        command, rest = f"{first} {rest[0]}", rest[1:]
     if first.startswith("-"):
         command, rest = "serve", arguments
     if command not in COMMANDS:
@@ -69,14 +71,14 @@ def _run_service_command(command: str, arguments: list[str]) -> int:
 
 
 def _function(command: str) -> Callable[[argparse.Namespace], int]:
+    from services.commands.arguments import BOOKS_COMMANDS
+
     if command == "serve":
         from services.commands.serve import serve
 
         return serve
-    if command in {"verify", "replay"}:
-        from services.commands import books
-
-        return books.run_verify if command == "verify" else books.run_replay
+    if command in BOOKS_COMMANDS:
+        return _books_function(command)
     from services.commands import one_service
 
     return {
@@ -86,10 +88,21 @@ def _function(command: str) -> Callable[[argparse.Namespace], int]:
     }[command]
 
 
+def _books_function(command: str) -> Callable[[argparse.Namespace], int]:
+    if command == "ledger retry-dead-letters":
+        from services.commands import letters
+
+        return letters.run_retry_dead_letters
+    from services.commands import books
+
+    return books.run_verify if command == "verify" else books.run_replay
+
+
 def _help(commands: dict[str, str]) -> str:
     """Return the text of `tallygate --help`."""
     rows = "\n".join(
-        f"  {name:<8}{_wrapped(text)}" for name, text in {**commands, **_CLIENT_COMMANDS}.items()
+        f"  {_column(name)}{_wrapped(text)}"
+        for name, text in {**commands, **_CLIENT_COMMANDS}.items()
     )
     return (
         "tallygate: a gateway between Claude Code and the Anthropic API, with numbers you can\n"
@@ -99,6 +112,11 @@ def _help(commands: dict[str, str]) -> str:
         f"{rows}\n\n"
         "  --version, --help\n"
     )
+
+
+def _column(name: str) -> str:
+    """Return a command's name as wide as its column; a longer one has a line of its own."""
+    return f"{name:<8}" if len(name) < 8 else f"{name}\n{'':10}"  # noqa: PLR2004
 
 
 def _wrapped(text: str) -> str:

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from schemas.errors import ConfigError
 
-__all__ = ["COMMANDS", "config_path", "nearest", "read_arguments"]
+__all__ = ["BOOKS_COMMANDS", "COMMANDS", "config_path", "nearest", "read_arguments"]
 
 EXIT_USAGE = 2
 PORT_MAX = 65_535
@@ -32,10 +32,16 @@ COMMANDS = {
     "computed again, writer and reader with the same digest. Also while the gateway runs. "
     "Exit code 0: proved, 1: a fault was found (each is told, with what to do), 78: they cannot "
     "be read.",
+    "ledger retry-dead-letters": "Tell which events that could not be read this version can read, "
+    "and why it cannot read the others. Where no ledger runs they are counted at once; one that "
+    "runs counts them when it is restarted.",
     "replay": "Build the books anew from the stream, in a file of their own beside those of a "
     "running gateway, and print their digest.",
     "admin": "Run the admin service (keys, spend, SQL, OpenAPI) against an external NATS server.",
 }
+
+BOOKS_COMMANDS = frozenset({"verify", "replay", "ledger retry-dead-letters"})
+"""They read the books or the stream, and need no configuration."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -75,7 +81,7 @@ def config_path(given: Path | None) -> Path:
 
 def _parser(command: str) -> _Parser:
     parser = _Parser(prog=f"tallygate {command}", description=COMMANDS[command], allow_abbrev=False)
-    if command in {"verify", "replay"}:
+    if command in BOOKS_COMMANDS:
         _add_books_options(parser, command)
         return parser
     parser.add_argument(
@@ -147,7 +153,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 def _add_books_options(parser: argparse.ArgumentParser, command: str) -> None:
     """Add what the commands take that read the books or the stream."""
     _add_data(parser)
-    user = "admin" if command == "verify" else "ledger-reader"
+    user = "ledger-reader" if command == "replay" else "admin"
     parser.add_argument(
         "--nats-url",
         metavar="URL",

@@ -5,9 +5,9 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -15,11 +15,11 @@ from schemas.errors import ConfigError
 from schemas.proof import ProofRole
 from services.commands.books_report import replay_report, verify_report
 from services.commands.stream_access import StreamAccess, stream_access
-from services.ledger.replay import Progress, Replayed, replay
+from services.ledger.replay import Progress, Replayed, TellProgress, replay
 from services.ledger.verification import Verified, verify
 from services.runtime.bus import Bus, BusError
 
-__all__ = ["run_replay", "run_verify"]
+__all__ = ["print_json", "run_on_bus", "run_replay", "run_verify", "teller"]
 
 EXIT_FAULT = 1
 PROGRESS_INTERVAL_S = 2.0
@@ -36,18 +36,14 @@ def run_verify(values: argparse.Namespace) -> int:
         "writer": values.data / "ledger.duckdb",
         "reader": values.data / "reader" / "reader.duckdb",
     }
-
-    async def work(access: StreamAccess) -> Verified:
-        bus = await Bus.connect(access.url, access.user)
-        try:
-            return await verify(bus, files, ask_roles=not access.is_alone)
-        finally:
-            await bus.close()
-
     with stream_access(values.nats_url, values.data, "admin", "ledger-reader") as access:
-        verified = _run(work(access))
+
+        async def work(bus: Bus) -> Verified:
+            return await verify(bus, files, ask_roles=not access.is_alone)
+
+        verified = run_on_bus(access, work)
     if values.json:
-        _print_json({"proved": verified.is_proved, **msgspec.to_builtins(verified)})
+        print_json({"proved": verified.is_proved, **msgspec.to_builtins(verified)})
     else:
         sys.stdout.write(verify_report(verified))
     return 0 if verified.is_proved else EXIT_FAULT
@@ -55,37 +51,43 @@ def run_verify(values: argparse.Namespace) -> int:
 
 def run_replay(values: argparse.Namespace) -> int:
     """Build the books anew in a file of their own; return 0. Raises ConfigError."""
-    # What cannot be read is counted, and told at the end.
-    logging.getLogger("services.ledger").setLevel(logging.CRITICAL)
 
-    async def work(access: StreamAccess) -> Replayed:
-        bus = await Bus.connect(access.url, access.user)
-        try:
-            return await replay(bus, values.into, until=values.until, tell=_teller())
-        finally:
-            await bus.close()
+    async def work(bus: Bus) -> Replayed:
+        return await replay(bus, values.into, until=values.until, tell=teller())
 
     with stream_access(values.nats_url, values.data, "ledger-reader", "ledger-reader") as access:
-        replayed = _run(work(access))
+        replayed = run_on_bus(access, work)
     if values.json:
-        _print_json(msgspec.to_builtins(replayed))
+        print_json(msgspec.to_builtins(replayed))
     else:
         sys.stdout.write(replay_report(replayed, values.into))
     return 0
 
 
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    try:
-        return asyncio.run(work)
-    except BusError as error:
-        raise ConfigError(f"{error}: is the NATS server's address right, and its user?") from None
+def run_on_bus(access: StreamAccess, work: Callable[[Bus], Awaitable[T]]) -> T:
+    """Do some work on a bus of its own. Raises ConfigError where NATS cannot be reached."""
+    # What cannot be read in the stream is counted, and told at the end.
+    logging.getLogger("services.ledger").setLevel(logging.CRITICAL)
+
+    async def connected() -> T:
+        try:
+            bus = await Bus.connect(access.url, access.user)
+        except BusError as error:
+            raise ConfigError(f"{error}: is the NATS server's address right, its user?") from None
+        try:
+            return await work(bus)
+        finally:
+            await bus.close()
+
+    return asyncio.run(connected())
 
 
-def _print_json(answer: object) -> None:
+def print_json(answer: object) -> None:
+    """Print an answer for programs."""
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode() + "\n")
 
 
-def _teller() -> Callable[[Progress], None]:
+def teller() -> TellProgress:
     """Return what tells the progress on standard error, now and then and at the end."""
     began_s = time.monotonic()
     told_at_s = began_s

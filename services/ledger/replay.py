@@ -21,7 +21,7 @@ from services.runtime.bus import Bus, StreamBatch, StreamMessage
 from services.runtime.price_book import PriceBook
 from services.runtime.registry import RegistrySnapshot
 
-__all__ = ["Progress", "Replayed", "replay"]
+__all__ = ["Progress", "Replayed", "TellProgress", "replay"]
 
 KEYS_PER_COMMIT_MAX = 5000
 
@@ -32,6 +32,10 @@ class Progress(msgspec.Struct, frozen=True):
     sequence: int
     last_sequence: int
     events: int
+
+
+TellProgress = Callable[[Progress], None]
+"""Is told after every commit."""
 
 
 class Replayed(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +55,7 @@ async def replay(
     path: Path,
     *,
     until: int | None,
-    tell: Callable[[Progress], None],
+    tell: TellProgress,
 ) -> Replayed:
     """Build the books in a new file, up to message `until` (None: the last that there is now).
 
@@ -97,9 +101,7 @@ def _check_path(path: Path) -> None:
         raise ConfigError(f"there is no folder {path.parent}: make it first")
 
 
-async def _take_usage(
-    bus: Bus, books: Books, created: str, last: int, tell: Callable[[Progress], None]
-) -> None:
+async def _take_usage(bus: Bus, books: Books, created: str, last: int, tell: TellProgress) -> None:
     sequence = events = 0
     if last == 0:
         return

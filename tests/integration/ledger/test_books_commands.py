@@ -1,6 +1,7 @@
 """`tallygate verify` and `replay`, as typed, against ledgers that run, and against none."""
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from schemas.streams import USAGE
@@ -147,8 +149,6 @@ def test_a_fault_a_difference_and_unreadable_books_have_their_exit_codes(
 
     for ledger in ledgers.values():
         assert ledger.stop() == 0
-    import duckdb
-
     connection = duckdb.connect(str(ledgers["reader"].database))
     connection.execute(
         "UPDATE requests SET key_alias = 'somebody else' WHERE producer_sequence = 1"
@@ -253,3 +253,69 @@ def test_a_folder_without_books_or_nats_is_said_to_be_so(tmp_path: Path) -> None
     done = tallygate("verify", "--data", tmp_path / "empty")
     assert (done.returncode, "has no embedded nats-server" in done.stderr) == (78, True)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["empty"]
+
+
+@pytest.mark.timeout(240)
+def test_dead_letters_are_told_by_a_running_ledger_and_counted_by_a_stopped_one(
+    tmp_path: Path,
+) -> None:
+    # Given books of an older version that could not read one event, and an event that nobody can
+    # read, when it is asked while the ledger runs, then each is told; when nothing runs, then the
+    # one is counted once and in its place, the other stays, and the old file is kept.
+    folder = DataFolder(tmp_path / "data")
+    server = EmbeddedNats(folder)
+    process = subprocess.Popen(server.command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+    producer = Producer()
+    events = [producer.recorded(producer.record()) for _ in range(5)]
+    try:
+        ledgers = [
+            LedgerProcess(tmp_path, server.url(f"ledger-{role}"), role)
+            for role in ("writer", "reader")
+        ]
+        for ledger in ledgers:
+            ledger.start()
+            ledger.wait_ready()
+
+        async def feed(bus: Bus) -> None:
+            await bus.publish("usage.0", batch(*events[:2], b'{"type":"later.v1"}', *events[2:]))
+
+        run(feed, server.url("proxy"), "proxy")
+        told = ""
+        while "1 dead letters" not in told:
+            done = tallygate("ledger", "retry-dead-letters", "--data", folder.path)
+            assert done.returncode == 0, done.stderr
+            told = done.stdout
+        assert "message 1, event 2: " in told
+        assert "of which this version can read 0" in told
+        for ledger in ledgers:
+            assert ledger.stop() == 0
+    finally:
+        process.terminate()
+        process.wait(20)
+    database = folder.ledger_database
+    right = tmp_path / "right.duckdb"
+    shutil.copy(database, right)
+    connection = duckdb.connect(str(database))
+    connection.execute("DELETE FROM requests WHERE producer_sequence = 4")
+    connection.execute(
+        "INSERT INTO dead_letters VALUES (1, 4, 'older', $1, octet_length($1::BLOB), 'test', 4)",
+        [events[3]],
+    )
+    connection.close()
+
+    faulty = tallygate("verify", "--data", folder.path)
+    assert faulty.returncode == 1
+    assert "tallygate ledger retry-dead-letters" in faulty.stdout
+    done = tallygate("ledger", "retry-dead-letters", "--json", "--data", folder.path)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["counted"] is True
+    assert [each["unreadable"] is None for each in answer["letters"]] == [False, True]
+    assert tallygate("verify", "--data", folder.path).returncode == 0
+    facts = "SELECT * FROM requests ORDER BY producer_sequence"
+    assert read_books(database, facts) == read_books(right, facts)
+    assert read_books(database, "SELECT position FROM dead_letters") == [(2,)]
+    assert len(list(folder.path.glob("ledger.duckdb.*.old"))) == 1
+    again = tallygate("ledger", "retry-dead-letters", "--data", folder.path)
+    assert "1 dead letters, of which this version can read 0" in again.stdout
+    assert len(list(folder.path.glob("ledger.duckdb.*.old"))) == 1

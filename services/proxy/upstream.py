@@ -5,9 +5,10 @@ is an asynchronous iterator that must be closed), so that another transport can 
 services.proxy.pool is the one in use: our own, because stock httpx costs ten times what all the
 rest of the proxy costs (docs/performance.md).
 
-Nothing is ever sent twice: a POST that met a broken connection may have been billed. Redirects are
-not followed, no proxy is taken from the environment, the destination comes from the configuration
-alone. docs/faults.md lists what a deployment can do and what becomes of it.
+Nothing is ever sent twice here: a POST that met a broken connection may have been billed
+(services.proxy.attempts decides whether another deployment is asked). Redirects are not followed,
+no proxy is taken from the environment, the destination comes from the configuration alone.
+docs/faults.md lists what a deployment can do and what becomes of it.
 """
 
 from collections.abc import AsyncIterator

@@ -83,13 +83,16 @@ def ask(
     model: str = MODEL,
     path: str = "/v1/messages",
     headers: dict[str, str] | None = None,
+    timeout_s: float = 30,
     **fields: Any,
 ) -> httpx.Response:
     body = {"model": model, "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
     sent = {"x-litellm-api-key": key, **(headers or {})}
     if session is not None:
         sent["x-claude-code-session-id"] = session
-    return CLIENT.post(f"{proxy.url}{path}", json={**body, **fields}, headers=sent)
+    return CLIENT.post(
+        f"{proxy.url}{path}", json={**body, **fields}, headers=sent, timeout=timeout_s
+    )
 
 
 def session_of(proxy: ProxyProcess, key: str, mocks: list[MockAnthropic], place: int) -> str:
@@ -379,6 +382,67 @@ def test_a_session_comes_back_to_its_deployment_when_that_is_well_again(
         before = len(mocks[0].messages())
         assert ask(proxy, key, session=session).status_code == 200
         assert len(mocks[0].messages()) == before
+
+
+def test_a_client_that_leaves_between_two_attempts_ends_the_request(
+    tmp_path: Path, nats: NatsServer, mocks: list[MockAnthropic]
+) -> None:
+    """Given a repetition that waits, when the client leaves, then it is not made."""
+    with proxy_for(tmp_path, nats, *entries(mocks[:1]), num_retries=1, retry_after=2) as proxy:
+        key = proxy.issue_key()
+        mocks[0].set_default(BROKEN)
+        with pytest.raises(httpx.ReadTimeout):
+            ask(proxy, key, timeout_s=1)
+        (record,) = messages_records(proxy, 1)
+        assert (record.status, record.http_status) == ("failure", 500)
+        time.sleep(2)
+        assert len(mocks[0].messages()) == 1
+        assert "Traceback" not in proxy.log()
+
+
+def test_a_proxy_killed_in_a_second_attempt_books_both(
+    tmp_path: Path, nats: NatsServer, mocks: list[MockAnthropic]
+) -> None:
+    """Given a request that was moved, when the proxy is killed, then its next life ends it."""
+    with proxy_for(tmp_path, nats, *entries(mocks[:2])) as proxy:
+        key = proxy.issue_key()
+        session = session_of(proxy, key, mocks, 0)
+        mocks[0].set_default(OVERLOADED)
+        mocks[1].set_default(Scenario(delay_ms=20_000))
+        with ThreadPoolExecutor(1) as pool:
+            running = pool.submit(ask, proxy, key, session=session)
+            mocks[1].wait_for_requests(1, ended=False)
+            proxy.kill()
+            assert isinstance(running.exception(), httpx.HTTPError)
+        proxy.start()
+        first, second = messages_records(proxy, 2)
+        assert (first.http_status, first.error_type) == (529, "overloaded_error")
+        assert (second.error_type, second.attempt_of) == ("proxy_died", first.request_id)
+        assert second.deployment == f"{MODEL}/1"
+
+
+def test_proxies_agree_on_a_sessions_deployment_without_talking(
+    tmp_path: Path, nats: NatsServer, mocks: list[MockAnthropic]
+) -> None:
+    """Given two proxies of one configuration, then a session goes the same way through both."""
+    folders = [tmp_path / name for name in "ab"]
+    for folder in folders:
+        folder.mkdir()
+    with (
+        proxy_for(folders[0], nats, *entries(mocks)) as one,
+        proxy_for(folders[1], nats, *entries(mocks)) as other,
+    ):
+        key = one.issue_key()
+        other.wait_known(key)
+        for number in range(12):
+            for proxy in (one, other):
+                assert ask(proxy, key, session=f"s-{number}").status_code == 200
+        records = messages_records(one, 24)
+    by_session: dict[str | None, list[str | None]] = {}
+    for record in records:
+        by_session.setdefault(record.session_id, []).append(record.deployment)
+    assert all(len(found) == 2 and len(set(found)) == 1 for found in by_session.values())
+    assert len({found[0] for found in by_session.values()}) > 1
 
 
 def wait_until(holds: Callable[[], Any], *, timeout_s: float = 10.0) -> None:

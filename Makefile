@@ -104,6 +104,7 @@ bench: dev
 
 bench-smoke: dev
 	$(BIN)/python -m bench --smoke
+	$(BIN)/python -m bench.ledger_ingest --smoke
 
 bench-guard: dev
 	$(BIN)/python -m bench --guard

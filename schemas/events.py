@@ -84,7 +84,7 @@ def us_from_time(time: datetime) -> int:
     return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", gc=False):
     """The CloudEvents envelope. `time`: when it was written; `subject`: what it is about."""
 
     specversion: Literal["1.0"] = "1.0"
@@ -94,7 +94,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     subject: str | None = None
 
 
-class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What is known of a request when it starts.
 
     `request_id` is the gateway's own (`tg_` and 32 hex digits, ordered by time). `model_name` is

@@ -18,7 +18,7 @@ TOKENS_MAX = 10**9
 IterationType = Literal["message", "compaction", "advisor_message", "fallback_message"]
 
 
-class IterationUsage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class IterationUsage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Usage of one entry of `usage.iterations`, priced by its own model where it names one.
 
     `type` is Anthropic's word (`message`, `compaction`, `advisor_message`, `fallback_message`, or
@@ -34,7 +34,7 @@ class IterationUsage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     cache_write_1h_tokens: int = 0
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Token counts of one request. `input_tokens` excludes the cached ones, as Anthropic counts.
 
     The prompt, as people speak of it, is `input_tokens + cache_read_tokens +

@@ -15,6 +15,7 @@ A request whose end does not come is closed as lost by the stream's own clock (d
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -58,6 +59,7 @@ DEAD_LETTER_BYTES_MAX = 64 * 1024
 LOST_AFTER_S = 24 * 3600
 """A request is lost when so much time of the stream has passed since its start was stored."""
 PRODUCER_LENGTH_MAX = 128
+PRODUCERS_CACHED_MAX = 256
 _SOURCE = "/proxy/"
 _REASON_MAX = 500
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -352,13 +354,20 @@ def _entry(raw: msgspec.Raw) -> _Entry:
 
 def _identity(event: UsageEvent | _Envelope) -> tuple[str, int]:
     """Return the producer and the number of an event. Raises Poison."""
-    source, text = event.source, event.id
-    producer = source.removeprefix(_SOURCE)
-    if len(producer) == len(source) or not 0 < len(producer) <= PRODUCER_LENGTH_MAX:
-        raise Poison("the source is not that of a proxy")
+    text = event.id
+    producer = _producer(event.source)
     if not text.isascii() or not text.isdigit() or not 0 < len(text) <= 18:  # noqa: PLR2004
         raise Poison("the id is not a producer's number")
     number = int(text)
     if number == 0:
         raise Poison("a producer's numbers begin at 1")
     return producer, number
+
+
+@lru_cache(PRODUCERS_CACHED_MAX)
+def _producer(source: str) -> str:
+    """Return the producer that a source names; all its events share one text then."""
+    producer = source.removeprefix(_SOURCE)
+    if len(producer) == len(source) or not 0 < len(producer) <= PRODUCER_LENGTH_MAX:
+        raise Poison("the source is not that of a proxy")
+    return producer

@@ -119,7 +119,7 @@ def _check(usage: Usage) -> None:
         0 <= usage.web_search_requests <= TOKENS_MAX
         and 0 <= usage.web_fetch_requests <= TOKENS_MAX
         and _is_believed(usage)
-        and all(_is_believed(part) for part in usage.iterations)
+        and (not usage.iterations or all(_is_believed(part) for part in usage.iterations))
     ):
         raise Poison("a token count is negative or impossibly large")
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from itertools import chain
 
 from schemas.config import Settings
 from schemas.errors import ApiError, BadRequest, BodyTooLarge, HeadersTooLarge, Unavailable
@@ -71,23 +72,31 @@ class Admission:
         return credentials
 
     async def admit(
-        self, target: bytes, headers: RawHeaders, receive: Receive, draft: Draft
+        self,
+        target: bytes,
+        headers: RawHeaders,
+        receive: Receive,
+        draft: Draft,
+        *,
+        is_whole: bool = False,
     ) -> Admitted:
         """Return the request to forward. Raises ApiError; ClientGone.
 
+        `is_whole`: the body has been received, `receive` gives all of it and waits for nothing.
         `draft` is filled in as far as the checks come, so that a refusal says whose it was.
         """
-        agents = header_values(headers, b"user-agent")
-        draft.user_agent = agents[0].decode("latin-1")[:TEXT_MAX] if agents else None
+        known = dict(headers)
+        agent = known.get(b"user-agent")
+        draft.user_agent = agent.decode("latin-1")[:TEXT_MAX] if agent is not None else None
         credentials = self.identify(headers, draft)
         assert draft.key is not None
         setup = draft.setup
-        body = await self.read(headers, receive, draft)
+        body = await self.read(headers, receive, draft, is_whole=is_whole)
         read = read_body(body)
         draft.model_name = read.model
         draft.is_stream = read.is_stream
-        sessions = header_values(headers, b"x-claude-code-session-id")
-        session = sessions[0].decode("latin-1") if sessions else session_id_of(read)
+        told = known.get(b"x-claude-code-session-id")
+        session = told.decode("latin-1") if told is not None else session_id_of(read)
         draft.session_id = session[:TEXT_MAX] if session else None
         limits.check_model(draft.key, read.model, setup.router.target_of(read.model))
         group, star = setup.router.find(read.model)
@@ -117,9 +126,12 @@ class Admission:
             message = draft.setup.settings.budget_message
             raise limits.budget_refusal(state, draft.started_at_us, message)
 
-    async def read(self, headers: RawHeaders, receive: Receive, draft: Draft) -> bytes:
+    async def read(
+        self, headers: RawHeaders, receive: Receive, draft: Draft, *, is_whole: bool = False
+    ) -> bytes:
         """Return a request's whole body. Raises BodyTooLarge, BodyTooSlow; ClientGone."""
-        body = await _read(headers, receive, draft.setup.settings)
+        read = _read_whole if is_whole else _read
+        body = await read(headers, receive, draft.setup.settings)
         draft.request_bytes = len(body)
         return body
 
@@ -139,13 +151,27 @@ class Admission:
         return is_secret
 
 
+async def _read_whole(_: RawHeaders, receive: Receive, settings: Settings) -> bytes:
+    """Return a body that has been received."""
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    body: bytes = message["body"]
+    if len(body) > settings.request_bytes_max:
+        raise _too_large(settings)
+    return body
+
+
+def _too_large(settings: Settings) -> BodyTooLarge:
+    return BodyTooLarge(f"The request body is larger than {settings.request_bytes_max} bytes")
+
+
 async def _read(headers: RawHeaders, receive: Receive, settings: Settings) -> bytes:
-    """Return the request's body, within its limits of size and time."""
+    """Return a body that is still coming, within its limits of size and time."""
     bytes_max = settings.request_bytes_max
-    too_large = BodyTooLarge(f"The request body is larger than {bytes_max} bytes")
     lengths = header_values(headers, b"content-length")
     if lengths and lengths[0].isdigit() and int(lengths[0]) > bytes_max:
-        raise too_large
+        raise _too_large(settings)
     timeout_s = settings.client_body_timeout_s
     loop = asyncio.get_running_loop()
     latest_s = loop.time() + BODY_TIMEOUTS_MAX * timeout_s
@@ -160,7 +186,7 @@ async def _read(headers: RawHeaders, receive: Receive, settings: Settings) -> by
                 chunk = message.get("body", b"")
                 size += len(chunk)
                 if size > bytes_max:
-                    raise too_large
+                    raise _too_large(settings)
                 chunks.append(chunk)
                 if not message.get("more_body", False):
                     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
@@ -186,16 +212,11 @@ def _check_headers(headers: RawHeaders) -> None:
             f"The request has more than {HEADERS_MAX} headers: send fewer"
             " (Claude Code: ANTHROPIC_CUSTOM_HEADERS)"
         )
-    if sum(len(name) + len(value) for name, value in headers) > HEADER_BYTES_MAX:
+    if sum(map(len, chain.from_iterable(headers))) > HEADER_BYTES_MAX:
         raise HeadersTooLarge(
             f"The request's headers are longer than {HEADER_BYTES_MAX} bytes: send shorter ones"
             " (Claude Code: ANTHROPIC_CUSTOM_HEADERS)"
         )
-    has_length = has_encoding = False
-    for name, _ in headers:
-        if name == b"content-length":
-            has_length = True
-        elif name == b"transfer-encoding":
-            has_encoding = True
-    if has_length and has_encoding:
+    known = dict(headers)
+    if b"content-length" in known and b"transfer-encoding" in known:
         raise BadRequest("The request has both Content-Length and Transfer-Encoding")

@@ -1,6 +1,6 @@
 """A request on its way in: what is known of it, and what it becomes once it may be forwarded."""
 
-import secrets
+import os
 import time
 from typing import Protocol
 
@@ -167,4 +167,4 @@ def now_us() -> int:
 
 def new_request_id(started_at_us: int) -> str:
     """Return a request id that sorts by time: `tg_` and 32 hex digits."""
-    return f"tg_{started_at_us:014x}{secrets.token_hex(9)}"
+    return f"tg_{started_at_us:014x}{os.urandom(9).hex()}"

@@ -21,6 +21,7 @@ from services.proxy.meter import Meter, NoMeter, StreamMeter
 from services.proxy.metering import meter_for
 from services.proxy.outbox import Outbox
 from services.proxy.upstream import Transport, UpstreamBroke, UpstreamResponse
+from services.runtime.http_server import Client
 
 __all__ = ["ERROR_BYTES_MAX", "ERROR_S_MAX", "Exchange"]
 
@@ -56,6 +57,8 @@ class Exchange:
         self._is_started = False
         self._is_waiting = False
         self._attempts = admitted.attempts
+        self._task: asyncio.Task[object] | None = None
+        self._drain_timer: asyncio.TimerHandle | None = None
         self._set(admitted, admitted.facts)
 
     def _set(self, admitted: Admitted, facts: RequestFacts) -> None:
@@ -69,14 +72,20 @@ class Exchange:
         self._upstream_request_id: str | None = None
         self._is_booked = False
 
-    async def run(self, receive: Receive, send: Send) -> None:
-        """Forward the request and the answer; book what it used."""
+    async def run(self, receive: Receive, send: Send, client: Client | None = None) -> None:
+        """Forward the request and the answer; book what it used.
+
+        That the client has gone is heard from `client`, where that is known, else from `receive`.
+        """
         task = asyncio.current_task()
         assert task is not None
+        self._task = task
         self._write_start()
-        watch = asyncio.create_task(self._watch(receive, task))
+        watch = asyncio.create_task(self._watch(receive)) if client is None else None
         self._look_for_stall(task, -1)
         try:
+            if client is not None:
+                client.listen(self._client_left)
             await self._forward(send)
         except asyncio.CancelledError:
             if not self._is_client_gone:
@@ -91,7 +100,12 @@ class Exchange:
                 error = InternalError("The gateway failed; its log says how")
                 await send_error(send, error, self._facts.request_id)
         finally:
-            watch.cancel()
+            if client is not None:
+                client.forget(self._client_left)
+            if watch is not None:
+                watch.cancel()
+            if self._drain_timer is not None:
+                self._drain_timer.cancel()
             self._stall_timer.cancel()
             if self._attempts is not None:
                 self._attempts.over()
@@ -111,16 +125,23 @@ class Exchange:
             self._client_stall_s, self._look_for_stall, task, self._sends
         )
 
-    async def _watch(self, receive: Receive, task: asyncio.Task[object]) -> None:
-        """Wait for the client to go away; then stop the request, at once or when it is drained."""
+    async def _watch(self, receive: Receive) -> None:
+        """Wait for the client to go away."""
         while (await receive())["type"] != "http.disconnect":
             pass
+        self._client_left()
+
+    def _client_left(self) -> None:
+        """Stop the request, at once or when it has been read on for long enough."""
+        assert self._task is not None
         self._is_client_gone = True
         if self._is_booked and not self._is_waiting:
             return
-        if self._drain_timeout_s is not None and not self._is_waiting:
-            await asyncio.sleep(self._drain_timeout_s)
-        task.cancel()
+        if self._drain_timeout_s is None or self._is_waiting:
+            self._task.cancel()
+            return
+        loop = asyncio.get_running_loop()
+        self._drain_timer = loop.call_later(self._drain_timeout_s, self._task.cancel)
 
     async def _forward(self, send: Send) -> None:
         following = await self._attempt(send)

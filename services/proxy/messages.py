@@ -12,6 +12,7 @@ from services.proxy.outbox import Outbox
 from services.proxy.paths import PREFIX, MethodNotAllowed
 from services.proxy.refusals import Refusals
 from services.proxy.upstream import Transport
+from services.runtime.http_server import CLIENT, Client
 
 __all__ = ["HOT_PATHS", "Messages"]
 
@@ -58,7 +59,7 @@ class Messages:
             await send_error(send, fault, draft.request_id)
             return
         exchange = Exchange(admitted, outbox=self._outbox, transport=self._transport)
-        await exchange.run(receive, send)
+        await exchange.run(receive, send, scope.get(CLIENT))
 
     async def _admit(self, scope: Scope, receive: Receive, draft: Draft) -> Admitted:
         path, draft.endpoint = HOT_PATHS[scope["raw_path"]]
@@ -66,4 +67,7 @@ class Messages:
             raise MethodNotAllowed(("POST",))
         query: bytes = scope["query_string"]
         target = path + b"?" + query if query else path
-        return await self._admission.admit(target, list(scope["headers"]), receive, draft)
+        client: Client | None = scope.get(CLIENT)
+        is_whole = client is not None and client.is_whole
+        headers = list(scope["headers"])
+        return await self._admission.admit(target, headers, receive, draft, is_whole=is_whole)

@@ -10,8 +10,10 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-__all__ = ["HEAD_BYTES_MAX", "HEAD_TIMEOUT_S", "serve_http"]
+__all__ = ["CLIENT", "HEAD_BYTES_MAX", "HEAD_TIMEOUT_S", "Client", "serve_http"]
 
+CLIENT = "tallygate.client"
+"""The key of the Client in a request's scope."""
 STARTED_POLL_S = 0.005
 KEEP_ALIVE_S = 75
 """An idle client connection is closed after this; Claude Code's own pool closes sooner."""
@@ -21,6 +23,38 @@ HEAD_BYTES_MAX = 1024 * 1024
 """A connection that sends more than this without the head of a request being whole is closed."""
 CUT_TIMEOUT_S = 5.0
 """Requests that are cut in the end get so long to write down what they used."""
+
+
+class Client:
+    """The other end of a connection, as the application may see it.
+
+    It saves a task for each request that does nothing but wait for `http.disconnect`, and a time
+    limit on a body that is there already. `is_whole`: the request's body has been received.
+    """
+
+    __slots__ = ("_listeners", "is_lost", "is_whole")
+
+    def __init__(self) -> None:
+        self.is_lost = False
+        self.is_whole = False
+        self._listeners: set[Callable[[], None]] = set()
+
+    def listen(self, on_lost: Callable[[], None]) -> None:
+        """Call `on_lost` once the connection is lost; at once, where it is."""
+        if self.is_lost:
+            on_lost()
+        else:
+            self._listeners.add(on_lost)
+
+    def forget(self, on_lost: Callable[[], None]) -> None:
+        """Call `on_lost` no more."""
+        self._listeners.discard(on_lost)
+
+    def lost(self) -> None:
+        """Tell all who listen."""
+        self.is_lost = True
+        for on_lost in tuple(self._listeners):
+            on_lost()
 
 
 class _HeadHolder:
@@ -67,16 +101,19 @@ class _Protocol(HttpToolsProtocol):
 
     _head_timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
+    _is_in_head = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""
+        self._client = Client()
         super().connection_made(transport)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop waiting."""
+        """Stop waiting, and tell the application."""
         self._head_is_there()
         super().connection_lost(exc)
+        self._client.lost()
 
     def data_received(self, data: bytes) -> None:
         """Count the bytes of a head that is not whole yet."""
@@ -86,17 +123,27 @@ class _Protocol(HttpToolsProtocol):
                 self.transport.abort()
                 return
         super().data_received(data)
+        # Most heads come whole, and need no timer.
+        if self._is_in_head and self._head_timer is None:
+            self._await_head()
 
     def on_message_begin(self) -> None:
-        """Wait for the head of this request."""
+        """Begin a request."""
         super().on_message_begin()
-        if self._head_timer is None:
-            self._await_head()
+        self._is_in_head = True
+        self._client.is_whole = False
+        self.scope[CLIENT] = self._client  # type: ignore[literal-required]
 
     def on_headers_complete(self) -> None:
         """Serve the request."""
+        self._is_in_head = False
         self._head_is_there()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Note that the request is whole."""
+        super().on_message_complete()
+        self._client.is_whole = True
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Let the answer's head go out with its body."""

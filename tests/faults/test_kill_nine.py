@@ -7,6 +7,7 @@ must be in the ledger exactly once, with exactly that usage.
 import os
 import random
 import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, Self
 import httpx
 import pytest
 
-from tests.support.gateway import Gateway, wait_until
+from tests.support.gateway import TALLYGATE, Gateway, wait_until
 from tests.support.mock import MockAnthropic, Scenario, record_usage, scenario_headers
 from tests.support.mock_anthropic.scenario import UsageFigures
 
@@ -138,6 +139,18 @@ def test_whatever_is_killed_every_answer_is_in_the_ledger_exactly_once(
         assert gateway.sql("SELECT count(*) FROM dead_letters") == [[0]]
         if part != "proxy":
             assert load.failed == 0, "clients must not notice"
+        assert "proved: " in verified(gateway), f"seed {SEED}"
+    assert "proved: " in verified(gateway), f"seed {SEED}, stopped"
+
+
+def verified(gateway: Gateway) -> str:
+    """Return what `tallygate verify` says of the gateway's books; both roles must have some."""
+    done = subprocess.run(
+        [TALLYGATE, "verify", "--data", gateway.data], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "both digests are the same" in done.stdout
+    return done.stdout
 
 
 @pytest.mark.timeout(180)

@@ -6,6 +6,8 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
+from schemas.prices import PriceOverlay
+
 __all__ = [
     "ANTHROPIC_API_BASE",
     "RESTART_SETTINGS",
@@ -155,7 +157,8 @@ class GatewayConfig(_Discreet, frozen=True, kw_only=True):
     uses the one in the data folder. `timezone` is a name that zoneinfo knows: budget windows
     begin at its midnights. `forward_models` are the names and patterns (`*`: all) of models for
     which clients' own credentials are forwarded, `request_timeout_s` is for models that name no
-    time-out: both hold for models that are added at run time, too.
+    time-out: both hold for models that are added at run time, too. `prices` are the entries that
+    differ from the price book.
     """
 
     path: str
@@ -166,6 +169,7 @@ class GatewayConfig(_Discreet, frozen=True, kw_only=True):
     max_parallel_requests: int | None = None
     master_key: str | None = None
     timezone: str = "UTC"
+    prices: tuple[PriceOverlay, ...] = ()
     settings: Settings = Settings()
     router: RouterSettings = RouterSettings()
     notices: tuple[str, ...] = ()

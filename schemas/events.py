@@ -8,7 +8,8 @@ Fields are only ever added, with defaults. tests/contracts/frozen_events holds t
 version that was ever written; they must decode for ever.
 
 A message on the USAGE stream is a micro-batch: a JSON array of such events in producer order (the
-JSON batch format of CloudEvents). Messages on the other streams hold one event each.
+JSON batch format of CloudEvents). Changes of prices, which are on that stream too, and messages on
+the other streams hold one event each.
 """
 
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from schemas.prices import PriceChange
 from schemas.registry import ConfigChange, KeyRecord, ModelRecord
 from schemas.usage import Usage
 
@@ -40,6 +42,7 @@ __all__ = [
     "ModelDeleted",
     "ModelEvent",
     "ModelUpdated",
+    "PriceChanged",
     "Rejection",
     "RequestFacts",
     "RequestRejected",
@@ -52,6 +55,7 @@ __all__ = [
     "decode_config_event",
     "decode_key_event",
     "decode_model_event",
+    "decode_price_event",
     "decode_usage_event",
     "encode_event",
     "time_from_us",
@@ -234,6 +238,12 @@ class ConfigChanged(Event, frozen=True, kw_only=True, tag="config.changed.v1"):
     data: ConfigChange
 
 
+class PriceChanged(Event, frozen=True, kw_only=True, tag="price.changed.v1"):
+    """A part of the prices was changed: the requests whose end comes later cost so much."""
+
+    data: PriceChange
+
+
 class BudgetState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The standing of one budget, as the ledger computed it from the events.
 
@@ -273,6 +283,7 @@ _usage_decoder: msgspec.json.Decoder[UsageEvent] = msgspec.json.Decoder(UsageEve
 _key_decoder: msgspec.json.Decoder[KeyEvent] = msgspec.json.Decoder(KeyEvent)
 _model_decoder: msgspec.json.Decoder[ModelEvent] = msgspec.json.Decoder(ModelEvent)
 _config_decoder: msgspec.json.Decoder[ConfigChanged] = msgspec.json.Decoder(ConfigChanged)
+_price_decoder: msgspec.json.Decoder[PriceChanged] = msgspec.json.Decoder(PriceChanged)
 _budget_decoder: msgspec.json.Decoder[BudgetEvent] = msgspec.json.Decoder(BudgetEvent)
 
 
@@ -299,6 +310,11 @@ def decode_model_event(payload: bytes) -> ModelEvent:
 def decode_config_event(payload: bytes) -> ConfigChanged:
     """Return an event of the configuration. Raises msgspec.DecodeError or UnicodeDecodeError."""
     return _config_decoder.decode(payload)
+
+
+def decode_price_event(payload: bytes) -> PriceChanged:
+    """Return a change of prices. Raises msgspec.DecodeError or UnicodeDecodeError."""
+    return _price_decoder.decode(payload)
 
 
 def decode_budget_event(payload: bytes) -> BudgetEvent:

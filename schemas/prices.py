@@ -5,19 +5,29 @@ says. The rules for reading them are in docs/prices.md; services.runtime.price_b
 """
 
 from datetime import date
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
 __all__ = [
+    "PRICE_CHANGE_BYTES_MAX",
     "Amount",
+    "BookContent",
     "ContextTier",
     "ModelName",
     "ModelPrices",
     "PriceBookFile",
+    "PriceChange",
+    "PriceKind",
+    "PriceOverlay",
     "PricePeriod",
+    "SomeTokenPrices",
     "TokenPrices",
 ]
+
+PRICE_CHANGE_BYTES_MAX = 60 * 1024
+"""The book, the file's entries and the API's entries are each at most so long in JSON: one event
+carries all of them."""
 
 Amount = Annotated[str, msgspec.Meta(pattern=r"^(0|[1-9][0-9]{0,5})(\.[0-9]{1,6})?$")]
 """A decimal that is not negative: at most six digits before the point and six behind it."""
@@ -84,3 +94,63 @@ class PriceBookFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     version: date
     models: tuple[msgspec.Raw, ...]
+
+
+class SomeTokenPrices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """US dollars per million tokens, for those kinds of tokens whose price is another one."""
+
+    input: Amount | None = None
+    output: Amount | None = None
+    cache_read: Amount | None = None
+    cache_write_5m: Amount | None = None
+    cache_write_1h: Amount | None = None
+
+
+class PriceOverlay(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """An entry of `prices:`, or one set through the API: what differs from the price book.
+
+    `model` is a model's name, or a pattern in which `*` stands for any text. What is None stays as
+    the price book has it; a model that the book does not know needs all token prices,
+    `batch_multiplier` and `usd_per_1000_web_searches`. `multiplier` multiplies the whole cost: 0.9
+    is a discount of ten percent, 1.2 a margin of twenty. Days are those of UTC on which a request
+    starts; `valid_to` is the first day that is not meant any more.
+    """
+
+    model: ModelName
+    valid_from: date | None = None
+    valid_to: date | None = None
+    usd_per_mtok: SomeTokenPrices | None = None
+    context_tiers: tuple[ContextTier, ...] | None = None
+    batch_multiplier: Amount | None = None
+    fast_multiplier: Amount | None = None
+    inference_geo_multipliers: dict[str, Amount] | None = None
+    usd_per_1000_web_searches: Amount | None = None
+    multiplier: Amount | None = None
+    source: Words | None = None
+
+
+PriceKind = Literal["book", "file", "api"]
+
+
+class BookContent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A whole price book, as an event carries it."""
+
+    version: date
+    models: tuple[ModelPrices, ...]
+
+
+class PriceChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a `price.changed` event carries: the whole new state of one of three parts.
+
+    `book` is the price book that a version of tallygate ships, `file` the entries of `prices:` in
+    the configuration, `api` those set through the management API, which go before the file's. It
+    holds for all requests whose end follows it in the stream.
+    """
+
+    kind: PriceKind
+    book: BookContent | None = None
+    overlays: tuple[PriceOverlay, ...] = ()
+    changed_at_us: int = 0
+    changed_by: str | None = None

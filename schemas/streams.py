@@ -2,10 +2,13 @@
 
 import msgspec
 
+from schemas.prices import PriceKind
+
 __all__ = [
     "BUDGET",
     "CONFIG_STATE_SUBJECT",
     "CONFIG_SUBJECT",
+    "PRICE_SUBJECTS",
     "PROOF_SUBJECT",
     "QUERY_SUBJECT",
     "REGISTRY",
@@ -17,6 +20,7 @@ __all__ = [
     "budget_subject",
     "key_subject",
     "model_subject",
+    "price_subject",
     "proof_subject",
     "usage_subject",
 ]
@@ -54,8 +58,9 @@ class StreamDefinition(msgspec.Struct, frozen=True, kw_only=True):
 
 USAGE = StreamDefinition(
     name="USAGE",
-    subjects=("usage.*",),
-    purpose="requests and their usage, in micro-batches, from the proxies",
+    subjects=("usage.*", "price.*"),
+    purpose="requests and their usage, in micro-batches, from the proxies; and changes of prices, "
+    "which hold for what follows them",
 )
 REGISTRY = StreamDefinition(
     name="REGISTRY",
@@ -76,6 +81,9 @@ BUDGET = StreamDefinition(
 )
 STREAMS = (REGISTRY, USAGE, BUDGET)
 
+PRICE_SUBJECTS = frozenset(f"price.{kind}" for kind in ("book", "file", "api"))
+"""Where changes of prices are, each with one event and the whole state of one part."""
+
 
 def usage_subject(partition: int = 0) -> str:
     """Return the subject of one partition of usage."""
@@ -95,6 +103,11 @@ def model_subject(model_id: str) -> str:
 def proof_subject(role: str) -> str:
     """Return the subject on which a role of the ledger is asked for its proof."""
     return f"{PROOF_SUBJECT}.{role}"
+
+
+def price_subject(kind: PriceKind) -> str:
+    """Return the subject of one part of the prices."""
+    return f"price.{kind}"
 
 
 def budget_subject(scope: str, scope_id: str) -> str:

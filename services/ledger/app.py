@@ -10,6 +10,7 @@ from schemas.config import GatewayConfig
 from schemas.errors import ConfigError, TallygateError
 from schemas.streams import QUERY_SUBJECT, USAGE
 from services.ledger.books import Books
+from services.ledger.price_publisher import PricePublisher
 from services.ledger.proof_service import ProofService
 from services.ledger.publisher import BudgetPublisher
 from services.ledger.query import QueryService
@@ -62,7 +63,8 @@ async def _run_writer(context: ServiceContext, bus: Bus) -> None:
 
     worker = Worker(bus, books, on_spend)
     publisher = BudgetPublisher(bus, books, worker)
-    follower = _config_follower(context, worker)
+    prices = PricePublisher(bus, books, worker, book, context.config.prices)
+    follower = _config_follower(context, worker, prices)
     proofs = ProofService(store.connection, book, "writer", bus)
     try:
         if not await _until_stop(context, _ensure_streams(bus)):
@@ -75,9 +77,11 @@ async def _run_writer(context: ServiceContext, bus: Bus) -> None:
                 worker.follow_keys(),
                 publisher.follow_published(),
                 publisher.publish_for_ever(),
+                prices.publish_for_ever(),
                 follower.run(bus),
                 proofs.serve(),
             ],
+            prices.settled,
         )
     finally:
         await proofs.close()
@@ -85,11 +89,18 @@ async def _run_writer(context: ServiceContext, bus: Bus) -> None:
         store.close()
 
 
-def _config_follower(context: ServiceContext, worker: Worker) -> ConfigFollower:
-    """Return what takes a new configuration file: of it, the books need the time zone alone."""
+def _config_follower(
+    context: ServiceContext, worker: Worker, prices: PricePublisher | None = None
+) -> ConfigFollower:
+    """Return what takes a new configuration file: of it, the books need the time zone.
+
+    The prices in it are for the writer alone, which makes events of them.
+    """
 
     async def take(config: GatewayConfig) -> None:
         await worker.set_timezone(config.timezone)
+        if prices is not None:
+            prices.take(config.prices)
 
     follower = ConfigFollower(context, worker.registry, take)
     worker.on_registry = follower.progressed
@@ -241,11 +252,17 @@ async def _serve_queries(bus: Bus, queries: QueryService) -> None:
 
 
 async def _serve(
-    context: ServiceContext, worker: Worker, parts: list[Coroutine[Any, Any, None]]
+    context: ServiceContext,
+    worker: Worker,
+    parts: list[Coroutine[Any, Any, None]],
+    settled: asyncio.Event | None = None,
 ) -> None:
-    """Run the parts until the process is told to stop; a part that ends ends all of it."""
+    """Run the parts until the process is told to stop; a part that ends ends all of it.
+
+    The process is ready when its books are current and `settled` is set.
+    """
     tasks = [asyncio.create_task(part) for part in parts]
-    ready = asyncio.create_task(_tell_ready(context, worker))
+    ready = asyncio.create_task(_tell_ready(context, worker, settled))
     stopping = asyncio.create_task(context.stop.wait())
     try:
         done, _ = await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -257,8 +274,12 @@ async def _serve(
         await end_tasks(*tasks, ready, stopping)
 
 
-async def _tell_ready(context: ServiceContext, worker: Worker) -> None:
+async def _tell_ready(
+    context: ServiceContext, worker: Worker, settled: asyncio.Event | None
+) -> None:
     await worker.caught_up()
+    if settled is not None:
+        await settled.wait()
     notify_ready(context.part)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from schemas.registry import KeyRecord
 from schemas.streams import USAGE
 from services.ledger.budgets import Budgets, Standing
+from services.ledger.price_history import PriceState
 from services.ledger.projection import Counts, Projected, Projection
 from services.ledger.store import Checkpoint, Store
 from services.runtime.bus import StreamMessage
@@ -24,6 +25,7 @@ class Books:
         self._projection = Projection(
             book, store.projection_state(USAGE.name), store.booked_results
         )
+        store.put_prices(self._projection.book)
         self._budgets = Budgets(timezone, store.spend_picos) if with_budgets else None
         self._waiting: Projected | None = None
 
@@ -38,9 +40,14 @@ class Books:
         May be called again after a failure: nothing was stored then.
         """
         assert self._waiting is not None
-        self.store.commit(stream, stream_created, self._waiting)
+        book = self._projection.book if self._waiting.price_changes else None
+        self.store.commit(stream, stream_created, self._waiting, book)
         projected, self._waiting = self._waiting, None
         return self._budgets.add(projected.spends) if self._budgets is not None else set()
+
+    def prices(self) -> dict[str, PriceState]:
+        """Return the last change of each part of the prices, by kind."""
+        return dict(self._projection.prices)
 
     def put_keys(self, records: Sequence[KeyRecord]) -> None:
         """Take in the state of some keys."""

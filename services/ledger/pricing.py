@@ -2,7 +2,8 @@
 
 Rules, with their sources in docs/prices.md: every part of a request is priced by the model that
 did the work; a context tier applies to all tokens of a part; what has no known price makes the
-whole request unpriced, because a part of a cost is a wrong cost.
+whole request unpriced, because a part of a cost is a wrong cost. Where an entry that differs from
+the book leaves a fraction of a pico-dollar, each component is rounded to whole ones by itself.
 """
 
 from collections.abc import Iterator
@@ -70,7 +71,7 @@ def _simple_cost(
 ) -> Cost:
     rates = _rates(book, model, at_us, conditions)
     tier = _tier(rates, usage)
-    return Cost(
+    cost = Cost(
         usage.input_tokens * tier.input,
         usage.output_tokens * tier.output,
         usage.cache_read_tokens * tier.cache_read,
@@ -78,6 +79,12 @@ def _simple_cost(
         usage.cache_write_1h_tokens * tier.cache_write_1h,
         usage.web_search_requests * rates.web_search,
     )
+    return cost if rates.scale == 1 else Cost(*(_picos(part, rates.scale) for part in cost))
+
+
+def _picos(amount: int, scale: int) -> int:
+    """Return an amount of a finer unit in whole pico-dollars, half of one rounded up."""
+    return (2 * amount + scale) // (2 * scale)
 
 
 def _cost_of_iterations(
@@ -87,17 +94,26 @@ def _cost_of_iterations(
     serving_model = _serving_model(usage, model)
     sums = [0] * 5
     for part in _parts(book, usage, serving_model, conditions):
-        tier = _tier(_rates(book, part.model, at_us, part.conditions), part.tokens)
-        sums[0] += part.tokens.input_tokens * tier.input
-        sums[1] += part.tokens.output_tokens * tier.output
-        sums[2] += part.tokens.cache_read_tokens * tier.cache_read
-        sums[3] += part.tokens.cache_write_5m_tokens * tier.cache_write_5m
-        sums[4] += part.tokens.cache_write_1h_tokens * tier.cache_write_1h
+        rates = _rates(book, part.model, at_us, part.conditions)
+        tier = _tier(rates, part.tokens)
+        amounts = (
+            part.tokens.input_tokens * tier.input,
+            part.tokens.output_tokens * tier.output,
+            part.tokens.cache_read_tokens * tier.cache_read,
+            part.tokens.cache_write_5m_tokens * tier.cache_write_5m,
+            part.tokens.cache_write_1h_tokens * tier.cache_write_1h,
+        )
+        # A part is rounded by itself: each may have another unit.
+        sums = [
+            before + _picos(amount, rates.scale)
+            for before, amount in zip(sums, amounts, strict=True)
+        ]
     cost = Cost(*sums)
     if not usage.web_search_requests:
         return cost
     rates = _rates(book, serving_model, at_us, conditions)
-    return cost._replace(web_search=usage.web_search_requests * rates.web_search)
+    searches = _picos(usage.web_search_requests * rates.web_search, rates.scale)
+    return cost._replace(web_search=searches)
 
 
 def _serving_model(usage: Usage, model: str) -> str:

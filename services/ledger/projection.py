@@ -11,6 +11,9 @@ A result of a message batch counts once however often it is fetched, by whicheve
 its events have one request id, of which the first in the stream counts.
 
 A request whose end does not come is closed as lost by the stream's own clock (docs/adr/0011).
+
+Changes of prices are messages of the same stream: they hold for the ends that follow them
+(docs/adr/0015).
 """
 
 import logging
@@ -21,13 +24,18 @@ from typing import Any, NamedTuple
 import msgspec
 
 from schemas.events import (
+    EVENT_BYTES_MAX,
     RequestFacts,
     RequestStarted,
     UsageEvent,
     UsageRecord,
     UsageRecorded,
+    decode_price_event,
     decode_usage_event,
 )
+from schemas.prices import PriceChange
+from schemas.streams import PRICE_SUBJECTS, price_subject
+from services.ledger.price_history import PriceState, book_in_force
 from services.ledger.request_rows import (
     Origin,
     Poison,
@@ -37,7 +45,8 @@ from services.ledger.request_rows import (
     rejected_row,
 )
 from services.runtime.bus import StreamMessage
-from services.runtime.price_book import PriceBook
+from services.runtime.price_book import PriceBook, PriceBookError
+from services.runtime.price_checks import OVERLAYS_MAX
 
 __all__ = [
     "DEAD_LETTER_BYTES_MAX",
@@ -117,6 +126,8 @@ class ProjectionState(msgspec.Struct):
     lost: dict[str, int] = {}
     """By request id: the message at which it was closed as lost."""
     clock_us: int = 0
+    prices: dict[str, PriceState] = {}
+    """By kind of the part."""
 
 
 class Correction(NamedTuple):
@@ -145,6 +156,7 @@ class Projected(msgspec.Struct):
     gaps: list[tuple[Any, ...]] = []
     dead_letters: list[tuple[Any, ...]] = []
     spends: list[Spend] = []
+    price_changes: list[PriceState] = []
     counts: Counts = msgspec.field(default_factory=Counts)
 
 
@@ -158,6 +170,8 @@ BookedResults = Callable[[Sequence[tuple[str, str]]], set[str]]
 """Tells which of some batch results, given as (batch id, request id), have rows: their ids."""
 _Entry = UsageEvent | str
 """An event, or in words why it cannot be read."""
+_Message = list[_Entry] | PriceChange | str
+"""A batch, a change of prices, or in words why it is neither."""
 
 
 class Projection:
@@ -166,7 +180,10 @@ class Projection:
     def __init__(
         self, book: PriceBook, state: ProjectionState, booked_results: BookedResults
     ) -> None:
-        self._book = book
+        self._shipped = book
+        self.prices = state.prices
+        self.book = book_in_force(book, self.prices)
+        """The price book in force, with all that differs from it."""
         self._producers = state.producers
         self._open = {each.facts.request_id: each for each in state.open_requests}
         self._lost = state.lost
@@ -177,32 +194,46 @@ class Projection:
     def project(self, messages: Iterable[StreamMessage]) -> Projected:
         """Return what the messages change. What they change must then be committed."""
         out = Projected()
-        read = [(message, _entries(message.payload)) for message in messages]
+        read = [(message, _read(message)) for message in messages]
         self._booked = self._known_results(read)
         for message, entries in read:
             out.sequence = sequence = message.sequence
             # A server's clock may be put back; the stream's time only goes forward.
             self._clock_us = max(self._clock_us, message.stored_at_us)
             self._close_lost(out, sequence)
-            if isinstance(entries, str):
+            if isinstance(entries, PriceChange):
+                self._change_prices(out, sequence, entries)
+            elif isinstance(entries, str):
                 self._bury(out, sequence, -1, entries, message.payload)
-                continue
-            raws: list[msgspec.Raw] | None = None
-            for position, entry in enumerate(entries):
-                try:
-                    self._take(out, sequence, entry)
-                except Poison as error:
-                    raws = raws or _batch_decoder.decode(message.payload)
-                    self._bury(out, sequence, position, str(error), bytes(raws[position]))
+            else:
+                self._take_batch(out, sequence, entries, message.payload)
         out.clock_us = self._clock_us
         return out
 
-    def _known_results(self, read: list[tuple[StreamMessage, list[_Entry] | str]]) -> set[str]:
+    def _take_batch(
+        self, out: Projected, sequence: int, entries: list[_Entry], payload: bytes
+    ) -> None:
+        raws: list[msgspec.Raw] | None = None
+        for position, entry in enumerate(entries):
+            try:
+                self._take(out, sequence, entry)
+            except Poison as error:
+                raws = raws or _batch_decoder.decode(payload)
+                self._bury(out, sequence, position, str(error), bytes(raws[position]))
+
+    def _change_prices(self, out: Projected, sequence: int, change: PriceChange) -> None:
+        state = PriceState(sequence, change)
+        self.prices[change.kind] = state
+        self.book = book_in_force(self._shipped, self.prices)
+        out.price_changes.append(state)
+        log.info("prices are changed", extra={"part": change.kind, "by": change.changed_by})
+
+    def _known_results(self, read: list[tuple[StreamMessage, _Message]]) -> set[str]:
         """Return which batch results of some messages have rows in the books."""
         results = [
             (entry.data.batch_id, entry.data.request_id)
             for _, entries in read
-            if not isinstance(entries, str)
+            if isinstance(entries, list)
             for entry in entries
             if isinstance(entry, UsageRecorded)
             and entry.data.endpoint == "batch_result"
@@ -289,7 +320,7 @@ class Projection:
             if record.request_id in self._booked:
                 out.counts.again += 1
                 return
-        cost, unpriced = checked_cost(self._book, record)
+        cost, unpriced = checked_cost(self.book, record)
         row = recorded_row(record, cost, unpriced, origin)
         self._ended(out, record.request_id, row)
         if is_result:
@@ -321,14 +352,43 @@ def why_unreadable(book: PriceBook, payload: bytes, position: int) -> str | None
     """
     message = payload if position < 0 else b"[" + payload + b"]"
     entries = _entries(message)
+    if position < 0:
+        # The letter does not say which subject it came by: either will do.
+        changes = (_price_change(subject, payload) for subject in sorted(PRICE_SUBJECTS))
+        is_change = any(isinstance(change, PriceChange) for change in changes)
+        return entries if isinstance(entries, str) and not is_change else None
     if isinstance(entries, str):
         return entries
-    if position < 0:
-        return None
     # A projection that expects exactly this event: it is poison, or it becomes what it is.
     projection = Projection(book, ProjectionState(), lambda _: set())
     out = projection.project([StreamMessage(1, "", message)])
     return out.dead_letters[0][2] if out.dead_letters else None
+
+
+def _read(message: StreamMessage) -> _Message:
+    if message.subject in PRICE_SUBJECTS:
+        return _price_change(message.subject, message.payload)
+    return _entries(message.payload)
+
+
+def _price_change(subject: str, payload: bytes) -> PriceChange | str:
+    """Return a change of prices, or why it cannot be one."""
+    try:
+        change = decode_price_event(payload).data
+    except _UNREADABLE as error:
+        return f"not a change of prices: {error}"
+    if subject != price_subject(change.kind):
+        return f"a change of {change.kind!r} prices on the subject {subject}"
+    if (change.book is not None) != (change.kind == "book"):
+        return "a change of prices without a book, or with one in the wrong place"
+    if len(payload) > EVENT_BYTES_MAX or len(change.overlays) > OVERLAYS_MAX:
+        return "a change of prices that is larger than any may be"
+    if change.book is not None:
+        try:
+            PriceBook(change.book.version, change.book.models)
+        except PriceBookError as error:
+            return f"a price book that contradicts itself: {error}"
+    return change
 
 
 def _entries(payload: bytes) -> list[_Entry] | str:

@@ -103,7 +103,7 @@ def _prove(
             Finding(
                 fault="cost",
                 detail=f"costs that another computation gives otherwise: {named}",
-                remedy=f"if the price book has been changed since: {_REBUILD}",
+                remedy=_REPORT,
             )
         )
     return msgspec.structs.replace(proof, findings=tuple(findings))

@@ -1,8 +1,8 @@
-"""Computing the cost of every stored row anew, from its stored usage and the price book.
+"""Computing the cost of every stored row anew, from its stored usage and the prices in force then.
 
 The rates of each model and day come from the price book; the multiplication is done by DuckDB,
 over all rows at once and in whole pico-dollars. So it is not the computation that made the rows.
-Rows with `iterations` are priced one by one.
+Rows with `iterations`, and those whose rates are in a finer unit, are worked out one by one.
 """
 
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ import msgspec
 import pyarrow as pa
 
 from schemas.usage import IterationUsage, Usage
+from services.ledger.price_history import PriceEra, price_eras
 from services.ledger.pricing import cost_picos
 from services.ledger.request_rows import (
     LOST_ERROR_TYPE,
@@ -56,15 +57,11 @@ class Mismatch(NamedTuple):
 def differing_costs(connection: duckdb.DuckDBPyConnection, book: PriceBook) -> list[Mismatch]:
     """Return rows whose stored cost cannot be computed anew, at most MISMATCHES_MAX.
 
+    `book` counts for what came before the first change of prices in the stream.
     To be called in a transaction, so that all of it looks at the same rows.
     """
     found: list[Mismatch] = []
-    for rows in (
-        _simple(connection, book),
-        _free(connection),
-        _unpriced(connection),
-        _of_iterations(connection, book),
-    ):
+    for rows in _mismatches(connection, book):
         for row in rows:
             found.append(row)
             if len(found) >= MISMATCHES_MAX:
@@ -72,45 +69,100 @@ def differing_costs(connection: duckdb.DuckDBPyConnection, book: PriceBook) -> l
     return found
 
 
-def _simple(connection: duckdb.DuckDBPyConnection, book: PriceBook) -> Iterator[Mismatch]:
-    connection.register("proof_rates", _rate_table(connection, book))
+def _mismatches(
+    connection: duckdb.DuckDBPyConnection, shipped: PriceBook
+) -> Iterator[Iterator[Mismatch]]:
+    for era in price_eras(connection, shipped):
+        yield _simple(connection, era)
+        yield _of_iterations(connection, era)
+    yield _free(connection)
+    yield _unpriced(connection)
+
+
+def _of_era(era: PriceEra) -> str:
+    """Return SQL for the rows whose end came between two changes of prices."""
+    return f"stream_sequence > {era.after} AND stream_sequence < {era.before}"
+
+
+def _simple(connection: duckdb.DuckDBPyConnection, era: PriceEra) -> Iterator[Mismatch]:
+    connection.register("proof_rates", _rate_table(connection, era))
     try:
         joined = " AND ".join(f"r.{key} IS NOT DISTINCT FROM t.{key}" for key in _KEYS)
+        rows = (
+            f"FROM (SELECT * FROM requests WHERE {_IS_SIMPLE} AND {_of_era(era)}) AS r "  # noqa: S608
+            f"LEFT JOIN proof_rates AS t ON {joined} AND r.started_at::DATE = t.day "
+            "AND r.prompt_tokens > t.above AND r.prompt_tokens <= t.up_to "
+        )
         total = " + ".join(f"({count})::HUGEINT" for count in _COUNTS.values())
         differs = " OR ".join(
             f"{_picos(name)} <> ({count})::HUGEINT" for name, count in _COUNTS.items()
         )
         found = connection.execute(
             f"SELECT r.request_id, r.cost_usd::VARCHAR, coalesce(no_price, ({total})::VARCHAR) "  # noqa: S608
-            f"FROM (SELECT * FROM requests WHERE {_IS_SIMPLE}) AS r "
-            f"LEFT JOIN proof_rates AS t ON {joined} AND r.started_at::DATE = t.day "
-            "AND r.prompt_tokens > t.above AND r.prompt_tokens <= t.up_to "
-            "WHERE t.day IS NULL OR CASE WHEN no_price IS NULL "
+            f"{rows} WHERE t.day IS NULL OR NOT t.is_finer AND CASE WHEN no_price IS NULL "
             f"THEN r.cost_usd IS NULL OR {_picos('cost_usd')} <> {total} OR {differs} "
             "ELSE r.cost_usd IS NOT NULL OR r.unpriced_reason IS DISTINCT FROM no_price END "
             f"LIMIT {MISMATCHES_MAX}"
         ).fetchall()
+        finer = connection.execute(
+            f"SELECT r.request_id, r.cost_usd::VARCHAR, [{', '.join(map(_picos, _COSTS))}], "
+            f"{', '.join(f'r.{key}' for key in _KEYS)}, epoch_us(r.started_at), prompt_tokens, "
+            f"[{', '.join(f'{part}_tokens' for part in _PARTS)}], web_search_requests "
+            f"{rows} WHERE t.is_finer"
+        )
+        while lines := finer.fetchmany(ROWS_AT_ONCE_MAX):
+            found += [line for each in lines for line in _finer(era.book, *each)]
     finally:
         connection.unregister("proof_rates")
     yield from (_mismatch(*row) for row in found)
 
 
-def _rate_table(connection: duckdb.DuckDBPyConnection, book: PriceBook) -> pa.Table:
+def _finer(
+    book: PriceBook,
+    request_id: str,
+    stored: str | None,
+    picos: list[int | None],
+    response_model: str | None,
+    model: str | None,
+    *rest: Any,
+) -> Iterator[tuple[str, str | None, str]]:
+    """Yield a row whose rates leave fractions of a pico-dollar, if its cost is another one."""
+    *conditions, at_us, prompt, tokens, searches = rest
+    named = priced_model(book, response_model, model)
+    rates = book.rates_for(named, at_us, Conditions(*conditions))
+    assert isinstance(rates, Rates)
+    tier = next(
+        (each for each in rates.tiers if prompt > each.above_prompt_tokens), rates.tiers[-1]
+    )
+    five = (tier.input, tier.output, tier.cache_read, tier.cache_write_5m, tier.cache_write_1h)
+    amounts = [count * rate for count, rate in zip(tokens, five, strict=True)]
+    wanted = [
+        whole + (2 * left >= rates.scale)
+        for whole, left in (
+            divmod(amount, rates.scale) for amount in (*amounts, searches * rates.web_search)
+        )
+    ]
+    if picos != [sum(wanted), *wanted]:
+        yield request_id, stored, str(sum(wanted))
+
+
+def _rate_table(connection: duckdb.DuckDBPyConnection, era: PriceEra) -> pa.Table:
     """Return the rates of every model, day and condition that there are, or why there are none."""
     distinct = connection.execute(
         f"SELECT DISTINCT {', '.join(_KEYS)}, started_at::DATE, "  # noqa: S608
-        f"epoch_us(started_at::DATE::TIMESTAMP) FROM requests WHERE {_IS_SIMPLE}"
+        f"epoch_us(started_at::DATE::TIMESTAMP) FROM requests WHERE {_IS_SIMPLE} "
+        f"AND {_of_era(era)}"
     )
     names = (*_KEYS, "day", "above", "up_to", *(f"{part}_rate" for part in _PARTS))
-    names = (*names, "web_search_rate", "no_price")
+    names = (*names, "web_search_rate", "no_price", "is_finer")
     lines: list[tuple[Any, ...]] = []
     while found := distinct.fetchmany(ROWS_AT_ONCE_MAX):
         for *keys, day, at_us in found:
             response_model, model, *conditions = keys
-            named = priced_model(book, response_model, model)
-            rates = book.rates_for(named, at_us, Conditions(*conditions))
+            named = priced_model(era.book, response_model, model)
+            rates = era.book.rates_for(named, at_us, Conditions(*conditions))
             lines += [(*keys, day, *rest) for rest in _lines(rates)]
-    kinds = [*[pa.string()] * len(_KEYS), pa.date32(), *[pa.int64()] * 8, pa.string()]
+    kinds = [*[pa.string()] * len(_KEYS), pa.date32(), *[pa.int64()] * 8, pa.string(), pa.bool_()]
     columns = list(zip(*lines, strict=True)) or [()] * len(names)
     return pa.table(
         {
@@ -121,15 +173,19 @@ def _rate_table(connection: duckdb.DuckDBPyConnection, book: PriceBook) -> pa.Ta
 
 
 def _lines(rates: Rates | str) -> Iterator[tuple[Any, ...]]:
-    """Yield one line for each range of prompts: above, up to, five rates, web search, reason."""
-    if isinstance(rates, str):
-        yield (-1, 2**62, 0, 0, 0, 0, 0, 0, rates)
+    """Yield one line for each range of prompts: above, up to, five rates, web search, reason.
+
+    The last cell says that the rates are in a finer unit, too large for SQL: they are not told.
+    """
+    if isinstance(rates, str) or rates.scale != 1:
+        is_finer = not isinstance(rates, str)
+        yield (-1, 2**62, 0, 0, 0, 0, 0, 0, None if is_finer else rates, is_finer)
         return
     up_to = 2**62
     for number, tier in enumerate(rates.tiers, 1):
         # The last one is for all that exceed no threshold, an empty prompt included.
         above = tier.above_prompt_tokens if number < len(rates.tiers) else -1
-        yield (above, up_to, *tier[1:], rates.web_search, None)
+        yield (above, up_to, *tier[1:], rates.web_search, None, False)
         up_to = above
 
 
@@ -160,14 +216,15 @@ def _unpriced(connection: duckdb.DuckDBPyConnection) -> Iterator[Mismatch]:
     yield from (_mismatch(*row) for row in found)
 
 
-def _of_iterations(connection: duckdb.DuckDBPyConnection, book: PriceBook) -> Iterator[Mismatch]:
+def _of_iterations(connection: duckdb.DuckDBPyConnection, era: PriceEra) -> Iterator[Mismatch]:
+    book = era.book
     decode = msgspec.json.Decoder(tuple[IterationUsage, ...]).decode
     counts = (*(f"{part}_tokens" for part in _PARTS), "web_search_requests", "web_fetch_requests")
     cursor = connection.execute(
         f"SELECT request_id, cost_usd::VARCHAR, [{', '.join(map(_picos, _COSTS))}], "  # noqa: S608
         f"unpriced_reason, response_model, model, epoch_us(started_at), iterations, "
         f"service_tier, speed, inference_geo, {', '.join(counts)} FROM requests "
-        f"WHERE {_IS_PAID} AND iterations IS NOT NULL"
+        f"WHERE {_IS_PAID} AND iterations IS NOT NULL AND {_of_era(era)}"
     )
     while found := cursor.fetchmany(ROWS_AT_ONCE_MAX):
         for request_id, stored, picos, reason, response_model, model, at_us, text, *rest in found:

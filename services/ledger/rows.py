@@ -13,6 +13,8 @@ __all__ = [
     "GAP_COLUMNS",
     "KEY_COLUMNS",
     "OPEN_REQUEST_COLUMNS",
+    "PRICE_CHANGE_COLUMNS",
+    "PRICE_COLUMNS",
     "PRODUCER_COLUMNS",
     "REQUEST_COLUMNS",
     "Columns",
@@ -25,6 +27,7 @@ _TEXT = pa.string()
 _COUNT = pa.int64()
 _TIME = pa.timestamp("us")
 _MONEY = pa.decimal128(18, 12)
+_PRICE = pa.decimal128(12, 6)
 
 REQUEST_COLUMNS: Columns = (
     ("request_id", _TEXT),
@@ -115,6 +118,35 @@ DEAD_LETTER_COLUMNS: Columns = (
     ("payload_bytes", _COUNT),
     ("producer", _TEXT),
     ("producer_sequence", _COUNT),
+)
+
+PRICE_CHANGE_COLUMNS: Columns = (
+    ("stream_sequence", _COUNT),
+    ("kind", _TEXT),
+    ("changed_at", _TIME),
+    ("changed_by", _TEXT),
+    ("content", _TEXT),
+)
+
+PRICE_COLUMNS: Columns = (
+    ("model", _TEXT),
+    ("names", pa.list_(_TEXT)),
+    ("valid_from", pa.date32()),
+    ("valid_to", pa.date32()),
+    ("above_prompt_tokens", _COUNT),
+    ("up_to_prompt_tokens", _COUNT),
+    ("input_usd_per_mtok", _PRICE),
+    ("output_usd_per_mtok", _PRICE),
+    ("cache_read_usd_per_mtok", _PRICE),
+    ("cache_write_5m_usd_per_mtok", _PRICE),
+    ("cache_write_1h_usd_per_mtok", _PRICE),
+    ("usd_per_1000_web_searches", _PRICE),
+    ("batch_multiplier", _PRICE),
+    ("fast_multiplier", _PRICE),
+    ("inference_geo_multipliers", pa.map_(_TEXT, _PRICE)),
+    ("multiplier", _PRICE),
+    ("origin", _TEXT),
+    ("source", _TEXT),
 )
 
 PRODUCER_COLUMNS: Columns = (("producer", _TEXT), ("last_sequence", _COUNT))

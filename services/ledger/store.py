@@ -19,6 +19,8 @@ from schemas.events import RequestFacts
 from schemas.money import picos_from_usd
 from schemas.registry import KeyRecord
 from services.ledger import rows
+from services.ledger.price_history import PriceState, read_price_changes
+from services.ledger.price_rows import price_change_row, price_rows
 from services.ledger.projection import (
     Correction,
     Counts,
@@ -27,6 +29,7 @@ from services.ledger.projection import (
     ProjectionState,
 )
 from services.ledger.request_rows import LOST_ERROR_TYPE
+from services.runtime.price_book import PriceBook
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -41,10 +44,10 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = "4"
+SCHEMA_VERSION = "5"
 """A file of an older version is built anew from the stream; one of a newer one is not opened."""
-_OUTDATED = frozenset({"1", "2", "3"})
-"""They lack columns whose values the events alone can tell."""
+_OUTDATED = frozenset({"1", "2", "3", "4"})
+"""They lack columns, or prices, that the events alone can tell."""
 LETTERS_AT_ONCE_MAX = 100
 MEMORY_LIMIT = "1GB"
 THREADS = 2
@@ -172,7 +175,12 @@ class Store:
             open_requests=self._open_requests(),
             lost=dict(lost),
             clock_us=checkpoint.clock_us if checkpoint is not None else 0,
+            prices=self._prices(),
         )
+
+    def _prices(self) -> dict[str, PriceState]:
+        """Return the last change of each part of the prices."""
+        return {each.change.kind: each for each in read_price_changes(self.connection)}
 
     def _open_requests(self) -> list[OpenRequest]:
         found = self.connection.execute(
@@ -222,8 +230,17 @@ class Store:
 
     # ------------------------------------------------------------------------------ writing
 
-    def commit(self, stream: str, stream_created: str, projected: Projected) -> None:
-        """Store everything that some messages change, and the checkpoint, or nothing of it."""
+    def commit(
+        self,
+        stream: str,
+        stream_created: str,
+        projected: Projected,
+        book: PriceBook | None = None,
+    ) -> None:
+        """Store everything that some messages change, and the checkpoint, or nothing of it.
+
+        `book` are the prices in force after them, where they changed.
+        """
         with self._transaction():
             self._insert("requests", rows.REQUEST_COLUMNS, projected.lost)
             self._correct(projected.corrected)
@@ -236,7 +253,20 @@ class Store:
             self._insert("open_requests", rows.OPEN_REQUEST_COLUMNS, opened)
             self._delete("producers", "producer", projected.producers)
             self._insert("producers", rows.PRODUCER_COLUMNS, list(projected.producers.items()))
+            changes = [price_change_row(change) for change in projected.price_changes]
+            self._insert("price_changes", rows.PRICE_CHANGE_COLUMNS, changes)
+            if book is not None:
+                self._put_prices(book)
             self._move_checkpoint(stream, stream_created, projected)
+
+    def put_prices(self, book: PriceBook) -> None:
+        """Have the table of prices say what is in force."""
+        with self._transaction():
+            self._put_prices(book)
+
+    def _put_prices(self, book: PriceBook) -> None:
+        self.connection.execute("DELETE FROM prices")
+        self._insert("prices", rows.PRICE_COLUMNS, price_rows(book))
 
     def _correct(self, corrections: Sequence[Correction]) -> None:
         """Take away the rows of lost requests whose end came, and note what they counted for."""

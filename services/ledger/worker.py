@@ -132,16 +132,19 @@ class Worker:
         # A budget whose key is not known yet would look like one that was taken away.
         await self._has_keys.wait()
 
+    async def reached(self, sequence: int) -> None:
+        """Wait until a message of the stream has been taken in."""
+        while self.sequence < sequence:
+            self._advanced.clear()
+            await self._advanced.wait()
+
     async def drain(self) -> None:
         """Take in what the stream holds now, as far as NATS is there, within a time limit."""
         if not self._bus.is_connected:
             return
         try:
             async with asyncio.timeout(DRAIN_TIMEOUT_S):
-                last = (await self._bus.stream_state(USAGE.name)).last_sequence
-                while self.sequence < last:
-                    self._advanced.clear()
-                    await self._advanced.wait()
+                await self.reached((await self._bus.stream_state(USAGE.name)).last_sequence)
         except (TimeoutError, BusError):
             log.warning("stopped before the end of the stream; the next start goes on from there")
 

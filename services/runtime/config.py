@@ -10,7 +10,9 @@ from pathlib import Path
 from schemas.config import GatewayConfig
 from schemas.errors import ConfigError
 from schemas.keys import KEY_LENGTH_MAX
+from services.runtime.config_litellm_prices import read_litellm_prices
 from services.runtime.config_models import Forwarding, read_deployments
+from services.runtime.config_prices import read_prices
 from services.runtime.config_reader import ConfigReader
 from services.runtime.config_router import read_defaults, read_router
 from services.runtime.config_settings import read_settings
@@ -81,6 +83,8 @@ def read_config(content: bytes, path: str, environment: Mapping[str, str]) -> Ga
         settings=settings,
     )
     router_settings = read_router(reader, router, litellm, top.get("model_list"))
+    others = read_litellm_prices(reader, top.get("model_list"), litellm, top.get("prices"))
+    prices = read_prices(reader, top.get("prices"), others)
     master_key = _master_key(reader, litellm.get("master_key"), general.get("master_key"))
     timezone = _timezone(reader, litellm.get("timezone"))
     reader.raise_problems()
@@ -93,6 +97,7 @@ def read_config(content: bytes, path: str, environment: Mapping[str, str]) -> Ga
         max_parallel_requests=defaults.max_parallel_requests,
         master_key=master_key,
         timezone=timezone,
+        prices=prices,
         settings=settings,
         router=router_settings,
         notices=reader.notices,

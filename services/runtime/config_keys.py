@@ -11,8 +11,9 @@ from collections.abc import Mapping
 import msgspec
 
 from schemas.config import Settings
+from schemas.prices import ContextTier, PriceOverlay, TokenPrices
 
-__all__ = ["SECTIONS", "SectionKeys", "is_off", "nearest", "other_home"]
+__all__ = ["LITELLM_PRICES", "SECTIONS", "SectionKeys", "is_off", "nearest", "other_home"]
 
 
 class SectionKeys(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +40,7 @@ def _each(*groups: tuple[str, str]) -> dict[str, str]:
 
 _ROUTING = "requests would take other ways than the file says; remove it"
 _BODY = "bodies go upstream unchanged; remove it"
-_PRICES = "costs come from the price book alone; remove it"
+_PRICES = "write what differs from the price book as an entry of prices:"
 _LIMITS = "the limit would not hold; remove it"
 _ACCESS = "who may do what would differ from what the file says; remove it"
 _MANAGED = "tallygate reads no such store; put the value into the environment: os.environ/NAME"
@@ -82,6 +83,22 @@ _ROUTER_HARMLESS: Mapping[str, tuple[object, ...]] = {
     "enable_weighted_failover": (True,),
     "optional_pre_call_checks": (("prompt_caching",), ("session_affinity",)),
 }
+
+LITELLM_PRICES: Mapping[str, str] = {
+    "input_cost_per_token": "input",
+    "output_cost_per_token": "output",
+    "cache_read_input_token_cost": "cache_read",
+    "cache_creation_input_token_cost": "cache_write_5m",
+    "cache_creation_input_token_cost_above_1hr": "cache_write_1h",
+}
+"""LiteLLM's prices of a token, in litellm_params or model_info, and what they are called here."""
+_OTHER_PRICES = """
+    input_cost_per_second output_cost_per_second input_cost_per_token_batches
+    output_cost_per_token_batches input_cost_per_token_above_100k_tokens
+    output_cost_per_token_above_100k_tokens input_cost_per_token_above_200k_tokens
+    output_cost_per_token_above_200k_tokens search_context_cost_per_query tiered_pricing
+"""
+
 _ROUTER_REFUSED = _each(
     (
         """
@@ -119,6 +136,7 @@ SECTIONS: Mapping[str, SectionKeys] = {
             "litellm_settings",
             "router_settings",
             "model_group_settings",
+            "prices",
             "tallygate",
         ),
         refused=_each(
@@ -149,17 +167,12 @@ SECTIONS: Mapping[str, SectionKeys] = {
             "weight",
             "order",
             "max_parallel_requests",
+            *LITELLM_PRICES,
         ),
         refused=_each(
             ("rpm tpm itpm otpm tags", _ROUTING),
             ("max_budget budget_duration", _LIMITS),
-            (
-                """
-                input_cost_per_token output_cost_per_token cache_read_input_token_cost
-                cache_creation_input_token_cost input_cost_per_second output_cost_per_second
-                """,
-                _PRICES,
-            ),
+            (_OTHER_PRICES, _PRICES),
             ("litellm_credential_name", "give the entry its api_key; remove it"),
             ("custom_llm_provider", "the provider is `anthropic`, in the model; remove it"),
             ("base_url", "write it as api_base"),
@@ -180,16 +193,11 @@ SECTIONS: Mapping[str, SectionKeys] = {
         ),
     ),
     "model_info": SectionKeys(
-        read=("id",),
+        read=("id", *LITELLM_PRICES),
         refused=_each(
             ("access_groups team_id team_public_model_name", _ACCESS),
-            (
-                """
-                base_model input_cost_per_token output_cost_per_token
-                cache_read_input_token_cost cache_creation_input_token_cost
-                """,
-                _PRICES,
-            ),
+            (_OTHER_PRICES, _PRICES),
+            ("base_model", "name the model itself in litellm_params.model, or price it in prices:"),
         ),
         ignored=_each(
             (
@@ -284,7 +292,15 @@ SECTIONS: Mapping[str, SectionKeys] = {
         ),
     ),
     "litellm_settings": SectionKeys(
-        read=("master_key", "model_group_settings", "timezone", "request_timeout", *_ROUTER_READ),
+        read=(
+            "master_key",
+            "model_group_settings",
+            "timezone",
+            "request_timeout",
+            "cost_discount_config",
+            "cost_margin_config",
+            *_ROUTER_READ,
+        ),
         refused={
             **_ROUTER_REFUSED,
             **_each(
@@ -301,7 +317,6 @@ SECTIONS: Mapping[str, SectionKeys] = {
                 ),
                 ("key_generation_settings", _ACCESS),
                 ("budget_reset_time", "budgets reset at midnight of `timezone`; remove it"),
-                ("cost_discount_config cost_margin_config", _PRICES),
                 ("model_alias_map", _ROUTING),
                 ("modify_params", _BODY),
                 ("api_base api_key", "give it with each entry of model_list; remove it"),
@@ -349,6 +364,9 @@ SECTIONS: Mapping[str, SectionKeys] = {
         harmless=_ROUTER_HARMLESS,
     ),
     "model_group_settings": SectionKeys(read=("forward_client_headers_to_llm_api",)),
+    "prices": SectionKeys(read=PriceOverlay.__struct_fields__),
+    "usd_per_mtok": SectionKeys(read=TokenPrices.__struct_fields__),
+    "context_tiers": SectionKeys(read=ContextTier.__struct_fields__),
     "tallygate": SectionKeys(read=Settings.__struct_fields__),
 }
 """Every section by its name; the empty name is the top of the file."""

@@ -133,8 +133,8 @@ class ConfigReader:
         if section in {"litellm_params", "model_info"} and "cost" in key and _NAME.fullmatch(key):
             self.problem(
                 entry.line,
-                f"LiteLLM's {path} is not supported by tallygate: costs come from the price book "
-                "alone; remove it",
+                f"LiteLLM's {path} is not supported by tallygate: write what differs from the "
+                "price book as an entry of prices:",
             )
             return
         self.problem(entry.line, f"{path} is not known{_advice(key, section)}")

@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from schemas import events, registry, streams, usage
+from schemas import events, prices, registry, streams, usage
 
 __all__ = ["main", "page"]
 
@@ -26,8 +26,8 @@ docs/events.md`); a test keeps it current.
   version that was ever written are kept in `tests/contracts/frozen_events/` and must decode.
 - An event is identified by `source` and `id`. A proxy's source is `/proxy/<producer>`, its ids
   count from 1: the ledger recognises repeats and gaps by them, without a time limit.
-- Costs are no part of an event. They are computed from `usage` and the price book, so they can be
-  computed again.
+- Costs are no part of an event. They are computed from `usage` and the prices in force, which are
+  events of the same stream, so they can be computed again.
 - No event holds a prompt, an answer, a key or a token. A virtual key is its SHA-256.
 - Times in `data` are microseconds since the epoch (`*_us`), money is a decimal string.
 
@@ -46,6 +46,14 @@ _STRUCTS: tuple[type[msgspec.Struct], ...] = (
     registry.ModelRecord,
     registry.ConfigChange,
     events.BudgetState,
+    prices.PriceChange,
+    prices.PriceOverlay,
+    prices.SomeTokenPrices,
+    prices.BookContent,
+    prices.ModelPrices,
+    prices.PricePeriod,
+    prices.ContextTier,
+    prices.TokenPrices,
 )
 
 
@@ -53,7 +61,7 @@ def _event_types() -> list[type[events.Event]]:
     """Return every event, in the order of the streams."""
     unions = (events.UsageEvent, events.KeyEvent, events.ModelEvent, events.BudgetEvent)
     found = [event for union in unions for event in get_args(union)]
-    return [*found, events.ConfigChanged]
+    return [*found, events.ConfigChanged, events.PriceChanged]
 
 
 def page() -> str:
@@ -121,6 +129,8 @@ def _type_name(info: Any) -> str:
         return f"list of {_type_name(info.item_type)}"
     if isinstance(info, msgspec.inspect.Metadata):
         return _type_name(info.type)
+    if isinstance(info, msgspec.inspect.DictType):
+        return f"map to {_type_name(info.value_type)}"
     names = {"StrType": "string", "IntType": "integer", "BoolType": "boolean", "NoneType": "null"}
     kind = type(info).__name__
     return names.get(kind, kind.removesuffix("Type").lower())

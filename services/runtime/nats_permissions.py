@@ -7,8 +7,8 @@ written from this table, and containers/nats/nats.conf is compared with it by a 
 What the table cannot forbid: the server sends a stream's messages to whatever subject their reader
 names, so a service that may read REGISTRY could have an old state of a key stored again as its
 newest. The copy carries the original's `Nats-Expected-Last-Subject-Sequence` header, so the server
-refuses it: everything on REGISTRY and BUDGET must be published with that header, and a reader must
-check that a message's subject is the one that its payload names.
+refuses it: everything on REGISTRY and BUDGET, and all prices, must be published with that header,
+and a reader must check that a message's subject is the one that its payload names.
 """
 
 import msgspec
@@ -22,6 +22,7 @@ from schemas.streams import (
     STREAMS,
     USAGE,
     StreamDefinition,
+    price_subject,
     proof_subject,
 )
 
@@ -62,7 +63,7 @@ def _reading(*streams: StreamDefinition) -> tuple[str, ...]:
 NATS_USERS = (
     NatsUser(
         name="proxy",
-        publish=(*USAGE.subjects, *_reading(REGISTRY, BUDGET)),
+        publish=("usage.*", *_reading(REGISTRY, BUDGET)),
         subscribe=(CONFIG_STATE_SUBJECT,),
         answers=True,
     ),
@@ -70,9 +71,12 @@ NATS_USERS = (
         name="ledger-writer",
         publish=(
             *BUDGET.subjects,
+            price_subject("book"),
+            price_subject("file"),
             *(f"$JS.API.STREAM.CREATE.{stream.name}" for stream in STREAMS),
             # A store of an older version gets the subjects that it lacks.
             f"$JS.API.STREAM.UPDATE.{REGISTRY.name}",
+            f"$JS.API.STREAM.UPDATE.{USAGE.name}",
             *_reading(*STREAMS),
         ),
         subscribe=(CONFIG_STATE_SUBJECT, proof_subject("writer")),
@@ -88,6 +92,7 @@ NATS_USERS = (
         name="admin",
         publish=(
             *REGISTRY.subjects,
+            price_subject("api"),
             QUERY_SUBJECT,
             f"{PROOF_SUBJECT}.*",
             CONFIG_STATE_SUBJECT,

@@ -1,14 +1,18 @@
 """The price book in memory: checked whole when it is loaded, then asked for exact rates.
 
-A rate is the price of one token in pico-dollars (1e-12 USD), a whole number: a price in dollars
-per million tokens with at most six decimals, times a million. Loading fails where any combination
-of multipliers would leave a fraction of a pico-dollar, so nothing is ever rounded.
+A rate is the price of one token in pico-dollars (1e-12 USD). For the prices of a book it is a whole
+number: a price in dollars per million tokens with at most six decimals, times a million. Loading
+fails where any combination of multipliers would leave a fraction of a pico-dollar. Entries that
+differ from the book (services.runtime.price_overlays) may leave one: then rates are whole numbers
+of a finer unit, and `Rates.scale` says how many of it are a pico-dollar.
 """
 
 from collections.abc import Iterator
 from datetime import date
 from fractions import Fraction
+from functools import cache
 from itertools import pairwise, product
+from math import lcm
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -16,16 +20,32 @@ import msgspec
 
 from schemas.events import time_from_us
 from schemas.money import PICOS_PER_USD
-from schemas.prices import ModelPrices, PriceBookFile, PricePeriod, TokenPrices
+from schemas.prices import (
+    BookContent,
+    ModelPrices,
+    PriceBookFile,
+    PricePeriod,
+    TokenPrices,
+)
+from services.runtime.price_overlays import (
+    NO_OVERLAYS,
+    Origin,
+    Overlays,
+    covers,
+    is_whole,
+    matches,
+    merged,
+    normal_name,
+)
 
 __all__ = [
     "RATES_CACHED_MAX",
     "Conditions",
+    "InForce",
     "PriceBook",
     "PriceBookError",
     "Rates",
     "TokenRates",
-    "normal_name",
 ]
 
 RATES_CACHED_MAX = 4096
@@ -65,29 +85,37 @@ class TokenRates(NamedTuple):
 class Rates(NamedTuple):
     """Exact rates of one model on one day under given conditions.
 
-    `tiers` are ordered from the highest threshold down to 0. `web_search` is pico-dollars per
-    search.
+    `tiers` are ordered from the highest threshold down to 0. `web_search` is the price of a
+    search. All rates are in units of which `scale` make a pico-dollar: 1 for the book's own
+    prices.
     """
 
     tiers: tuple[TokenRates, ...]
     web_search: int
+    scale: int = 1
 
 
-def normal_name(model: str) -> str:
-    """Return a model name without the `anthropic/` prefix and the `[1m]` suffix.
+class InForce(NamedTuple):
+    """What a model costs on a day: its prices, what multiplies the whole cost, whose word it is."""
 
-    The suffix only asks for the long context; a date in the name is part of the model and stays.
-    """
-    return model.removeprefix("anthropic/").removesuffix("[1m]")
+    period: PricePeriod
+    multiplier: Fraction
+    origin: Origin
 
 
 class PriceBook:
     """Prices by model name and time. Safe to share between threads that only read."""
 
-    def __init__(self, version: date, models: tuple[ModelPrices, ...]) -> None:
-        """Take checked models; raises PriceBookError where they contradict one another."""
+    def __init__(
+        self,
+        version: date,
+        models: tuple[ModelPrices, ...],
+        overlays: Overlays = NO_OVERLAYS,
+    ) -> None:
+        """Take models and entries; raises PriceBookError where models contradict one another."""
         self.version = version
         self.models = models
+        self.overlays = overlays
         self._by_name: dict[str, ModelPrices] = {}
         self._rates: dict[tuple[str, int, Conditions], Rates | str] = {}
         for model in models:
@@ -102,6 +130,12 @@ class PriceBook:
         """Read a price book, by default the one that ships. Raises OSError, PriceBookError."""
         return cls.from_bytes(path.read_bytes())
 
+    @staticmethod
+    @cache
+    def shipped() -> "PriceBook":
+        """Return the book that ships, read once in a process. Raises as `load` does."""
+        return PriceBook.load()
+
     @classmethod
     def from_bytes(cls, content: bytes) -> Self:
         """Decode and check a price book in JSON. Raises PriceBookError."""
@@ -114,21 +148,58 @@ class PriceBook:
         models = tuple(_decode_model(raw, index) for index, raw in enumerate(book.models))
         return cls(book.version, models)
 
-    def price_for(self, model: str, at_us: int) -> PricePeriod | None:
-        """Return what a model cost at a time (microseconds since the epoch), None if unknown."""
+    @property
+    def content(self) -> BookContent:
+        """The book itself, without what differs from it."""
+        return BookContent(version=self.version, models=self.models)
+
+    def with_content(self, content: BookContent) -> "PriceBook":
+        """Return another book with the same entries. Raises PriceBookError."""
+        return PriceBook(content.version, content.models, self.overlays)
+
+    def with_overlays(self, overlays: Overlays) -> "PriceBook":
+        """Return the same book with other entries."""
+        return PriceBook(self.version, self.models, overlays)
+
+    def names_of(self, model: str) -> tuple[str, ...]:
+        """Return all names of a model, its id first; of an unknown one, the name itself."""
         found = self._find(model)
-        if found is None:
+        return (normal_name(model),) if found is None else (found.id, *found.aliases)
+
+    def in_force(self, model: str, day: date) -> InForce | None:
+        """Return what a model costs on a day, None where it has no price."""
+        found = self._find(model)
+        periods = () if found is None else found.periods
+        period = next((each for each in periods if covers(each, day)), None)
+        decision = self.overlays.deciding(self.names_of(model), day)
+        if decision is None:
+            return None if period is None else InForce(period, Fraction(1), "book")
+        origin, entry = decision
+        made = merged(period, entry)
+        if made is None:
             return None
-        day = time_from_us(at_us).date()
-        for period in found.periods:
-            if _covers(period, day):
-                return period
-        return None
+        return InForce(made, Fraction(entry.multiplier or "1"), origin)
+
+    def price_for(self, model: str, at_us: int) -> PricePeriod | None:
+        """Return what a model cost at a time (microseconds since the epoch), None if unknown.
+
+        A `multiplier` of an entry is not in it.
+        """
+        found = self.in_force(model, time_from_us(at_us).date())
+        return None if found is None else found.period
 
     def canonical_name(self, model: str) -> str | None:
-        """Return the id of the model that goes by a name, None if it is unknown."""
+        """Return the id of the model that goes by a name, None if it is unknown.
+
+        A model that entries alone know goes by its own name.
+        """
         found = self._find(model)
-        return None if found is None else found.id
+        if found is not None:
+            return found.id
+        names = (normal_name(model),)
+        entries = (*self.overlays.api, *self.overlays.file)
+        known = any(is_whole(entry) and matches(entry, names) for entry in entries)
+        return names[0] if known else None
 
     def rates_for(self, model: str, at_us: int, conditions: Conditions) -> Rates | str:
         """Return the exact rates, or in words why there are none."""
@@ -145,15 +216,16 @@ class PriceBook:
         return self._by_name.get(model) or self._by_name.get(normal_name(model))
 
     def _resolve(self, model: str, at_us: int, conditions: Conditions) -> Rates | str:
-        period = self.price_for(model, at_us)
-        if period is None:
-            if self._find(model) is None:
+        day = time_from_us(at_us).date()
+        found = self.in_force(model, day)
+        if found is None:
+            if self.canonical_name(model) is None:
                 return f"the model {model!r} is not in the price book"
-            return f"the model {model!r} has no price on {time_from_us(at_us).date()}"
-        multiplier = _multiplier(period, conditions)
+            return f"the model {model!r} has no price on {day}"
+        multiplier = _multiplier(found.period, conditions)
         if isinstance(multiplier, str):
             return f"the model {model!r} has no price for {multiplier}"
-        return _rates(period, multiplier)
+        return _rates(found.period, multiplier, found.multiplier)
 
 
 def _multiplier(period: PricePeriod, conditions: Conditions) -> Fraction | str:
@@ -178,32 +250,37 @@ def _multiplier(period: PricePeriod, conditions: Conditions) -> Fraction | str:
     return multiplier
 
 
-def _rates(period: PricePeriod, multiplier: Fraction) -> Rates:
-    """Return a period's rates, highest threshold first. Raises ValueError on a fraction."""
+def _rates(period: PricePeriod, multiplier: Fraction, overall: Fraction) -> Rates:
+    """Return a period's rates, highest threshold first.
+
+    `multiplier` is for tokens, `overall` for them and for searches.
+    """
     tiers = [(0, period.usd_per_mtok)]
     tiers += [(tier.above_prompt_tokens, tier.usd_per_mtok) for tier in period.context_tiers]
+    tiers.reverse()
+    factor = multiplier * overall * PICOS_PER_USD / _TOKENS_PER_MTOK
+    exact = [[Fraction(price) * factor for price in _five(prices)] for _, prices in tiers]
+    search = Fraction(period.usd_per_1000_web_searches) * overall * PICOS_PER_USD / 1000
+    scale = lcm(search.denominator, *(rate.denominator for five in exact for rate in five))
     return Rates(
-        tuple(_token_rates(above, prices, multiplier) for above, prices in reversed(tiers)),
-        _whole(Fraction(period.usd_per_1000_web_searches) * PICOS_PER_USD / 1000),
+        tuple(
+            TokenRates(above, *(int(rate * scale) for rate in five))
+            for (above, _), five in zip(tiers, exact, strict=True)
+        ),
+        int(search * scale),
+        scale,
     )
 
 
-def _token_rates(above: int, prices: TokenPrices, multiplier: Fraction) -> TokenRates:
-    factor = multiplier * PICOS_PER_USD / _TOKENS_PER_MTOK
-    return TokenRates(
-        above,
-        _whole(Fraction(prices.input) * factor),
-        _whole(Fraction(prices.output) * factor),
-        _whole(Fraction(prices.cache_read) * factor),
-        _whole(Fraction(prices.cache_write_5m) * factor),
-        _whole(Fraction(prices.cache_write_1h) * factor),
+def _five(prices: TokenPrices) -> tuple[str, str, str, str, str]:
+    """Return the five prices in the order of TokenRates."""
+    return (
+        prices.input,
+        prices.output,
+        prices.cache_read,
+        prices.cache_write_5m,
+        prices.cache_write_1h,
     )
-
-
-def _whole(picos: Fraction) -> int:
-    if picos.denominator != 1:
-        raise ValueError(f"{picos} pico-dollars")
-    return picos.numerator
 
 
 def _decode_model(raw: msgspec.Raw, index: int) -> ModelPrices:
@@ -226,13 +303,11 @@ def _check_model(model: ModelPrices) -> None:
         if any(low >= high for low, high in pairwise(thresholds)):
             raise PriceBookError(f"{model.id}: context tiers must rise, not {thresholds}")
         for multiplier in _all_multipliers(period):
-            try:
-                _rates(period, multiplier)
-            except ValueError as error:
+            if _rates(period, multiplier, Fraction(1)).scale != 1:
                 raise PriceBookError(
                     f"{model.id}: with the multiplier {float(multiplier)} a price has more than "
-                    f"six decimals, so a rate is not whole: {error}"
-                ) from error
+                    "six decimals, so a rate is not whole"
+                )
     ordered = sorted(model.periods, key=lambda period: period.valid_from or date.min)
     for earlier, later in pairwise(ordered):
         if (earlier.valid_to or date.max) > (later.valid_from or date.min):
@@ -249,9 +324,3 @@ def _all_multipliers(period: PricePeriod) -> Iterator[Fraction]:
     geo = ["1", *period.inference_geo_multipliers.values()]
     for batch_factor, fast_factor, geo_factor in product(batch, fast, geo):
         yield Fraction(batch_factor) * Fraction(fast_factor) * Fraction(geo_factor)
-
-
-def _covers(period: PricePeriod, day: date) -> bool:
-    if period.valid_from is not None and day < period.valid_from:
-        return False
-    return period.valid_to is None or day < period.valid_to

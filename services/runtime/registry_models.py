@@ -9,6 +9,7 @@ import msgspec
 
 from schemas.config import Deployment, GatewayConfig
 from schemas.registry import ModelRecord
+from services.runtime.config_keys import LITELLM_PRICES
 from services.runtime.config_models import (
     DEPLOYMENTS_MAX,
     DeploymentDefaults,
@@ -99,6 +100,12 @@ def _deployment(
         insecure_http_hosts=config.settings.insecure_http_hosts,
     )
     deployment = read_deployment(reader, _node(entry), "model", Counter(), defaults)
+    if not LITELLM_PRICES.keys().isdisjoint({*record.litellm_params, *info}):
+        reader.problem(
+            0,
+            "prices are not taken from a model that is added at run time: set them with "
+            "POST /price/update, or in prices: of the file",
+        )
     if deployment is None:
         return None
     return msgspec.structs.replace(

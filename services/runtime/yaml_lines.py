@@ -52,13 +52,15 @@ class YamlProblem(Exception):
 class Node:
     """A value and the line, from 1, on which it stands (that of its key, where it has one).
 
-    `twice` lists the keys that stand a second time in a mapping, with their lines. The `repr`
+    `text` is a scalar as it is written, for amounts of money: a float would lose digits. `twice`
+    lists the keys that stand a second time in a mapping, with their lines. The `repr`
     leaves the value out, since it may be a secret.
     """
 
     line: int
     value: Value
     twice: tuple[tuple[str, int], ...] = ()
+    text: str = ""
 
     def __repr__(self) -> str:
         return f"Node(line={self.line}, {type(self.value).__name__})"
@@ -107,7 +109,7 @@ class _Reader:
             items = (self.read(item, item.start_mark.line + 1, depth + 1) for item in node.value)
             return Node(line, tuple(items))
         assert isinstance(node, yaml.ScalarNode), "YAML has three kinds of nodes"
-        return Node(line, self._scalar(node, line))
+        return Node(line, self._scalar(node, line), text=str(node.value))
 
     def _mapping(self, node: yaml.MappingNode, line: int, depth: int) -> Node:
         if node.tag != _TAG + "map":

@@ -21,6 +21,7 @@ DECODERS = {
     "budget": events.decode_budget_event,
     "model": events.decode_model_event,
     "config": events.decode_config_event,
+    "price": events.decode_price_event,
 }
 
 

@@ -6,7 +6,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from schemas.prices import ContextTier, ModelPrices, PriceBookFile, PricePeriod, TokenPrices
+from schemas.prices import (
+    ContextTier,
+    ModelPrices,
+    PriceBookFile,
+    PriceOverlay,
+    PricePeriod,
+    TokenPrices,
+)
 from services.ledger.pricing_docs import main, with_current_table
 from services.runtime.price_book import PriceBook
 
@@ -39,7 +46,7 @@ def test_a_page_without_the_marks_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "struct", [PriceBookFile, ModelPrices, PricePeriod, TokenPrices, ContextTier]
+    "struct", [PriceBookFile, ModelPrices, PricePeriod, TokenPrices, ContextTier, PriceOverlay]
 )
 def test_every_field_of_the_price_book_is_documented(struct: type[msgspec.Struct]) -> None:
     # Given the fields of the file, when the page is read, then it names each of them.

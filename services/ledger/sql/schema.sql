@@ -254,6 +254,60 @@ COMMENT ON COLUMN dead_letters.payload_bytes IS 'How long it was.';
 COMMENT ON COLUMN dead_letters.producer IS 'Whose event it is; NULL: nothing says that it is one of a proxy.';
 COMMENT ON COLUMN dead_letters.producer_sequence IS 'Its number among those of its producer.';
 
+CREATE TABLE price_changes (
+    stream_sequence BIGINT NOT NULL,
+    kind VARCHAR NOT NULL,
+    changed_at TIMESTAMP NOT NULL,
+    changed_by VARCHAR,
+    content VARCHAR NOT NULL
+);
+COMMENT ON TABLE price_changes IS 'Every change of prices: who, when, and what holds from that message of the stream on.';
+COMMENT ON COLUMN price_changes.stream_sequence IS 'The message of the stream USAGE that told it; requests whose end follows are priced by it.';
+COMMENT ON COLUMN price_changes.kind IS 'What was changed, as a whole: book (the price book that ships), file (prices: of the configuration) or api (POST /price/update).';
+COMMENT ON COLUMN price_changes.changed_at IS 'When it was changed (UTC).';
+COMMENT ON COLUMN price_changes.changed_by IS 'Who changed it: config, version, master_key or the id of a virtual key.';
+COMMENT ON COLUMN price_changes.content IS 'The whole new state in JSON: a price book, or a list of entries.';
+
+CREATE TABLE prices (
+    model VARCHAR NOT NULL,
+    names VARCHAR[] NOT NULL,
+    valid_from DATE,
+    valid_to DATE,
+    above_prompt_tokens BIGINT NOT NULL,
+    up_to_prompt_tokens BIGINT,
+    input_usd_per_mtok DECIMAL(12, 6) NOT NULL,
+    output_usd_per_mtok DECIMAL(12, 6) NOT NULL,
+    cache_read_usd_per_mtok DECIMAL(12, 6) NOT NULL,
+    cache_write_5m_usd_per_mtok DECIMAL(12, 6) NOT NULL,
+    cache_write_1h_usd_per_mtok DECIMAL(12, 6) NOT NULL,
+    usd_per_1000_web_searches DECIMAL(12, 6) NOT NULL,
+    batch_multiplier DECIMAL(12, 6) NOT NULL,
+    fast_multiplier DECIMAL(12, 6),
+    inference_geo_multipliers MAP(VARCHAR, DECIMAL(12, 6)) NOT NULL,
+    multiplier DECIMAL(12, 6) NOT NULL,
+    origin VARCHAR NOT NULL,
+    source VARCHAR NOT NULL
+);
+COMMENT ON TABLE prices IS 'What every model costs, as it is in force now: the price book with all that differs from it. One row for each stretch of days and each size of prompt.';
+COMMENT ON COLUMN prices.model IS 'The model''s id in the price book; of one that an entry alone knows, its name or pattern.';
+COMMENT ON COLUMN prices.names IS 'All names that it goes by, the id first.';
+COMMENT ON COLUMN prices.valid_from IS 'The first day (UTC) on which a request that starts costs this; NULL: always before valid_to.';
+COMMENT ON COLUMN prices.valid_to IS 'The first day that is not meant any more; NULL: no end.';
+COMMENT ON COLUMN prices.above_prompt_tokens IS 'For prompts (input, cache reads and cache writes) of more tokens than this; 0: also for an empty one.';
+COMMENT ON COLUMN prices.up_to_prompt_tokens IS 'For prompts of at most so many tokens; NULL: no limit.';
+COMMENT ON COLUMN prices.input_usd_per_mtok IS 'US dollars per million input tokens.';
+COMMENT ON COLUMN prices.output_usd_per_mtok IS 'US dollars per million output tokens.';
+COMMENT ON COLUMN prices.cache_read_usd_per_mtok IS 'US dollars per million tokens read from the prompt cache.';
+COMMENT ON COLUMN prices.cache_write_5m_usd_per_mtok IS 'US dollars per million tokens written for five minutes.';
+COMMENT ON COLUMN prices.cache_write_1h_usd_per_mtok IS 'US dollars per million tokens written for an hour.';
+COMMENT ON COLUMN prices.usd_per_1000_web_searches IS 'US dollars per thousand web searches.';
+COMMENT ON COLUMN prices.batch_multiplier IS 'Multiplies the token prices for service_tier batch.';
+COMMENT ON COLUMN prices.fast_multiplier IS 'Multiplies the token prices for speed fast; NULL: fast mode has no price.';
+COMMENT ON COLUMN prices.inference_geo_multipliers IS 'Multiplies the token prices, by inference_geo; empty: no region costs extra.';
+COMMENT ON COLUMN prices.multiplier IS 'Multiplies the whole cost: below 1 a discount, above a margin.';
+COMMENT ON COLUMN prices.origin IS 'Whose word it is: book, file or api.';
+COMMENT ON COLUMN prices.source IS 'Where the figures come from.';
+
 CREATE VIEW spend_by_day AS
 SELECT
     started_at::DATE AS day,

@@ -108,4 +108,4 @@ def test_usage_event_becomes_exact_spend_in_every_answer(tmp_path: Path) -> None
         query = "SELECT key_alias, cost_usd FROM requests"
         answer = admin.http.post("/ledger/sql", json={"query": query}).json()
         assert answer["rows"] == [["tutorial", "0.249753600000"]]
-        assert answer["stream_sequence"] == 1
+        assert answer["stream_sequence"] == 2  # the price book comes first

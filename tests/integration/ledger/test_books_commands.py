@@ -73,8 +73,9 @@ def test_a_replay_of_a_hundred_thousand_requests_is_the_live_ledger(
         ledger.wait_ready()
     at_end = proved(nats_server, ledgers["writer"].data)
     assert at_end["proofs"][0]["rows"] == REQUESTS
-    assert (at_half["sequence"], at_end["sequence"]) == (half, len(messages))
-    for live, until in ((at_half, ["--until", half]), (at_end, [])):
+    # One message more than were published here: the price book.
+    assert (at_half["sequence"], at_end["sequence"]) == (half + 1, len(messages) + 1)
+    for live, until in ((at_half, ["--until", half + 1]), (at_end, [])):
         path = tmp_path / f"replayed-{live['sequence']}.duckdb"
         done = tallygate("replay", "--json", "--into", path, "--nats-url", nats_server.url, *until)
         assert done.returncode == 0, done.stderr
@@ -156,7 +157,7 @@ def test_a_fault_a_difference_and_unreadable_books_have_their_exit_codes(
     connection.close()
     differs = tallygate("verify", *options)
     assert differs.returncode == 1
-    assert "FAULT (both, digest): the books differ at message 1" in differs.stdout
+    assert "FAULT (both, digest): the books differ at message 2" in differs.stdout
     assert "tallygate replay" in differs.stdout
 
     ledgers["writer"].database.write_bytes(b"\x55" * 20_000)
@@ -220,7 +221,7 @@ def test_a_gateway_that_has_stopped_is_proved_and_replayed_by_its_data_folder_al
 
         run(feed, server.url("proxy"), "proxy")
         assert running_nats_url(folder.path, "admin") == server.url("admin")
-        last = len(list(made_up_messages(500)))
+        last = len(list(made_up_messages(500))) + 1  # the price book was there before
         caught_up = '"digest at message'
         while caught_up != f"stands at message {last:,};":
             done = tallygate("verify", "--data", folder.path)
@@ -285,7 +286,7 @@ def test_dead_letters_are_told_by_a_running_ledger_and_counted_by_a_stopped_one(
             done = tallygate("ledger", "retry-dead-letters", "--data", folder.path)
             assert done.returncode == 0, done.stderr
             told = done.stdout
-        assert "message 1, event 2: " in told
+        assert "message 2, event 2: " in told
         assert "of which this version can read 0" in told
         for ledger in ledgers:
             assert ledger.stop() == 0
@@ -298,7 +299,7 @@ def test_dead_letters_are_told_by_a_running_ledger_and_counted_by_a_stopped_one(
     connection = duckdb.connect(str(database))
     connection.execute("DELETE FROM requests WHERE producer_sequence = 4")
     connection.execute(
-        "INSERT INTO dead_letters VALUES (1, 4, 'older', $1, octet_length($1::BLOB), 'test', 4)",
+        "INSERT INTO dead_letters VALUES (2, 4, 'older', $1, octet_length($1::BLOB), 'test', 4)",
         [events[3]],
     )
     connection.close()

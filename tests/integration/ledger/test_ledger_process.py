@@ -82,7 +82,7 @@ def test_redelivered_and_republished_events_count_once(
         assert read_books(ledger.database, counted) == [(101, 101, Decimal("1.6665"))]
         assert read_books(ledger.database, "SELECT count(*) FROM gaps") == [(0,)]
         checkpoint = read_books(ledger.database, "SELECT stream, sequence FROM checkpoints")
-        assert checkpoint == [("USAGE", 32)]
+        assert checkpoint == [("USAGE", 33)]
 
 
 def test_a_gap_and_a_dead_letter_are_told_and_the_rest_counts(

@@ -58,6 +58,8 @@ def test_every_column_is_in_the_schema_in_this_order_and_described(tmp_path: Pat
         ("gaps", rows.GAP_COLUMNS),
         ("dead_letters", rows.DEAD_LETTER_COLUMNS),
         ("producers", rows.PRODUCER_COLUMNS),
+        ("price_changes", rows.PRICE_CHANGE_COLUMNS),
+        ("prices", rows.PRICE_COLUMNS),
         ("keys", rows.KEY_COLUMNS),
     ):
         found = ask(

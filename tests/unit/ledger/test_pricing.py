@@ -164,6 +164,8 @@ MEASURED: list[tuple[str, str, dict[str, Any], str]] = [
         {**BASE, "cache_write_5m_tokens": 2000, "cache_write_1h_tokens": 0},
         "0.0088",
     ),
+    # What a client that left had received: all of the prompt, and three tokens of the answer.
+    ("closed early", "claude-sonnet-5", {**BASE, "output_tokens": 3}, "0.00858"),
     ("US inference of 4.5", "claude-haiku-4-5", {**BASE, "inference_geo": "us"}, "0.004775"),
 ]
 

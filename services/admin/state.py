@@ -13,6 +13,7 @@ from schemas.registry import KeyRecord
 from services.admin.config_reload import ConfigReload
 from services.admin.failures import FailureLimit
 from services.admin.ledger_client import LedgerClient
+from services.admin.prices import Prices
 from services.admin.writer import RegistryWriter
 from services.runtime.bus import Bus
 from services.runtime.config_file import ConfigFile
@@ -58,6 +59,7 @@ class AdminState:
         self.timezone = timezone
         self.writer = RegistryWriter(bus, snapshot)
         self.ledger = LedgerClient(bus, timezone)
+        self.prices = Prices(bus, self.ledger)
         self.reload = ConfigReload(bus, snapshot, file)
         self._master_key = master_key
         self._failures = FailureLimit()

@@ -99,7 +99,7 @@ def _deployment(
         max_parallel_requests=config.max_parallel_requests,
         insecure_http_hosts=config.settings.insecure_http_hosts,
     )
-    deployment = read_deployment(reader, _node(entry), "model", Counter(), defaults)
+    deployment = read_deployment(reader, json_node(entry), "model", Counter(), defaults)
     if not LITELLM_PRICES.keys().isdisjoint({*record.litellm_params, *info}):
         reader.problem(
             0,
@@ -115,10 +115,10 @@ def _deployment(
     )
 
 
-def _node(value: Any) -> Node:
+def json_node(value: Any) -> Node:
     """Return plain JSON values as the file's reader wants them; they stand on no line."""
     if isinstance(value, Mapping):
-        return Node(0, {name: _node(item) for name, item in value.items()})
+        return Node(0, {name: json_node(item) for name, item in value.items()})
     if isinstance(value, list | tuple):
-        return Node(0, tuple(_node(item) for item in value))
+        return Node(0, tuple(json_node(item) for item in value))
     return Node(0, value)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,10 @@ from services.runtime.bus import Bus
 from tests.support.admin import MASTER_KEY, RunningAdmin, running_admin
 from tests.support.nats import running_nats
 
+PAGE = (Path(__file__).parents[3] / "docs" / "analytics.md").read_text()
+QUESTION = (
+    PAGE.partition("### Do the prices in force")[2].partition("```sql")[2].partition("```")[0]
+)
 DEADLINE_S = 30.0
 POLL_S = 0.05
 TUTORIAL_USAGE = Usage(
@@ -109,3 +114,28 @@ def test_usage_event_becomes_exact_spend_in_every_answer(tmp_path: Path) -> None
         answer = admin.http.post("/ledger/sql", json={"query": query}).json()
         assert answer["rows"] == [["tutorial", "0.249753600000"]]
         assert answer["stream_sequence"] == 2  # the price book comes first
+        set_and_read_prices(admin)
+        # And SQL computes the booked cost from the table of prices, but for the new discount.
+        (row,) = admin.http.post("/ledger/sql", json={"query": QUESTION}).json()["rows"]
+        booked, computed = (Decimal(row[2]), Decimal(row[3]))
+        assert (booked, computed) == (Decimal("0.2497536"), booked / 2)
+
+
+def set_and_read_prices(admin: RunningAdmin) -> None:
+    """Set prices through the API: they are in force, written down, and guarded."""
+    entry = {"model": "claude-sonnet-4-0", "multiplier": 0.5, "usd_per_mtok": {"input": 3.00}}
+    done = admin.http.post("/price/update", json={"prices": [entry], "sequence": 0})
+    assert done.status_code == 200, done.text
+    assert done.json()["sequence"] == 3
+    found = admin.http.get("/prices", params={"model": "claude-sonnet-4-20250514"}).json()
+    assert found["sequence"] == 3
+    assert found["api"] == done.json()["prices"]
+    assert {(row["multiplier"], row["origin"]) for row in found["prices"]} == {("0.500000", "api")}
+    changes = [(each["kind"], each["sequence"], each["changed_by"]) for each in found["changes"]]
+    assert changes == [("api", 3, "master_key"), ("book", 1, "version")]
+    late = admin.http.post("/price/update", json={"prices": [], "sequence": 0})
+    assert (late.status_code, late.json()["error"]["param"]) == (409, "sequence")
+    wrong = {"prices": [{"model": "claude-sonet-5", "multipler": 1}]}
+    refused = admin.http.post("/price/update", json=wrong)
+    assert refused.status_code == 400
+    assert "prices[0].multipler is not known: did you mean multiplier?" in refused.text

@@ -15,6 +15,7 @@ EXIT_INTERRUPTED = 130
 
 _CLIENT_COMMANDS = {
     "keys": "Make, list, block and delete virtual keys of a running gateway.",
+    "prices": "List what models cost at a running gateway; check the price book beside others.",
     "reload": "Let a running gateway take its configuration file anew, without a restart.",
     "sql": "Ask a running gateway's ledger in SQL.",
 }
@@ -36,6 +37,10 @@ def run(arguments: list[str]) -> int:
     if first in {"-V", "--version", "version"}:
         sys.stdout.write(f"tallygate {metadata.version('tallygate')}\n")
         return 0
+    if arguments[:2] == ["prices", "check"]:
+        from services.commands.price_check import main as check_main
+
+        return check_main(arguments[2:])
     if first in _CLIENT_COMMANDS:
         from services.client.cli import main as client_main
 

@@ -3,9 +3,10 @@
 import rich_click as click
 
 from services.client.keys import keys
+from services.client.prices import prices
 from services.client.reload import reload
 from services.client.sql import sql
 
 __all__ = ["client_commands"]
 
-client_commands: tuple[click.Command, ...] = (sql, keys, reload)
+client_commands: tuple[click.Command, ...] = (sql, keys, prices, reload)

@@ -61,6 +61,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help=f"length of a cell ({SECONDS})")
     parser.add_argument("--cells", nargs="+", metavar="CELL", help="only these: see bench/cells.py")
     parser.add_argument("--tls", action="store_true", help="TLS to the upstream; without direct")
+    parser.add_argument("--unpinned", action="store_true", help="let processes use any core")
     parser.add_argument("--workers", type=int, default=1, help="proxies of the gateway (1)")
     parser.add_argument("--keys", type=int, default=1, help="virtual keys to make (1)")
     parser.add_argument("--json", type=Path, help="a file for all figures of the run")
@@ -234,7 +235,7 @@ def _idle_cpu(target: Target) -> dict[str, float]:
 
 def _run(options: argparse.Namespace, folder: Path) -> Report:
     cells = chosen(options.cells)
-    cores = pinned_cores()
+    cores = None if options.unpinned else pinned_cores()
     core, load_core = cores or (None, None)
     report = Report(about=_about(options, cores))
     with ExitStack() as stack:

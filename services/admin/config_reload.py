@@ -169,7 +169,8 @@ class ConfigReload:
         latest: dict[str, ConfigState] = {}
         while True:
             done = {each.process for each in latest.values() if each.handled_sequence >= sequence}
-            wanted = known - done
+            # One that began only now is waited for like those that were there.
+            wanted = (known | latest.keys()) - done
             if (latest and not wanted) or time.monotonic() > deadline_s:
                 return list(latest.values())
             for state in await self._ask(wanted):

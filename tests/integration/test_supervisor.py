@@ -132,6 +132,8 @@ def test_connections_wait_while_a_worker_is_started_again(tmp_path: Path) -> Non
         wait_until(lambda: not alive(first))
         with socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:
             answer = connection.recv(100)
+        # What it logged comes over another way than its answer.
+        wait_until(lambda: len(running.started("proxy")) > 1)
         assert answer == str(running.started("proxy")[1]).encode()
 
 

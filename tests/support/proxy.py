@@ -120,6 +120,8 @@ def usage_events(nats_url: str) -> list[UsageEvent]:
         events: dict[tuple[str, str], UsageEvent] = {}
         async for batch in bus.follow(USAGE.name):
             for message in batch.messages:
+                if not message.subject.startswith("usage."):
+                    continue  # A change of prices.
                 for raw in msgspec.json.decode(message.payload, type=list[msgspec.Raw]):
                     event = decode_usage_event(raw)
                     known = events.setdefault((event.source, event.id), event)

@@ -77,7 +77,8 @@ def test_connections_with_tls_are_there_before_the_first_request(
             await asyncio.sleep(0.2)
             for _ in range(5):
                 await ask(pool, server.url)
-            assert server.accepted == 2
+            # While one is in use, another may be opened ahead in its place.
+            assert server.accepted <= 3
             assert len(server.requests) == 5
 
         warmed(server.url, work, upstream_ca_file=str(certificates.ca_file))

@@ -204,6 +204,12 @@ class LedgerProcess:
         process.terminate()
         return process.wait(STOP_TIMEOUT_S)
 
+    def catch_up(self) -> None:
+        """Start it, let it take in what the stream holds, and end it in order."""
+        self.start()
+        self.wait_ready()
+        assert self.stop() == 0
+
     def wait_end(self) -> int:
         """Wait until it ends by itself; return the exit code."""
         process, self._process = self._process, None

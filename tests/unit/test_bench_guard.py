@@ -5,36 +5,10 @@ from pathlib import Path
 import msgspec
 
 from bench.guard import BASELINE, GUARDED, TOLERANCE, compare, ratios
-from bench.load import LoadResult
 from bench.report import Measured
+from tests.support.bench_rounds import measured
 
 BASE = dict.fromkeys(GUARDED, 20.0)
-
-
-def measured(cell: str, target: str, cpu_us: float) -> Measured:
-    load = LoadResult(
-        requests=1,
-        seconds=1,
-        p50_us=1,
-        p99_us=1,
-        ttfb_p50_us=1,
-        ttfb_p99_us=1,
-        event_delay_p50_us=None,
-        event_delay_p99_us=None,
-        error=None,
-    )
-    return Measured(
-        cell=cell,
-        target=target,
-        connections=1,
-        events=0,
-        load=load,
-        cpu_us=cpu_us,
-        wait_us=0,
-        others_us={},
-        rss_before_kib=0,
-        rss_peak_kib=0,
-    )
 
 
 def run_with(ours_us: float) -> list[Measured]:

@@ -11,10 +11,11 @@ import yaml
 
 from bench import claude_gateway, litellm
 from bench.answers import Answer
-from bench.load import Caller, Job, LoadResult, request_bytes
+from bench.load import Caller, Job, request_bytes
 from bench.processes import used_us
-from bench.report import Measured, summarize, table
+from bench.report import summarize, table
 from bench.services import printed_by
+from tests.support.bench_rounds import measured
 
 
 def job(caller: Caller, body_bytes: int = 1_000) -> Job:
@@ -131,29 +132,7 @@ def test_installation_that_would_flatter_us_is_refused(tmp_path: Path) -> None:
 
 def test_table_has_a_column_for_the_database_only_where_a_peer_has_one() -> None:
     # given a round of the gateway and of a peer with PostgreSQL, twenty times dearer
-    load = LoadResult(
-        requests=1,
-        seconds=1,
-        p50_us=1,
-        p99_us=1,
-        ttfb_p50_us=1,
-        ttfb_p99_us=1,
-        event_delay_p50_us=None,
-        event_delay_p99_us=None,
-        error=None,
-    )
-    ours = Measured(
-        cell="whole-1k-c1",
-        target="tallygate",
-        connections=1,
-        events=0,
-        load=load,
-        cpu_us=100,
-        wait_us=0,
-        others_us={"writer": 7},
-        rss_before_kib=0,
-        rss_peak_kib=0,
-    )
+    ours = measured("whole-1k-c1", "tallygate", 100, others_us={"writer": 7})
     peer = msgspec.structs.replace(
         ours, target="claude-gateway", cpu_us=2_000, others_us={"postgres": 1_234}
     )

@@ -141,9 +141,7 @@ def test_a_ledger_killed_again_and_again_has_every_request_once(
             ledger.kill()
             kills += 1
         feeder.join()
-        ledger.start()
-        ledger.wait_ready()
-        assert ledger.stop() == 0
+        ledger.catch_up()
         reader.wait_ready()
         assert reader.stop() == 0
         counted = "SELECT count(*), count(DISTINCT request_id) FROM requests"
@@ -223,9 +221,7 @@ def test_a_stream_that_was_made_anew_is_refused_by_the_writer_and_reread_by_the_
     writer = LedgerProcess(tmp_path, nats_server.url)
     reader = LedgerProcess(tmp_path, nats_server.url, "reader")
     for ledger in (writer, reader):
-        ledger.start()
-        ledger.wait_ready()
-        assert ledger.stop() == 0
+        ledger.catch_up()
 
     async def delete(bus: Bus) -> None:
         await bus._link.js.delete_stream(USAGE.name)
@@ -236,9 +232,7 @@ def test_a_stream_that_was_made_anew_is_refused_by_the_writer_and_reread_by_the_
     writer.start()
     assert writer.wait_end() == 78
     assert "is not the one that the ledger was kept from" in writer.log()
-    reader.start()
-    reader.wait_ready()
-    assert reader.stop() == 0
+    reader.catch_up()
     assert read_books(reader.database, "SELECT count(*) FROM requests") == [(5,)]
     assert read_books(writer.database, "SELECT count(*) FROM requests") == [(3,)]
 
@@ -284,9 +278,7 @@ def test_damaged_books_are_not_served_and_a_rebuild_gives_the_same_digest(
     writer = LedgerProcess(tmp_path, nats_server.url)
     reader = LedgerProcess(tmp_path, nats_server.url, "reader")
     for ledger in (writer, reader):
-        ledger.start()
-        ledger.wait_ready()
-        assert ledger.stop() == 0
+        ledger.catch_up()
     before = digest_of(writer.database)
     for ledger in (writer, reader):
         content = bytearray(ledger.database.read_bytes())
@@ -297,9 +289,7 @@ def test_damaged_books_are_not_served_and_a_rebuild_gives_the_same_digest(
     assert "built anew from the stream" in writer.log()
     shutil.move(writer.database, tmp_path / "damaged")
     for ledger in (writer, reader):
-        ledger.start()
-        ledger.wait_ready()
-        assert ledger.stop() == 0
+        ledger.catch_up()
         assert digest_of(ledger.database) == before
 
 

@@ -64,9 +64,7 @@ def test_prices_of_the_file_hold_from_their_event_on_for_every_reader(
     config.write_text(CONFIG)
     reader = LedgerProcess(tmp_path, nats_server.url, "reader")
     config.write_text(CONFIG + PRICES % "0.1")
-    reader.start()
-    reader.wait_ready()
-    assert reader.stop() == 0
+    reader.catch_up()
     # then the reader has the writer's books: its own file counts for nothing.
     assert read_books(reader.database, COSTS) == costs
     assert read_books(reader.database, CHANGES) == changes

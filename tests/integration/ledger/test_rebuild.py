@@ -48,9 +48,7 @@ def test_books_of_an_older_version_and_unread_events_are_built_anew_and_agree(
     publish(nats_server.url, [batch(*events[:10]), b"garbage", batch(*events[10:]), batch(*events)])
     both = [LedgerProcess(tmp_path, nats_server.url, role) for role in ("writer", "reader")]
     for ledger in both:
-        ledger.start()
-        ledger.wait_ready()
-        assert ledger.stop() == 0
+        ledger.catch_up()
     wanted = digest_of(both[0].database)
     for ledger in both:
         change(
@@ -63,9 +61,7 @@ def test_books_of_an_older_version_and_unread_events_are_built_anew_and_agree(
         assert digest_of(ledger.database) != wanted
     for _ in range(2):
         for ledger in both:
-            ledger.start()
-            ledger.wait_ready()
-            assert ledger.stop() == 0
+            ledger.catch_up()
             assert digest_of(ledger.database) == wanted
             assert read_books(ledger.database, LETTERS) == [(2, -1)]
     # The writer's old file is kept, once; the reader's was only a copy.
@@ -74,9 +70,7 @@ def test_books_of_an_older_version_and_unread_events_are_built_anew_and_agree(
 
     for ledger in both:
         change(ledger.database, "UPDATE meta SET value = '2' WHERE name = 'schema_version'")
-        ledger.start()
-        ledger.wait_ready()
-        assert ledger.stop() == 0
+        ledger.catch_up()
         assert "built anew" in ledger.log()
         assert digest_of(ledger.database) == wanted
     assert len(old_files(both[0].database)) == 2

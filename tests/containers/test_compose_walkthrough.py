@@ -176,7 +176,8 @@ def test_services_run_without_rights_and_nats_is_not_published(project: ComposeP
 
 def test_killed_services_count_every_answered_request_once(project: ComposeProject) -> None:
     """Given messages under way, when each service is killed, then each answer has its one row."""
-    key = _create_key(project, "developer-3", 100.0)
+    # At some hundred messages a second 100 dollars would be spent before the last kill.
+    key = _create_key(project, "developer-3", 1_000_000.0)
     assert _send_when_known(project, key).status_code == httpx.codes.OK
     over = threading.Event()
     answered: list[str] = []

@@ -92,11 +92,13 @@ def wait_until(true: Callable[[], bool]) -> float:
 
 
 def alive(pid: int) -> bool:
+    """Tell whether any thread of a process lives: the first may be a zombie before the others."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except FileNotFoundError:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    return state != "Z"
+    return state != "Z" or len(threads) > 1
 
 
 def entry(part: str, *arguments: str, ready: bool = True, **more: Any) -> Entry:

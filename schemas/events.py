@@ -43,6 +43,7 @@ __all__ = [
     "ModelEvent",
     "ModelUpdated",
     "PriceChanged",
+    "QuotaSeen",
     "Rejection",
     "RequestFacts",
     "RequestRejected",
@@ -130,11 +131,23 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     attempt_of: Text | None = None
 
 
+class QuotaSeen(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What the headers of an answer said of the account that it was asked with.
+
+    `seat` is a hash that stands for the account. `headers` are those that begin with
+    `anthropic-ratelimit-`, by the rest of their names, as they were told.
+    """
+
+    seat: Text
+    headers: dict[str, Text]
+
+
 class UsageRecord(RequestFacts, frozen=True, kw_only=True, omit_defaults=True):
     """A request that was forwarded and is over, with what it used.
 
     `usage` is None where nothing was reported (an error of the upstream). `estimated` says that
     part of `usage` is not the upstream's own final word; `estimate_basis` says how it was made.
+    `quota` is told where the answer's headers said something new of the account's quota.
 
     A result of a message batch is a record of its own (endpoint `batch_result`, `custom_id` is the
     client's name for it), written each time that it is fetched: its `request_id` is then the same,
@@ -155,6 +168,7 @@ class UsageRecord(RequestFacts, frozen=True, kw_only=True, omit_defaults=True):
     stop_reason: Text | None = None
     response_bytes: Count = 0
     custom_id: Text | None = None
+    quota: QuotaSeen | None = None
 
 
 class Rejection(RequestFacts, frozen=True, kw_only=True, omit_defaults=True):

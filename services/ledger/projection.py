@@ -36,6 +36,7 @@ from schemas.events import (
 from schemas.prices import PriceChange
 from schemas.streams import PRICE_SUBJECTS, price_subject
 from services.ledger.price_history import PriceState, book_in_force
+from services.ledger.quota_rows import quota_row
 from services.ledger.request_rows import (
     Origin,
     Poison,
@@ -157,6 +158,7 @@ class Projected(msgspec.Struct):
     dead_letters: list[tuple[Any, ...]] = []
     spends: list[Spend] = []
     price_changes: list[PriceState] = []
+    quotas: list[tuple[Any, ...]] = []
     counts: Counts = msgspec.field(default_factory=Counts)
 
 
@@ -322,6 +324,8 @@ class Projection:
                 return
         cost, unpriced = checked_cost(self.book, record)
         row = recorded_row(record, cost, unpriced, origin)
+        if (quota := quota_row(record, origin)) is not None:
+            out.quotas.append(quota)
         self._ended(out, record.request_id, row)
         if is_result:
             self._booked.add(record.request_id)

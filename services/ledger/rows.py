@@ -16,6 +16,7 @@ __all__ = [
     "PRICE_CHANGE_COLUMNS",
     "PRICE_COLUMNS",
     "PRODUCER_COLUMNS",
+    "QUOTA_COLUMNS",
     "REQUEST_COLUMNS",
     "Columns",
     "table",
@@ -28,6 +29,7 @@ _COUNT = pa.int64()
 _TIME = pa.timestamp("us")
 _MONEY = pa.decimal128(18, 12)
 _PRICE = pa.decimal128(12, 6)
+_SHARE = pa.decimal128(10, 6)
 
 REQUEST_COLUMNS: Columns = (
     ("request_id", _TEXT),
@@ -149,6 +151,46 @@ PRICE_COLUMNS: Columns = (
     ("source", _TEXT),
 )
 
+QUOTA_COLUMNS: Columns = (
+    ("observed_at", _TIME),
+    ("seat", _TEXT),
+    ("billing", _TEXT),
+    ("key_id", _TEXT),
+    ("key_alias", _TEXT),
+    ("user_id", _TEXT),
+    ("team_id", _TEXT),
+    ("deployment", _TEXT),
+    ("request_id", _TEXT),
+    ("http_status", pa.int16()),
+    ("status", _TEXT),
+    ("representative_claim", _TEXT),
+    ("resets_at", _TIME),
+    ("five_hour_status", _TEXT),
+    ("five_hour_utilization", _SHARE),
+    ("five_hour_resets_at", _TIME),
+    ("seven_day_status", _TEXT),
+    ("seven_day_utilization", _SHARE),
+    ("seven_day_resets_at", _TIME),
+    ("overage_status", _TEXT),
+    ("overage_utilization", _SHARE),
+    ("overage_resets_at", _TIME),
+    ("overage_disabled_reason", _TEXT),
+    ("requests_limit", _COUNT),
+    ("requests_remaining", _COUNT),
+    ("requests_reset_at", _TIME),
+    ("tokens_limit", _COUNT),
+    ("tokens_remaining", _COUNT),
+    ("tokens_reset_at", _TIME),
+    ("input_tokens_limit", _COUNT),
+    ("input_tokens_remaining", _COUNT),
+    ("input_tokens_reset_at", _TIME),
+    ("output_tokens_limit", _COUNT),
+    ("output_tokens_remaining", _COUNT),
+    ("output_tokens_reset_at", _TIME),
+    ("headers", _TEXT),
+    ("stream_sequence", _COUNT),
+)
+
 PRODUCER_COLUMNS: Columns = (("producer", _TEXT), ("last_sequence", _COUNT))
 
 KEY_COLUMNS: Columns = (
@@ -171,18 +213,20 @@ KEY_COLUMNS: Columns = (
 def table(columns: Columns, rows: Sequence[tuple[Any, ...]]) -> pa.Table:
     """Return rows (tuples in the order of the columns) as an Arrow table.
 
-    Times are in microseconds, costs in whole pico-dollars.
+    Times are in microseconds, costs in whole pico-dollars, shares in whole millionths.
     """
     values = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
     return pa.table(
         {
-            name: _costs(column) if kind is _MONEY else pa.array(column, type=kind)
+            name: _scaled(column, kind)
+            if kind is _MONEY or kind is _SHARE
+            else pa.array(column, type=kind)
             for (name, kind), column in zip(columns, values, strict=True)
         }
     )
 
 
-def _costs(picos: Sequence[int | None]) -> "pa.Array[Any]":
-    """Return whole pico-dollars as decimals with twelve places: the same integers, named so."""
-    whole = pa.array(picos, type=pa.int64()).cast(pa.decimal128(19, 0))
-    return pa.Array.from_buffers(_MONEY, len(whole), whole.buffers(), whole.null_count)
+def _scaled(units: Sequence[int | None], kind: pa.DataType) -> "pa.Array[Any]":
+    """Return whole units as decimals, pico-dollars with twelve places: the same integers."""
+    whole = pa.array(units, type=pa.int64()).cast(pa.decimal128(19, 0))
+    return pa.Array.from_buffers(kind, len(whole), whole.buffers(), whole.null_count)

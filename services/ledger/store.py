@@ -44,9 +44,9 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = "5"
+SCHEMA_VERSION = "6"
 """A file of an older version is built anew from the stream; one of a newer one is not opened."""
-_OUTDATED = frozenset({"1", "2", "3", "4"})
+_OUTDATED = frozenset({"1", "2", "3", "4", "5"})
 """They lack columns, or prices, that the events alone can tell."""
 LETTERS_AT_ONCE_MAX = 100
 MEMORY_LIMIT = "1GB"
@@ -253,6 +253,7 @@ class Store:
             self._insert("open_requests", rows.OPEN_REQUEST_COLUMNS, opened)
             self._delete("producers", "producer", projected.producers)
             self._insert("producers", rows.PRODUCER_COLUMNS, list(projected.producers.items()))
+            self._insert("quota_observations", rows.QUOTA_COLUMNS, projected.quotas)
             changes = [price_change_row(change) for change in projected.price_changes]
             self._insert("price_changes", rows.PRICE_CHANGE_COLUMNS, changes)
             if book is not None:

@@ -80,13 +80,15 @@ def _cut(text: str | None) -> str | None:
 class Admitted(msgspec.Struct, frozen=True):
     """A request that may be forwarded: the upstream request and the facts for its events.
 
-    `attempts` knows what may be tried after it; None: nothing.
+    `attempts` knows what may be tried after it; None: nothing. `metadata` is that of the body, told
+    of requests on a subscription.
     """
 
     facts: RequestFacts
     upstream: UpstreamRequest
     setup: Setup
     attempts: "Attempts | None" = None
+    metadata: msgspec.Raw | None = None
 
 
 class Attempts(Protocol):
@@ -157,6 +159,7 @@ class Prepared(msgspec.Struct, frozen=True):
                 idle_timeout_s=setup.settings.idle_timeout_s,
             ),
             setup=setup,
+            metadata=self.read.metadata if draft.billing == "subscription" else None,
         )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 from schemas.errors import ApiError, InternalError, UpstreamUnreachable, error_body
-from schemas.events import RequestFacts, RequestStatus, UsageRecord
+from schemas.events import QuotaSeen, RequestFacts, RequestStatus, UsageRecord
 from schemas.usage import Usage
 from services.proxy.answers import Receive, Send, send_error
 from services.proxy.draft import Admitted, Attempts, now_us
@@ -20,6 +20,7 @@ from services.proxy.headers import forwardable_response_headers, header_values
 from services.proxy.meter import Meter, NoMeter, StreamMeter
 from services.proxy.metering import meter_for
 from services.proxy.outbox import Outbox
+from services.proxy.quota import Quotas
 from services.proxy.upstream import Transport, UpstreamBroke, UpstreamResponse
 from services.runtime.http_server import Client
 
@@ -44,8 +45,16 @@ class Exchange:
     (services.proxy.attempts); each attempt is booked by itself.
     """
 
-    def __init__(self, admitted: Admitted, *, outbox: Outbox, transport: Transport) -> None:
+    def __init__(
+        self,
+        admitted: Admitted,
+        *,
+        outbox: Outbox,
+        transport: Transport,
+        quotas: Quotas | None = None,
+    ) -> None:
         settings = admitted.setup.settings
+        self._quotas = quotas
         self._outbox = outbox
         self._transport = transport
         self._metered_bytes_max = settings.response_bytes_metered_max
@@ -65,6 +74,8 @@ class Exchange:
         """Make ready for one attempt."""
         self._facts = facts
         self._request = admitted.upstream
+        self._metadata = admitted.metadata
+        self._quota: QuotaSeen | None = None
         self._meter: Meter = NoMeter()
         self._status = 0
         self._response_bytes = 0
@@ -247,6 +258,14 @@ class Exchange:
             self._meter.boundary = False
         ids = header_values(headers, b"request-id")
         self._upstream_request_id = ids[0].decode("latin-1")[:256] if ids else None
+        if self._quotas is not None:
+            self._quota = self._quotas.seen(
+                headers,
+                status=self._status,
+                credential=self._request.headers[-1][1],
+                metadata=self._metadata,
+                now_us=now_us(),
+            )
         return feed, is_packed
 
     async def _answer(self, response: UpstreamResponse, send: Send) -> None:
@@ -349,6 +368,7 @@ class Exchange:
                 message_id=meter.message_id,
                 stop_reason=meter.stop_reason,
                 response_bytes=self._response_bytes,
+                quota=self._quota,
             )
         )
 

@@ -10,6 +10,7 @@ from services.proxy.draft import Admitted, Draft, new_request_id, now_us
 from services.proxy.exchange import Exchange
 from services.proxy.outbox import Outbox
 from services.proxy.paths import PREFIX, MethodNotAllowed
+from services.proxy.quota import Quotas
 from services.proxy.refusals import Refusals
 from services.proxy.upstream import Transport
 from services.runtime.http_server import CLIENT, Client
@@ -40,6 +41,7 @@ class Messages:
         self._outbox = outbox
         self._transport = transport
         self._refusals = refusals
+        self._quotas = Quotas()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -58,7 +60,9 @@ class Messages:
             fault = InternalError("The gateway failed; its log says how")
             await send_error(send, fault, draft.request_id)
             return
-        exchange = Exchange(admitted, outbox=self._outbox, transport=self._transport)
+        exchange = Exchange(
+            admitted, outbox=self._outbox, transport=self._transport, quotas=self._quotas
+        )
         await exchange.run(receive, send, scope.get(CLIENT))
 
     async def _admit(self, scope: Scope, receive: Receive, draft: Draft) -> Admitted:

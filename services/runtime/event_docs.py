@@ -39,6 +39,7 @@ docs/events.md`); a test keeps it current.
 _STRUCTS: tuple[type[msgspec.Struct], ...] = (
     events.RequestFacts,
     events.UsageRecord,
+    events.QuotaSeen,
     events.Rejection,
     usage.Usage,
     usage.IterationUsage,

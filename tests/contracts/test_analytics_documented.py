@@ -36,6 +36,12 @@ MADE_UP = {
     "session_id": "'session-' || n % 10",
     "max_budget_usd": "5",
     "deleted": "false",
+    "seat": "'seat-' || n % 3",
+    "five_hour_utilization": "0.9",
+    "seven_day_utilization": "0.5",
+    "five_hour_resets_at": "now()::TIMESTAMP + INTERVAL 2 HOUR",
+    "seven_day_resets_at": "now()::TIMESTAMP + INTERVAL 3 DAY",
+    "observed_at": "now()::TIMESTAMP - INTERVAL 1 MINUTE * n",
 }
 """The columns of a made-up request for which any value of the type would not do."""
 
@@ -68,6 +74,7 @@ def service() -> Iterator[QueryService]:
     connection.execute(SCHEMA)
     fill(connection, "requests", ROWS)
     fill(connection, "keys", 3)
+    fill(connection, "quota_observations", 20)
     service = QueryService(connection, memory_bytes_max=512 * 1024 * 1024)
     yield service
     service.close()

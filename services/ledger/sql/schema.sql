@@ -308,6 +308,130 @@ COMMENT ON COLUMN prices.multiplier IS 'Multiplies the whole cost: below 1 a dis
 COMMENT ON COLUMN prices.origin IS 'Whose word it is: book, file or api.';
 COMMENT ON COLUMN prices.source IS 'Where the figures come from.';
 
+CREATE TABLE quota_observations (
+    observed_at TIMESTAMP NOT NULL,
+    seat VARCHAR NOT NULL,
+    billing VARCHAR NOT NULL,
+    key_id VARCHAR,
+    key_alias VARCHAR,
+    user_id VARCHAR,
+    team_id VARCHAR,
+    deployment VARCHAR,
+    request_id VARCHAR NOT NULL,
+    http_status SMALLINT NOT NULL,
+    status VARCHAR,
+    representative_claim VARCHAR,
+    resets_at TIMESTAMP,
+    five_hour_status VARCHAR,
+    five_hour_utilization DECIMAL(10, 6),
+    five_hour_resets_at TIMESTAMP,
+    seven_day_status VARCHAR,
+    seven_day_utilization DECIMAL(10, 6),
+    seven_day_resets_at TIMESTAMP,
+    overage_status VARCHAR,
+    overage_utilization DECIMAL(10, 6),
+    overage_resets_at TIMESTAMP,
+    overage_disabled_reason VARCHAR,
+    requests_limit BIGINT,
+    requests_remaining BIGINT,
+    requests_reset_at TIMESTAMP,
+    tokens_limit BIGINT,
+    tokens_remaining BIGINT,
+    tokens_reset_at TIMESTAMP,
+    input_tokens_limit BIGINT,
+    input_tokens_remaining BIGINT,
+    input_tokens_reset_at TIMESTAMP,
+    output_tokens_limit BIGINT,
+    output_tokens_remaining BIGINT,
+    output_tokens_reset_at TIMESTAMP,
+    headers VARCHAR NOT NULL,
+    stream_sequence BIGINT NOT NULL
+);
+COMMENT ON TABLE quota_observations IS 'What the API said of the quota of an account, whenever it was something new.';
+COMMENT ON COLUMN quota_observations.observed_at IS 'When the answer began that told it.';
+COMMENT ON COLUMN quota_observations.seat IS 'The account, as a hash: of a subscription''s account id, else of the credential.';
+COMMENT ON COLUMN quota_observations.billing IS 'subscription: the client''s own account; api: an API key.';
+COMMENT ON COLUMN quota_observations.key_id IS 'The virtual key whose request was answered.';
+COMMENT ON COLUMN quota_observations.key_alias IS 'Its name then.';
+COMMENT ON COLUMN quota_observations.user_id IS 'The user of the key.';
+COMMENT ON COLUMN quota_observations.team_id IS 'The team of the key.';
+COMMENT ON COLUMN quota_observations.deployment IS 'The deployment that answered.';
+COMMENT ON COLUMN quota_observations.request_id IS 'The request.';
+COMMENT ON COLUMN quota_observations.http_status IS 'The HTTP status of the answer; 429 where the quota was used up.';
+COMMENT ON COLUMN quota_observations.status IS 'Of a subscription: allowed, allowed_warning or rejected.';
+COMMENT ON COLUMN quota_observations.representative_claim IS 'The window that decides the status: five_hour, seven_day, overage, …';
+COMMENT ON COLUMN quota_observations.resets_at IS 'When that window ends.';
+COMMENT ON COLUMN quota_observations.five_hour_status IS 'The status of the 5-hour window.';
+COMMENT ON COLUMN quota_observations.five_hour_utilization IS 'How much of the 5-hour window is used: 1 is all of it.';
+COMMENT ON COLUMN quota_observations.five_hour_resets_at IS 'When the 5-hour window ends.';
+COMMENT ON COLUMN quota_observations.seven_day_status IS 'The status of the 7-day window.';
+COMMENT ON COLUMN quota_observations.seven_day_utilization IS 'How much of the 7-day window is used: 1 is all of it.';
+COMMENT ON COLUMN quota_observations.seven_day_resets_at IS 'When the 7-day window ends.';
+COMMENT ON COLUMN quota_observations.overage_status IS 'The status of what is paid beyond the subscription.';
+COMMENT ON COLUMN quota_observations.overage_utilization IS 'How much of its limit is used: 1 is all of it.';
+COMMENT ON COLUMN quota_observations.overage_resets_at IS 'When that limit begins anew.';
+COMMENT ON COLUMN quota_observations.overage_disabled_reason IS 'Why nothing beyond the subscription may be used.';
+COMMENT ON COLUMN quota_observations.requests_limit IS 'Of an API key: requests a minute.';
+COMMENT ON COLUMN quota_observations.requests_remaining IS 'Requests that are left of them.';
+COMMENT ON COLUMN quota_observations.requests_reset_at IS 'When all of them are there again.';
+COMMENT ON COLUMN quota_observations.tokens_limit IS 'Of an API key: tokens a minute.';
+COMMENT ON COLUMN quota_observations.tokens_remaining IS 'Tokens that are left of them.';
+COMMENT ON COLUMN quota_observations.tokens_reset_at IS 'When all of them are there again.';
+COMMENT ON COLUMN quota_observations.input_tokens_limit IS 'Of an API key: input tokens a minute.';
+COMMENT ON COLUMN quota_observations.input_tokens_remaining IS 'Input tokens that are left of them.';
+COMMENT ON COLUMN quota_observations.input_tokens_reset_at IS 'When all of them are there again.';
+COMMENT ON COLUMN quota_observations.output_tokens_limit IS 'Of an API key: output tokens a minute.';
+COMMENT ON COLUMN quota_observations.output_tokens_remaining IS 'Output tokens that are left of them.';
+COMMENT ON COLUMN quota_observations.output_tokens_reset_at IS 'When all of them are there again.';
+COMMENT ON COLUMN quota_observations.headers IS 'All that was told, as JSON: headers by what follows anthropic-ratelimit-.';
+COMMENT ON COLUMN quota_observations.stream_sequence IS 'The message of the stream USAGE that held it.';
+
+CREATE VIEW quota_now AS
+SELECT
+    seat,
+    billing,
+    key_alias,
+    user_id,
+    team_id,
+    observed_at,
+    status,
+    representative_claim,
+    CASE WHEN five_hour_resets_at <= now()::TIMESTAMP THEN 0 ELSE five_hour_utilization END
+        AS five_hour_utilization,
+    five_hour_resets_at,
+    CASE WHEN seven_day_resets_at <= now()::TIMESTAMP THEN 0 ELSE seven_day_utilization END
+        AS seven_day_utilization,
+    seven_day_resets_at,
+    overage_status,
+    overage_utilization,
+    overage_disabled_reason,
+    requests_remaining,
+    requests_limit,
+    tokens_remaining,
+    tokens_limit
+FROM quota_observations
+QUALIFY row_number() OVER (PARTITION BY seat ORDER BY observed_at DESC, stream_sequence DESC) = 1;
+COMMENT ON VIEW quota_now IS 'The last observation of each seat; a window that has ended since counts as empty.';
+COMMENT ON COLUMN quota_now.seat IS 'The account, as a hash.';
+COMMENT ON COLUMN quota_now.billing IS 'subscription or api.';
+COMMENT ON COLUMN quota_now.key_alias IS 'The virtual key that asked last.';
+COMMENT ON COLUMN quota_now.user_id IS 'Its user.';
+COMMENT ON COLUMN quota_now.team_id IS 'Its team.';
+COMMENT ON COLUMN quota_now.observed_at IS 'When that was.';
+COMMENT ON COLUMN quota_now.status IS 'allowed, allowed_warning or rejected, then.';
+COMMENT ON COLUMN quota_now.representative_claim IS 'The window that decided it.';
+COMMENT ON COLUMN quota_now.five_hour_utilization IS 'How much of the 5-hour window is used: 1 is all of it; 0 once it has ended.';
+COMMENT ON COLUMN quota_now.five_hour_resets_at IS 'When the 5-hour window ends.';
+COMMENT ON COLUMN quota_now.seven_day_utilization IS 'How much of the 7-day window is used: 1 is all of it; 0 once it has ended.';
+COMMENT ON COLUMN quota_now.seven_day_resets_at IS 'When the 7-day window ends.';
+COMMENT ON COLUMN quota_now.overage_status IS 'The status of what is paid beyond the subscription.';
+COMMENT ON COLUMN quota_now.overage_utilization IS 'How much of its limit is used.';
+COMMENT ON COLUMN quota_now.overage_disabled_reason IS 'Why nothing beyond the subscription may be used.';
+COMMENT ON COLUMN quota_now.requests_remaining IS 'Of an API key: requests that were left of this minute''s.';
+COMMENT ON COLUMN quota_now.requests_limit IS 'Requests a minute.';
+COMMENT ON COLUMN quota_now.tokens_remaining IS 'Of an API key: tokens that were left of this minute''s.';
+COMMENT ON COLUMN quota_now.tokens_limit IS 'Tokens a minute.';
+
 CREATE VIEW spend_by_day AS
 SELECT
     started_at::DATE AS day,

@@ -1,11 +1,13 @@
 """Which credential reaches which host, and that no secret is written anywhere."""
 
 import json
+import time
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
+from schemas.events import QuotaSeen, UsageRecorded
 from tests.support.mock import MockAnthropic, Scenario, headers_of, scenario_headers
 from tests.support.nats import NatsServer
 from tests.support.proxy import ProxyProcess, gateway_config, model_entry, running_proxy
@@ -107,6 +109,34 @@ def test_request_that_no_credential_may_go_with_is_401_and_names_the_setting(
     assert answer.headers["x-should-retry"] == "false"
     assert named in answer.json()["error"]["message"]
     assert not mock.requests()
+
+
+def test_the_quota_of_a_seat_is_told_when_it_is_new(proxy: ProxyProcess) -> None:
+    # Given a subscription whose token is renewed between two answers that say the same of its
+    # quota, when both are booked, then the first alone tells it, under a hash, with every header.
+    account = '{"device_id":"d","account_uuid":"11111111-2222-4333-8444-555555555555"}'
+    body = {"model": "own-alone", "messages": [], "metadata": {"user_id": account}}
+    ids = []
+    for token in (OAUTH, OAUTH + "-renewed"):
+        headers = {"x-litellm-api-key": proxy.issue_key(), "authorization": f"Bearer {token}"}
+        answer = httpx.post(
+            f"{proxy.url}/v1/messages", json=body, headers=headers, trust_env=False, timeout=20
+        )
+        ids.append(answer.headers["x-tallygate-request-id"])
+    prefix = "anthropic-ratelimit-"
+    sent = {n[len(prefix) :]: v for n, v in answer.headers.items() if n.startswith(prefix)}
+    deadline_s = time.monotonic() + 30
+    told: dict[str, QuotaSeen | None] = {}
+    while len(told) < len(ids):
+        assert time.monotonic() < deadline_s, "the requests are not booked"
+        records = [e.data for e in proxy.events() if isinstance(e, UsageRecorded)]
+        told = {r.request_id: r.quota for r in records if r.request_id in ids}
+    first, second = told[ids[0]], told[ids[1]]
+    assert first is not None
+    assert second is None
+    assert first.headers == sent
+    assert first.headers["unified-5h-utilization"] == "0.07"
+    assert len(first.seat) == 32
 
 
 @pytest.mark.parametrize("place", ["x-litellm-api-key", "authorization", "x-api-key", "both"])

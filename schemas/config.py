@@ -31,7 +31,16 @@ OutboxFull: TypeAlias = Literal["refuse", "serve"]
 ClientDisconnect: TypeAlias = Literal["cancel", "drain"]
 RoutingStrategy: TypeAlias = Literal["simple-shuffle", "least-busy"]
 
-RESTART_SETTINGS = frozenset({"nats_url", "admin_url", "drain_timeout_s", "query_memory_bytes_max"})
+RESTART_SETTINGS = frozenset(
+    {
+        "nats_url",
+        "admin_url",
+        "drain_timeout_s",
+        "query_memory_bytes_max",
+        "quack_host",
+        "quack_port",
+    }
+)
 """The settings of the section `tallygate` that hold from the start of a process to its end. All
 else in the file changes at run time."""
 
@@ -148,6 +157,8 @@ class Settings(_Discreet, frozen=True, kw_only=True):
     disconnect_drain_timeout_s: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 600.0
     log_level: LogLevel = "info"
     query_memory_bytes_max: Annotated[int, msgspec.Meta(ge=16 * _MIB, le=1024 * _GIB)] = 512 * _MIB
+    quack_host: Annotated[str, msgspec.Meta(min_length=1, max_length=253)] = "127.0.0.1"
+    quack_port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 9494
 
 
 class GatewayConfig(_Discreet, frozen=True, kw_only=True):

@@ -27,7 +27,8 @@ COMMANDS = {
     "finished and the books are brought up to date first.",
     "proxy": "Run one worker of the proxy against an external NATS server.",
     "ledger": "Run the ledger against an external NATS server: its writer, which owns the books "
-    "and decides on budgets, or its reader, which answers queries.",
+    "and decides on budgets, its reader, which answers queries, or quack, which serves them over "
+    "DuckDB's own protocol.",
     "verify": "Prove the books: every event counted once, every request ended once, every cost "
     "computed again, writer and reader with the same digest. Also while the gateway runs. "
     "Exit code 0: proved, 1: a fault was found (each is told, with what to do), 78: they cannot "
@@ -114,7 +115,7 @@ def _parser(command: str) -> _Parser:
     if command == "ledger":
         parser.add_argument(
             "--role",
-            choices=("writer", "reader"),
+            choices=("writer", "reader", "quack"),
             required=True,
             help="which part of the ledger",
         )

@@ -38,6 +38,7 @@ def banner(
         f"tallygate listens on {url} (ready after {ready_after_s:.1f} s)",
         f"  the ledger:      {folder.ledger_database}",
         f"  the master key:  {place}",
+        *_quack(config, folder),
         "",
         "Make a virtual key; its secret (sk-…) is shown once:",
         f"  curl -X POST {url}/key/generate -H {in_shell} \\",
@@ -50,6 +51,16 @@ def banner(
         "",
     ]
     return "\n".join(lines)
+
+
+def _quack(config: GatewayConfig, folder: DataFolder) -> list[str]:
+    """Return where DuckDB clients attach the ledger, unless that is turned off."""
+    settings = config.settings
+    if settings.quack_port == 0:
+        return []
+    host = f"[{settings.quack_host}]" if ":" in settings.quack_host else settings.quack_host
+    address = f"quack:{host}:{settings.quack_port}"
+    return [f"  for DuckDB:      {address} (the token: {folder.quack_token_file})"]
 
 
 def _master_key(

@@ -51,6 +51,11 @@ class Installation(msgspec.Struct, frozen=True, kw_only=True):
     workers: int
     environment: dict[str, str]
 
+    @property
+    def quack(self) -> bool:
+        """Whether the books are served over DuckDB's own protocol."""
+        return self.config.settings.quack_port != 0
+
 
 def serve(values: argparse.Namespace) -> int:
     """Run until a signal, or until a child is given up; return the exit code.
@@ -140,7 +145,7 @@ def child_specs(installation: Installation) -> list[ChildSpec]:
             drain_stage=1,
             stop_timeout_s=LEDGER_STOP_S,
         )
-        for role in ("writer", "reader")
+        for role in ("writer", "reader", *(["quack"] if installation.quack else []))
     ]
     specs.append(
         _service(
@@ -206,6 +211,9 @@ def _service(
 
 
 def _nats_user(part: str) -> str:
+    if part == "ledger-quack":
+        # Another copy of the books: it reads what the reader reads.
+        return "ledger-reader"
     return "proxy" if part.startswith("proxy-") else part
 
 

@@ -13,6 +13,7 @@ from services.ledger.books import Books
 from services.ledger.price_publisher import PricePublisher
 from services.ledger.proof_service import ProofService
 from services.ledger.publisher import BudgetPublisher
+from services.ledger.quack_service import QUACK_STACKS_BYTES, QuackService, until_possible
 from services.ledger.query import QueryService
 from services.ledger.query_watch import limit_process_memory
 from services.ledger.rebuild import Retry, files_of, retry_due, set_aside
@@ -29,7 +30,7 @@ __all__ = ["Role", "run"]
 
 log = logging.getLogger(__name__)
 
-Role = Literal["writer", "reader"]
+Role = Literal["writer", "reader", "quack"]
 STREAMS_RETRY_S = 0.2
 QUERIES_AT_ONCE_MAX = 8
 
@@ -39,12 +40,14 @@ async def run(context: ServiceContext, role: Role) -> None:
 
     Raises ConfigError where the books and the stream do not fit each other.
     """
-    bus = await Bus.connect(context.nats_url, f"ledger-{role}", wait=False)
+    # To NATS, both copies are readers: they may do the same.
+    user = "ledger-writer" if role == "writer" else "ledger-reader"
+    bus = await Bus.connect(context.nats_url, user, wait=False)
     try:
         if role == "writer":
             await _run_writer(context, bus)
         else:
-            await _run_reader(context, bus)
+            await _run_reader(context, bus, role)
     finally:
         await bus.close()
 
@@ -155,12 +158,16 @@ def _holds_all(state: StreamState, created: str | None) -> bool:
     return state.first_sequence <= 1 and created in {None, state.created}
 
 
-async def _run_reader(context: ServiceContext, bus: Bus) -> None:
+async def _run_reader(context: ServiceContext, bus: Bus, role: Role) -> None:
     path = context.folder.reader_database
+    if role == "quack":
+        path = context.folder.quack_database
+        if not await until_possible(context):
+            return
     retry: Retry | None = None
     while True:
         try:
-            await _read_once(context, bus, path, retry)
+            await _read_once(context, bus, path, retry, role)
         except _Rebuild as error:
             log.warning("the reader's file is thrown away and built anew: %s", error)
             retry = error.retry
@@ -181,9 +188,11 @@ class _InstanceLost(TallygateError):
     """DuckDB has shut the reader's database down: only a new process opens it again."""
 
 
-async def _read_once(context: ServiceContext, bus: Bus, path: Path, retry: Retry | None) -> None:
-    memory_bytes_max = context.config.settings.query_memory_bytes_max
-    limit_process_memory(memory_bytes_max)
+async def _read_once(
+    context: ServiceContext, bus: Bus, path: Path, retry: Retry | None, role: Role
+) -> None:
+    more = QUACK_STACKS_BYTES if role == "quack" else 0
+    limit_process_memory(context.config.settings.query_memory_bytes_max + more)
     try:
         store = Store(path)
     except BooksUnreadable as error:
@@ -198,12 +207,9 @@ async def _read_once(context: ServiceContext, bus: Bus, path: Path, retry: Retry
         log.warning("%s, but the stream no longer holds all that the file holds", due.reason)
     books = Books(store, book, timezone=context.config.timezone, with_budgets=False)
     worker = Worker(bus, books, lambda _: None)
-    queries = QueryService(
-        store.connection,
-        memory_bytes_max=memory_bytes_max,
-        sequence_query="SELECT sequence FROM checkpoints WHERE stream = 'USAGE'",
+    answers = (
+        QuackService(context, store) if role == "quack" else _Answers(context, bus, store, book)
     )
-    proofs = ProofService(store.connection, book, "reader", bus)
     is_new = books.checkpoint(USAGE.name) is None
 
     async def follow() -> None:
@@ -220,16 +226,34 @@ async def _read_once(context: ServiceContext, bus: Bus, path: Path, retry: Retry
         parts = [
             follow(),
             worker.follow_keys(),
-            _serve_queries(bus, queries),
             follower.run(bus),
-            proofs.serve(),
+            *answers.parts(worker),
         ]
         await _serve(context, worker, parts)
     finally:
-        await proofs.close()
-        queries.close()
+        await answers.close()
         worker.close()
         store.close()
+
+
+class _Answers:
+    """What the reader answers on NATS: queries and proofs."""
+
+    def __init__(self, context: ServiceContext, bus: Bus, store: Store, book: PriceBook) -> None:
+        self._bus = bus
+        self._queries = QueryService(
+            store.connection,
+            memory_bytes_max=context.config.settings.query_memory_bytes_max,
+            sequence_query="SELECT sequence FROM checkpoints WHERE stream = 'USAGE'",
+        )
+        self._proofs = ProofService(store.connection, book, "reader", bus)
+
+    def parts(self, _: Worker) -> list[Coroutine[Any, Any, None]]:
+        return [_serve_queries(self._bus, self._queries), self._proofs.serve()]
+
+    async def close(self) -> None:
+        await self._proofs.close()
+        self._queries.close()
 
 
 async def _serve_queries(bus: Bus, queries: QueryService) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "PROCESS_DATA_BYTES_MAX",
     "PROCESS_RESIDENT_BYTES_MAX",
     "QUERY_MEMORY_SHARE",
+    "QueryLoad",
     "QueryWatch",
     "Run",
     "limit_process_memory",
@@ -65,13 +66,40 @@ class Run:
         self.stopped: Literal["timeout", "memory", "closed"] | None = None
 
 
-class QueryWatch:
-    """One thread that looks at all running queries; it sleeps while there are none."""
+class QueryLoad:
+    """Measures what the queries of an instance hold; for one thread, with a cursor of its own."""
 
     def __init__(self, cursor: duckdb.DuckDBPyConnection, memory_bytes_max: int) -> None:
         self._cursor = cursor
         self._query_bytes_max = int(memory_bytes_max * QUERY_MEMORY_SHARE)
         self._resident_bytes_max = memory_bytes_max + PROCESS_RESIDENT_BYTES_MAX
+
+    def is_too_much(self) -> bool:
+        """Tell whether the queries hold more memory than they may."""
+        return (
+            _resident_bytes() > self._resident_bytes_max
+            or self._duckdb_bytes() > self._query_bytes_max
+        )
+
+    def close(self) -> None:
+        """Give the cursor back."""
+        self._cursor.close()
+
+    def _duckdb_bytes(self) -> int:
+        """Return what DuckDB holds, but for blocks of the file, which it can drop at any time."""
+        try:
+            row = self._cursor.execute(_MEMORY_QUERY).fetchone()
+        except duckdb.Error:
+            # Not even this small query finds memory.
+            return self._query_bytes_max + 1
+        return int(row[0]) if row and row[0] is not None else 0
+
+
+class QueryWatch:
+    """One thread that looks at all running queries; it sleeps while there are none."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, memory_bytes_max: int) -> None:
+        self._load = QueryLoad(cursor, memory_bytes_max)
         self._runs: set[Run] = set()
         self._changed = threading.Condition()
         self._closed = False
@@ -84,7 +112,7 @@ class QueryWatch:
             self._closed = True
             self._changed.notify_all()
         self._thread.join()
-        self._cursor.close()
+        self._load.close()
 
     @contextlib.contextmanager
     def watching(self, run: Run) -> Iterator[None]:
@@ -111,10 +139,7 @@ class QueryWatch:
     def _stop_some(self) -> None:
         """Interrupt what must end, again and again: an interrupt between two steps is lost."""
         now = time.monotonic()
-        too_much = (
-            _resident_bytes() > self._resident_bytes_max
-            or self._duckdb_bytes() > self._query_bytes_max
-        )
+        too_much = self._load.is_too_much()
         for run in self._runs:
             if run.stopped is None:
                 if self._closed:
@@ -125,15 +150,6 @@ class QueryWatch:
                     run.stopped = "memory"
             if run.stopped is not None:
                 run.cursor.interrupt()
-
-    def _duckdb_bytes(self) -> int:
-        """Return what DuckDB holds, but for blocks of the file, which it can drop at any time."""
-        try:
-            row = self._cursor.execute(_MEMORY_QUERY).fetchone()
-        except duckdb.Error:
-            # Not even this small query finds memory.
-            return self._query_bytes_max + 1
-        return int(row[0]) if row and row[0] is not None else 0
 
 
 def _resident_bytes() -> int:

@@ -63,6 +63,7 @@ _CHECKS: Mapping[str, Callable[..., object]] = {
     "admin_url": normal_admin_url,
     "upstream_ca_file": _ca_file,
     "upstream_proxy": normal_proxy_url,
+    "quack_host": normal_host,
     "oauth_hosts": _hosts,
     "insecure_http_hosts": _hosts,
     "pass_through_paths": _paths,

@@ -1,11 +1,12 @@
 """The data folder: where each thing lives, made with the right permissions.
 
 DIR/                      0700
-├── secrets/              0700: master_key, nats.json, config.yaml (0600 each)
+├── secrets/              0700: master_key, quack_token, nats.json, config.yaml (0600 each)
 ├── nats/                 nats.conf (0600) and JetStream's store
 ├── proxy/<worker>/       outbox segments, registry.json (hashes only, 0600)
 ├── ledger.duckdb         the writer's books
 ├── reader/reader.duckdb  the reader's own projection, which can be thrown away
+├── quack/quack.duckdb    the same for the server of DuckDB's protocol
 └── run/                  sockets of the running processes
 """
 
@@ -17,8 +18,9 @@ from schemas.errors import ConfigError
 
 __all__ = ["DataFolder", "write_private"]
 
+QUACK_TOKEN_CHARACTERS_MIN = 16
 _MASTER_KEY_PREFIX = "sk-master-"
-_PARTS = frozenset({"secrets", "nats", "proxy", "ledger.duckdb", "reader", "run"})
+_PARTS = frozenset({"secrets", "nats", "proxy", "ledger.duckdb", "reader", "quack", "run"})
 _IGNORED = frozenset({"lost+found"})
 """What a file system of its own, mounted for the data, holds from the beginning."""
 
@@ -91,6 +93,29 @@ class DataFolder:
     def reader_database(self) -> Path:
         """The reader's DuckDB file."""
         return self._make(self.path / "reader") / "reader.duckdb"
+
+    @property
+    def quack_database(self) -> Path:
+        """The DuckDB file of the process that serves Quack, which can be thrown away."""
+        return self._make(self.path / "quack") / "quack.duckdb"
+
+    @property
+    def quack_token_file(self) -> Path:
+        """Where the token for Quack is kept (0600)."""
+        return self.secrets / "quack_token"
+
+    def quack_token(self) -> str:
+        """Return the token for Quack, making it once. Raises ConfigError for a short one."""
+        path = self.quack_token_file
+        if not path.exists():
+            write_private(path, secrets.token_urlsafe(32).encode())
+        token = path.read_text().strip()
+        if len(token) < QUACK_TOKEN_CHARACTERS_MIN:
+            raise ConfigError(
+                f"{path} holds less than {QUACK_TOKEN_CHARACTERS_MIN} characters: delete it, and "
+                "a new token is generated"
+            )
+        return token
 
     def proxy(self, worker: int) -> Path:
         """The folder of one proxy worker: its outbox and its copy of the registry."""

@@ -41,6 +41,7 @@ litellm_settings:
   master_key: os.environ/LITELLM_MASTER_KEY
 tallygate:
   oauth_hosts: [127.0.0.1]
+  quack_port: 0
 """
 
 

@@ -12,6 +12,7 @@ __all__ = [
     "ConfigState",
     "QueryReply",
     "QueryRequest",
+    "ReaderState",
 ]
 
 QUERY_SQL_BYTES_MAX = 64 * 1024
@@ -51,6 +52,19 @@ class QueryReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stream_sequence: int = 0
     error: str | None = None
     error_kind: str | None = None
+
+
+class ReaderState(msgspec.Struct, frozen=True, kw_only=True):
+    """What the ledger's reader says of itself.
+
+    `uptime_s`: for how long it has taken queries. While `rebuilding`, it has taken in the stream up
+    to the message `sequence`, and refuses queries until that is `last_sequence`.
+    """
+
+    uptime_s: float
+    rebuilding: bool = False
+    sequence: int = 0
+    last_sequence: int = 0
 
 
 class ConfigState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -11,6 +11,7 @@ __all__ = [
     "PRICE_SUBJECTS",
     "PROOF_SUBJECT",
     "QUERY_SUBJECT",
+    "READER_STATE_SUBJECT",
     "REGISTRY",
     "STREAMS",
     "USAGE",
@@ -32,6 +33,9 @@ USAGE_BATCH_EVENTS_MAX = 1000
 
 QUERY_SUBJECT = "rpc.ledger.query"
 """Request/reply: a QueryRequest to the ledger's reader, a QueryReply back (schemas.rpc)."""
+
+READER_STATE_SUBJECT = "rpc.ledger.reader"
+"""Request/reply: nothing to the ledger's reader, its ReaderState back (schemas.rpc)."""
 
 PROOF_SUBJECT = "rpc.ledger.proof"
 """Request/reply: a ProofRequest to a role of the ledger, a ProofReply back (schemas.proof)."""

@@ -1,5 +1,7 @@
 """Asking the ledger's reader, by request and reply on NATS."""
 
+import asyncio
+import time
 from collections.abc import Sequence
 from decimal import Decimal
 
@@ -7,16 +9,19 @@ import msgspec
 
 from schemas.errors import ApiError, BadRequest, Unavailable
 from schemas.registry import KeyRecord
-from schemas.rpc import QUERY_ROWS_MAX, QUERY_TIMEOUT_S, QueryReply, QueryRequest
-from schemas.streams import QUERY_SUBJECT
+from schemas.rpc import QUERY_ROWS_MAX, QUERY_TIMEOUT_S, QueryReply, QueryRequest, ReaderState
+from schemas.streams import QUERY_SUBJECT, READER_STATE_SUBJECT
 from services.admin.shapes import KeySpend, window_start_us
 from services.admin.spend_sql import SPEND_OF_KEYS, spends_from
-from services.runtime.bus import Bus, BusUnavailable
+from services.runtime.bus import Bus, BusUnavailable, NobodyServes
+from services.runtime.tasks import end_tasks
 
 __all__ = ["LedgerClient", "QueryTimeout"]
 
 REPLY_MARGIN_S = 3.0
 """The reader is given so much longer than the query itself before it counts as gone."""
+READER_LOOK_INTERVAL_S = 0.5
+"""While an answer is waited for, the reader is asked so often whether it still is the one."""
 SPEND_TIMEOUT_S = 3.0
 """Spend beside a key's settings: the settings are not kept waiting for longer than this."""
 
@@ -58,9 +63,7 @@ class LedgerClient:
             query=sql, parameters=tuple(parameters), rows_max=rows_max, timeout_s=timeout_s
         )
         try:
-            payload = await self._bus.request(
-                QUERY_SUBJECT, msgspec.json.encode(request), timeout_s=timeout_s + REPLY_MARGIN_S
-            )
+            payload = await self._ask(msgspec.json.encode(request), timeout_s + REPLY_MARGIN_S)
         except BusUnavailable:
             raise Unavailable(
                 "the ledger's reader cannot be reached at the moment; requests go on being "
@@ -78,6 +81,37 @@ class LedgerClient:
                 raise QueryTimeout(reply.error, param="query")
             case _:
                 raise Unavailable(reply.error)
+
+    async def _ask(self, payload: bytes, timeout_s: float) -> bytes:
+        """Return the reader's reply. Raises BusUnavailable as soon as the reader is known dead."""
+        asked_at_s = time.monotonic()
+        asking = asyncio.create_task(self._bus.request(QUERY_SUBJECT, payload, timeout_s=timeout_s))
+        try:
+            while True:
+                done, _ = await asyncio.wait({asking}, timeout=READER_LOOK_INTERVAL_S)
+                if not done and await self._is_gone(asked_at_s):
+                    # Its answer may have come while it was asked.
+                    done, _ = await asyncio.wait({asking}, timeout=0)
+                    if not done:
+                        raise BusUnavailable("the reader that had the query is gone")
+                if done:
+                    return asking.result()
+        finally:
+            await end_tasks(asking)
+
+    async def _is_gone(self, asked_at_s: float) -> bool:
+        """Tell whether the reader is gone that was asked then: no answer comes from another one."""
+        waited_s = time.monotonic() - asked_at_s
+        try:
+            reply = await self._bus.request(
+                READER_STATE_SUBJECT, b"", timeout_s=READER_LOOK_INTERVAL_S
+            )
+        except NobodyServes:
+            return True
+        except BusUnavailable:
+            # A reader under load may be slow to say so: the query's own time-out decides.
+            return False
+        return msgspec.json.decode(reply, type=ReaderState).uptime_s < waited_s
 
     async def spend_of(self, records: Sequence[KeyRecord], now_us: int) -> dict[str, KeySpend]:
         """Return what keys spent, by key id. Where the ledger cannot say, each says why not.

@@ -16,6 +16,7 @@ from services.ledger.publisher import BudgetPublisher
 from services.ledger.quack_service import QUACK_STACKS_BYTES, QuackService, until_possible
 from services.ledger.query import QueryService
 from services.ledger.query_watch import limit_process_memory
+from services.ledger.reader_status import ReaderStatus
 from services.ledger.rebuild import Retry, files_of, retry_due, set_aside
 from services.ledger.store import BooksOutdated, BooksUnreadable, Store
 from services.ledger.worker import Worker, wait_for_stream
@@ -207,10 +208,12 @@ async def _read_once(
         log.warning("%s, but the stream no longer holds all that the file holds", due.reason)
     books = Books(store, book, timezone=context.config.timezone, with_budgets=False)
     worker = Worker(bus, books, lambda _: None)
-    answers = (
-        QuackService(context, store) if role == "quack" else _Answers(context, bus, store, book)
-    )
     is_new = books.checkpoint(USAGE.name) is None
+    answers = (
+        QuackService(context, store)
+        if role == "quack"
+        else _Answers(context, bus, store, book, is_new=is_new)
+    )
 
     async def follow() -> None:
         try:
@@ -239,8 +242,11 @@ async def _read_once(
 class _Answers:
     """What the reader answers on NATS: queries and proofs."""
 
-    def __init__(self, context: ServiceContext, bus: Bus, store: Store, book: PriceBook) -> None:
+    def __init__(
+        self, context: ServiceContext, bus: Bus, store: Store, book: PriceBook, *, is_new: bool
+    ) -> None:
         self._bus = bus
+        self._is_new = is_new
         self._queries = QueryService(
             store.connection,
             memory_bytes_max=context.config.settings.query_memory_bytes_max,
@@ -248,20 +254,28 @@ class _Answers:
         )
         self._proofs = ProofService(store.connection, book, "reader", bus)
 
-    def parts(self, _: Worker) -> list[Coroutine[Any, Any, None]]:
-        return [_serve_queries(self._bus, self._queries), self._proofs.serve()]
+    def parts(self, worker: Worker) -> list[Coroutine[Any, Any, None]]:
+        status = ReaderStatus(self._bus, worker, is_new=self._is_new)
+        return [
+            status.serve(),
+            _serve_queries(self._bus, self._queries, status),
+            self._proofs.serve(),
+        ]
 
     async def close(self) -> None:
         await self._proofs.close()
         self._queries.close()
 
 
-async def _serve_queries(bus: Bus, queries: QueryService) -> None:
+async def _serve_queries(bus: Bus, queries: QueryService, status: ReaderStatus) -> None:
     """Answer queries until cancelled, or until DuckDB has given its database up."""
     lost = asyncio.Event()
 
     async def answer(payload: bytes) -> bytes:
-        reply = await asyncio.to_thread(queries.answer, payload)
+        refusal = status.refusal()
+        if refusal is not None:
+            return refusal
+        reply: bytes = await asyncio.to_thread(queries.answer, payload)
         if queries.failed:
             lost.set()
         return reply

@@ -34,6 +34,7 @@ __all__ = [
     "Bus",
     "BusError",
     "BusUnavailable",
+    "NobodyServes",
     "StreamBatch",
     "StreamMessage",
     "StreamState",
@@ -45,6 +46,10 @@ log = logging.getLogger(__name__)
 ASK_TIMEOUT_S = 15.0
 """How long another service may take to answer a request."""
 _WRONG_LAST_SEQUENCE = 10071
+
+
+class NobodyServes(BusUnavailable):
+    """NATS is there, but no service listens on the subject at the moment."""
 
 
 class StreamState(msgspec.Struct, frozen=True):
@@ -262,7 +267,7 @@ class Bus:
         try:
             reply = await self._link.client.request(subject, payload, timeout=timeout_s)
         except nats.errors.NoRespondersError:
-            raise BusUnavailable(f"nobody serves {subject} at the moment") from None
+            raise NobodyServes(f"nobody serves {subject} at the moment") from None
         except (nats.errors.Error, TimeoutError, OSError) as error:
             raise BusUnavailable(f"{subject}: {reason(error)}") from None
         return reply.data

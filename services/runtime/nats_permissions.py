@@ -18,6 +18,7 @@ from schemas.streams import (
     CONFIG_STATE_SUBJECT,
     PROOF_SUBJECT,
     QUERY_SUBJECT,
+    READER_STATE_SUBJECT,
     REGISTRY,
     STREAMS,
     USAGE,
@@ -85,7 +86,12 @@ NATS_USERS = (
     NatsUser(
         name="ledger-reader",
         publish=_reading(USAGE, REGISTRY, BUDGET),
-        subscribe=(QUERY_SUBJECT, CONFIG_STATE_SUBJECT, proof_subject("reader")),
+        subscribe=(
+            QUERY_SUBJECT,
+            READER_STATE_SUBJECT,
+            CONFIG_STATE_SUBJECT,
+            proof_subject("reader"),
+        ),
         answers=True,
     ),
     NatsUser(
@@ -94,6 +100,7 @@ NATS_USERS = (
             *REGISTRY.subjects,
             price_subject("api"),
             QUERY_SUBJECT,
+            READER_STATE_SUBJECT,
             f"{PROOF_SUBJECT}.*",
             CONFIG_STATE_SUBJECT,
             *_reading(REGISTRY, BUDGET),

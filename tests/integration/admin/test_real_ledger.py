@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,9 +13,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 
 from schemas.events import UsageRecord, UsageRecorded, us_from_time
+from schemas.rpc import QUERY_TIMEOUT_S
 from schemas.streams import usage_subject
 from schemas.usage import Usage
 from services.runtime.bus import Bus
@@ -33,7 +36,9 @@ TUTORIAL_USAGE = Usage(
 
 
 @contextmanager
-def running_ledger(role: str, folder: Path, config: Path, nats_url: str) -> Iterator[None]:
+def running_ledger(
+    role: str, folder: Path, config: Path, nats_url: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run the ledger's writer or reader for the length of a with statement."""
     arguments = ["ledger", "--role", role, "--config", str(config), "--data", str(folder / "data")]
     with (folder / f"{role}.log").open("wb") as log:
@@ -49,7 +54,7 @@ def running_ledger(role: str, folder: Path, config: Path, nats_url: str) -> Iter
             },
         )
     try:
-        yield
+        yield process
     finally:
         process.terminate()
         process.wait(DEADLINE_S)
@@ -97,8 +102,8 @@ def test_usage_event_becomes_exact_spend_in_every_answer(tmp_path: Path) -> None
         nats = parts.enter_context(running_nats(tmp_path))
         admin = parts.enter_context(running_admin(tmp_path / "admin", nats.url, wait=False))
         config = admin.folder / "config.yaml"
-        for role in ("writer", "reader"):
-            parts.enter_context(running_ledger(role, tmp_path, config, nats.url))
+        parts.enter_context(running_ledger("writer", tmp_path, config, nats.url))
+        reader = parts.enter_context(running_ledger("reader", tmp_path, config, nats.url))
         admin.wait_ready()
         key = admin.generate(key_alias="tutorial", budget_duration="monthly", max_budget=1)
         asyncio.run(record_usage(nats.url, key))
@@ -119,6 +124,47 @@ def test_usage_event_becomes_exact_spend_in_every_answer(tmp_path: Path) -> None
         (row,) = admin.http.post("/ledger/sql", json={"query": QUESTION}).json()["rows"]
         booked, computed = (Decimal(row[2]), Decimal(row[3]))
         assert (booked, computed) == (Decimal("0.2497536"), booked / 2)
+        assert_reader_lost_is_503_until_it_is_whole(admin, reader, tmp_path / "data")
+        parts.enter_context(running_ledger("reader", tmp_path, config, nats.url))
+        assert whole_answer_after_503s(admin, query) == [["tutorial", "0.249753600000"]]
+
+
+def assert_reader_lost_is_503_until_it_is_whole(
+    admin: RunningAdmin, reader: subprocess.Popen[bytes], data: Path
+) -> None:
+    """Kill the reader under a query and take its file away: the query is told at once."""
+    endless = {"query": "SELECT count(*) FROM range(100000000000) AS t(i) WHERE i % 7 = 3"}
+    answers: list[httpx.Response] = []
+    asking = threading.Thread(
+        target=lambda: answers.append(admin.http.post("/ledger/sql", json=endless))
+    )
+    asking.start()
+    time.sleep(0.7)  # either it runs by now, or it finds nobody: both are 503
+    reader.kill()
+    reader.wait(DEADLINE_S)
+    killed_at_s = time.monotonic()
+    asking.join(DEADLINE_S)
+    waited_s = time.monotonic() - killed_at_s
+    assert answers[0].status_code == 503, answers[0].text
+    # Without a look at the reader it is 13 s; with one, half a second.
+    assert waited_s < QUERY_TIMEOUT_S / 2, waited_s
+    files = list((data / "reader").glob("reader.duckdb*"))
+    assert files
+    for file in files:
+        file.unlink()
+
+
+def whole_answer_after_503s(admin: RunningAdmin, query: str) -> list[list[Any]]:
+    """Ask until the reader answers: before its books are whole again, each answer is a 503."""
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        response = admin.http.post("/ledger/sql", json={"query": query})
+        if response.status_code == 200:
+            rows: list[list[Any]] = response.json()["rows"]
+            return rows
+        assert response.status_code == 503, response.text
+        time.sleep(POLL_S)
+    raise AssertionError(f"no answer within {DEADLINE_S} s: {response.text}")
 
 
 def set_and_read_prices(admin: RunningAdmin) -> None:

@@ -9,10 +9,11 @@ import pytest
 
 from schemas.errors import ApiError
 from schemas.registry import KeyRecord
-from schemas.rpc import QueryReply, QueryRequest
-from schemas.streams import QUERY_SUBJECT
+from schemas.rpc import QueryReply, QueryRequest, ReaderState
+from schemas.streams import QUERY_SUBJECT, READER_STATE_SUBJECT
+from services.admin import ledger_client
 from services.admin.ledger_client import LedgerClient
-from services.runtime.bus import Bus, BusUnavailable
+from services.runtime.bus import Bus, BusUnavailable, NobodyServes
 
 NOW_US = 1_795_478_400_000_000  # 2026-11-24 00:00 UTC
 
@@ -93,3 +94,47 @@ def test_unknown_spend_is_none_and_never_zero() -> None:
     record = KeyRecord(key_id="k1", key_hash="a", key_name="n")
     spend = asyncio.run(client.spend_of([record], NOW_US))["k1"]
     assert (spend.total_usd, spend.window_usd, spend.error) == (None, None, "too slow")
+
+
+class SlowReader:
+    """Stands where the bus stands: its answer comes after it was asked for its state once."""
+
+    def __init__(self, state: ReaderState | BusUnavailable) -> None:
+        self.state = state
+        self.is_asked = asyncio.Event()
+
+    async def request(self, subject: str, payload: bytes, *, timeout_s: float) -> bytes:
+        if subject == QUERY_SUBJECT:
+            async with asyncio.timeout(timeout_s):
+                await self.is_asked.wait()
+                await asyncio.sleep(0.05)
+            return msgspec.json.encode(QueryReply(rows=((payload[:1].decode(),),)))
+        assert subject == READER_STATE_SUBJECT
+        self.is_asked.set()
+        if isinstance(self.state, BusUnavailable):
+            raise self.state
+        return msgspec.json.encode(self.state)
+
+
+@pytest.mark.parametrize(
+    ("state", "is_gone"),
+    [
+        (NobodyServes("killed"), True),
+        (ReaderState(uptime_s=0.0), True),
+        (ReaderState(uptime_s=3600.0), False),
+        (BusUnavailable("too busy to answer"), False),
+    ],
+)
+def test_query_of_a_reader_that_is_gone_is_not_waited_for(
+    state: ReaderState | BusUnavailable, *, is_gone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a query under way, when the reader is gone or another one has begun since, then it
+    # ends at once with 503; a reader that lives, or is slow to say so, is waited for.
+    monkeypatch.setattr(ledger_client, "READER_LOOK_INTERVAL_S", 0.01)
+    client = LedgerClient(cast("Bus", cast("Any", SlowReader(state))), "UTC")
+    if is_gone:
+        with pytest.raises(ApiError, match="cannot be reached") as raised:
+            asyncio.run(client.query("SELECT 1"))
+        assert raised.value.http_status == 503
+    else:
+        assert asyncio.run(client.query("SELECT 1")).rows == (("{",),)

@@ -55,7 +55,8 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     all facts there. `recomputed` rows had their cost computed anew from their usage and the price
     book; `unpriced` ones have no price, by the same computation. `overdue` requests are open
     although so much time of the stream's server has passed that the next message closes them.
-    No findings: the books are proved.
+    `archived` is the last message that has left the
+    stream for the archive, which the writer alone proves. No findings: the books are proved.
     """
 
     role: ProofRole
@@ -80,6 +81,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     spend_usd: Decimal = Decimal(0)
     dead_letters: int = 0
     dead_letters_of_producers: int = 0
+    archived: int = 0
     duration_s: float = 0.0
     findings: tuple[Finding, ...] = ()
 

@@ -48,10 +48,11 @@ CONFIG_SUBJECT = "registry.config.file"
 
 
 class StreamDefinition(msgspec.Struct, frozen=True, kw_only=True):
-    """One JetStream stream: file storage, kept for ever, messages never deleted by a limit.
+    """One JetStream stream: file storage, messages never deleted by a limit.
 
     `history` is how many messages a subject keeps (-1: all). New messages are refused, not old
-    ones dropped, where a limit of the server is reached (discard new).
+    ones dropped, where a limit of the server is reached (discard new). What is old leaves USAGE for
+    the archive (services.ledger.archiver).
     """
 
     name: str

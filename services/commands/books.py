@@ -39,7 +39,7 @@ def run_verify(values: argparse.Namespace) -> int:
     with stream_access(values.nats_url, values.data, "admin", "ledger-reader") as access:
 
         async def work(bus: Bus) -> Verified:
-            return await verify(bus, files, ask_roles=not access.is_alone)
+            return await verify(bus, files, values.data / "archive", ask_roles=not access.is_alone)
 
         verified = run_on_bus(access, work)
     if values.json:
@@ -53,7 +53,9 @@ def run_replay(values: argparse.Namespace) -> int:
     """Build the books anew in a file of their own; return 0. Raises ConfigError."""
 
     async def work(bus: Bus) -> Replayed:
-        return await replay(bus, values.into, until=values.until, tell=teller())
+        return await replay(
+            bus, values.into, values.data / "archive", until=values.until, tell=teller()
+        )
 
     with stream_access(values.nats_url, values.data, "ledger-reader", "ledger-reader") as access:
         replayed = run_on_bus(access, work)

@@ -42,7 +42,7 @@ def run_retry_dead_letters(values: argparse.Namespace) -> int:
         if access.is_alone and any(each.unreadable is None for each in judged):
 
             async def rebuild(bus: Bus) -> tuple[Replayed, Path]:
-                return await rebuild_with_letters(bus, database, teller())
+                return await rebuild_with_letters(bus, database, values.data / "archive", teller())
 
             built = run_on_bus(access, rebuild)
     if values.json:

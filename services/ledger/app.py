@@ -9,7 +9,9 @@ from typing import Any, Literal
 from schemas.config import GatewayConfig
 from schemas.errors import ConfigError, TallygateError
 from schemas.streams import QUERY_SUBJECT, USAGE
+from services.ledger.archiver import Archiver
 from services.ledger.books import Books
+from services.ledger.history import is_whole
 from services.ledger.price_publisher import PricePublisher
 from services.ledger.proof_service import ProofService
 from services.ledger.publisher import BudgetPublisher
@@ -20,7 +22,7 @@ from services.ledger.reader_status import ReaderStatus
 from services.ledger.rebuild import Retry, files_of, retry_due, set_aside
 from services.ledger.store import BooksOutdated, BooksUnreadable, Store
 from services.ledger.worker import Worker, wait_for_stream
-from services.runtime.bus import Bus, BusUnavailable, StreamState
+from services.runtime.bus import Bus, BusUnavailable
 from services.runtime.config_follower import ConfigFollower
 from services.runtime.price_book import PriceBook
 from services.runtime.service import ServiceContext, notify_ready
@@ -65,11 +67,13 @@ async def _run_writer(context: ServiceContext, bus: Bus) -> None:
         if publisher is not None:
             publisher.look_at(key_ids)
 
-    worker = Worker(bus, books, on_spend)
+    archives = context.folder.archive
+    worker = Worker(bus, books, on_spend, archives)
+    archiver = Archiver(bus, worker, archives, context.config.settings)
     publisher = BudgetPublisher(bus, books, worker)
     prices = PricePublisher(bus, books, worker, book, context.config.prices)
-    follower = _config_follower(context, worker, prices)
-    proofs = ProofService(store.connection, book, "writer", bus)
+    follower = _config_follower(context, worker, prices, archiver)
+    proofs = ProofService(store.connection, book, "writer", bus, archives)
     try:
         if not await _until_stop(context, _ensure_streams(bus)):
             return
@@ -84,6 +88,7 @@ async def _run_writer(context: ServiceContext, bus: Bus) -> None:
                 prices.publish_for_ever(),
                 follower.run(bus),
                 proofs.serve(),
+                archiver.run(),
             ],
             prices.settled,
         )
@@ -94,17 +99,23 @@ async def _run_writer(context: ServiceContext, bus: Bus) -> None:
 
 
 def _config_follower(
-    context: ServiceContext, worker: Worker, prices: PricePublisher | None = None
+    context: ServiceContext,
+    worker: Worker,
+    prices: PricePublisher | None = None,
+    archiver: Archiver | None = None,
 ) -> ConfigFollower:
     """Return what takes a new configuration file: of it, the books need the time zone.
 
-    The prices in it are for the writer alone, which makes events of them.
+    The prices in it are for the writer alone, which makes events of them, and so is what it says of
+    archiving.
     """
 
     async def take(config: GatewayConfig) -> None:
         await worker.set_timezone(config.timezone)
         if prices is not None:
             prices.take(config.prices)
+        if archiver is not None:
+            archiver.take(config.settings)
 
     follower = ConfigFollower(context, worker.registry, take)
     worker.on_registry = follower.progressed
@@ -126,13 +137,15 @@ async def _open_books(context: ServiceContext, bus: Bus, book: PriceBook) -> Sto
         created, reason = _stream_created(store), retry.reason
     if not await _until_stop(context, _ensure_streams(bus)):
         return None
-    if not _holds_all(await bus.stream_state(USAGE.name), created):
+    state = await bus.stream_state(USAGE.name)
+    if not await is_whole(bus, context.folder.archive, state, created):
         if retry is not None:
-            log.warning("%s, but the stream no longer holds all that the books hold", reason)
+            log.warning("%s, but stream and archive no longer hold all that the books hold", reason)
             return store
         raise ConfigError(
-            f"{reason} and must be built anew, but the stream USAGE is another one or has lost "
-            "its beginning: restore the stream from a backup, or run the older version"
+            f"{reason} and must be built anew, but the stream USAGE is another one, or it and "
+            "the archive have lost the beginning: restore them from a backup, or run the older "
+            "version"
         )
     if retry is not None:
         store.close()
@@ -152,11 +165,6 @@ async def _open_books(context: ServiceContext, bus: Bus, book: PriceBook) -> Sto
 def _stream_created(store: Store) -> str | None:
     checkpoint = store.checkpoint(USAGE.name)
     return checkpoint.stream_created if checkpoint is not None else None
-
-
-def _holds_all(state: StreamState, created: str | None) -> bool:
-    """Tell whether a stream is the one that was made then, and holds all that it ever held."""
-    return state.first_sequence <= 1 and created in {None, state.created}
 
 
 async def _run_reader(context: ServiceContext, bus: Bus, role: Role) -> None:
@@ -202,12 +210,13 @@ async def _read_once(
     if retry is not None:
         retry.note(store)
     elif (due := retry_due(store, book)) is not None:
-        if _holds_all(await wait_for_stream(bus, USAGE.name), _stream_created(store)):
+        state = await wait_for_stream(bus, USAGE.name)
+        if await is_whole(bus, context.folder.archive, state, _stream_created(store)):
             store.close()
             raise _Rebuild(due.reason, due)
-        log.warning("%s, but the stream no longer holds all that the file holds", due.reason)
+        log.warning("%s, but stream and archive no longer hold all that the file holds", due.reason)
     books = Books(store, book, timezone=context.config.timezone, with_budgets=False)
-    worker = Worker(bus, books, lambda _: None)
+    worker = Worker(bus, books, lambda _: None, context.folder.archive)
     is_new = books.checkpoint(USAGE.name) is None
     answers = (
         QuackService(context, store)

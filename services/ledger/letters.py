@@ -83,7 +83,9 @@ async def letters_of_running(bus: Bus) -> list[DeadLetter]:
     return letters
 
 
-async def rebuild_with_letters(bus: Bus, path: Path, tell: TellProgress) -> tuple[Replayed, Path]:
+async def rebuild_with_letters(
+    bus: Bus, path: Path, archives: Path, tell: TellProgress
+) -> tuple[Replayed, Path]:
     """Build the books at `path` anew, where nobody has them open.
 
     Returns what was built and where the old file is now. Raises ConfigError; the old file is
@@ -98,7 +100,7 @@ async def rebuild_with_letters(bus: Bus, path: Path, tell: TellProgress) -> tupl
     new = path.with_name(path.name + ".new")
     for file in files_of(new):
         file.unlink(missing_ok=True)
-    replayed = await replay(bus, new, until=None, tell=tell)
+    replayed = await replay(bus, new, archives, until=None, tell=tell)
     store = Store(new)
     try:
         if due is not None:

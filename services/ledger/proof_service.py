@@ -3,12 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import duckdb
 import msgspec
 
 from schemas.proof import Proof, ProofReply, ProofRequest, ProofRole, StreamFacts
 from schemas.streams import USAGE, proof_subject
+from services.ledger.archive_proof import with_archive
 from services.ledger.proof import digest_at, prove
 from services.runtime.bus import Bus, BusError, StreamState
 from services.runtime.price_book import PriceBook
@@ -27,11 +29,18 @@ class ProofService:
     """Makes one proof at a time; the latest is kept until the next is asked for.
 
     It reads with a connection of its own to the same database, so nothing waits for it.
+    `archives` is the folder of the archive, where it is this role that proves it.
     """
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, book: PriceBook, role: ProofRole, bus: Bus
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        book: PriceBook,
+        role: ProofRole,
+        bus: Bus,
+        archives: Path | None = None,
     ) -> None:
+        self._archives = archives
         self._connection = connection.cursor()
         self._book = book
         self._role = role
@@ -82,7 +91,10 @@ class ProofService:
         if sequence is not None:
             return await asyncio.to_thread(digest_at, self._connection, self._role, sequence)
         stream = await _stream(self._bus.stream_state)
-        return await asyncio.to_thread(prove, self._connection, self._book, self._role, stream)
+        proof = await asyncio.to_thread(prove, self._connection, self._book, self._role, stream)
+        if self._archives is not None:
+            proof = await asyncio.to_thread(with_archive, proof, self._archives)
+        return proof
 
     async def close(self) -> None:
         """Stop what runs."""

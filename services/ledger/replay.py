@@ -15,9 +15,10 @@ from schemas.errors import ConfigError
 from schemas.registry import KeyRecord
 from schemas.streams import REGISTRY, USAGE
 from services.ledger.books import Books
+from services.ledger.history import check_history, follow_history
 from services.ledger.rebuild import files_of
 from services.ledger.store import Store, digest
-from services.runtime.bus import Bus, StreamBatch, StreamMessage
+from services.runtime.bus import Bus, StreamBatch, StreamMessage, StreamState
 from services.runtime.price_book import PriceBook
 from services.runtime.registry import RegistrySnapshot
 
@@ -53,12 +54,14 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
 async def replay(
     bus: Bus,
     path: Path,
+    archives: Path,
     *,
     until: int | None,
     tell: TellProgress,
 ) -> Replayed:
     """Build the books in a new file, up to message `until` (None: the last that there is now).
 
+    What has left the stream is read from the archive in the folder `archives`.
     The file gets its name when it is whole. Raises ConfigError where the stream cannot give it.
     """
     _check_path(path)
@@ -69,11 +72,7 @@ async def replay(
             f"the stream USAGE ends at message {state.last_sequence}: "
             f"--until cannot be {until}, after its end"
         )
-    if state.first_sequence > 1:
-        raise ConfigError(
-            f"the stream USAGE begins at message {state.first_sequence}: what was before is no "
-            "longer there, so the books cannot be built from it. Restore it from a backup"
-        )
+    await asyncio.to_thread(check_history, archives, state, 0)
     began_s = time.monotonic()
     partial = path.with_name(path.name + ".partial")
     for file in files_of(partial):
@@ -81,7 +80,7 @@ async def replay(
     store = Store(partial)
     try:
         books = Books(store, PriceBook.load(), timezone="UTC", with_budgets=False)
-        await _take_usage(bus, books, state.created, last, tell)
+        await _take_usage(bus, books, archives, state, last, tell)
         keys = await _take_keys(bus, books)
         replayed = await asyncio.to_thread(_result, store, last, keys, began_s)
     except BaseException:
@@ -101,29 +100,20 @@ def _check_path(path: Path) -> None:
         raise ConfigError(f"there is no folder {path.parent}: make it first")
 
 
-async def _take_usage(bus: Bus, books: Books, created: str, last: int, tell: TellProgress) -> None:
+async def _take_usage(
+    bus: Bus, books: Books, archives: Path, state: StreamState, last: int, tell: TellProgress
+) -> None:
     sequence = events = 0
     if last == 0:
         return
-    async for batch in bus.follow(USAGE.name):
+    async for batch in follow_history(bus, archives, state, 1):
         messages = [message for message in batch.messages if message.sequence <= last]
-        _check(messages, sequence)
         if messages:
-            events += await asyncio.to_thread(_take, books, messages, created)
+            events += await asyncio.to_thread(_take, books, messages, state.created)
             sequence = messages[-1].sequence
             tell(Progress(sequence, last, events))
         if sequence >= last:
             return
-
-
-def _check(messages: list[StreamMessage], sequence: int) -> None:
-    for message in messages:
-        sequence += 1
-        if message.sequence != sequence:
-            raise ConfigError(
-                f"the stream USAGE has lost its messages {sequence} to {message.sequence - 1}: "
-                "restore it from a backup"
-            )
 
 
 def _take(books: Books, messages: list[StreamMessage], created: str) -> int:

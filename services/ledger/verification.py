@@ -14,6 +14,7 @@ import msgspec
 from schemas.errors import ConfigError
 from schemas.proof import Finding, Proof, ProofReply, ProofRequest, ProofRole, StreamFacts
 from schemas.streams import USAGE, proof_subject
+from services.ledger.archive_proof import with_archive
 from services.ledger.proof import digest_at, prove
 from services.ledger.proof_service import stream_facts
 from services.ledger.store import SCHEMA_VERSION
@@ -47,10 +48,13 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
         return not self.findings and not any(proof.findings for proof in self.proofs)
 
 
-async def verify(bus: Bus, files: dict[ProofRole, Path], *, ask_roles: bool) -> Verified:
+async def verify(
+    bus: Bus, files: dict[ProofRole, Path], archives: Path, *, ask_roles: bool
+) -> Verified:
     """Prove the books of both roles. Raises ConfigError where they cannot be read.
 
-    With `ask_roles` a role that runs is asked for its proof; else the files alone are read.
+    `archives` is the folder of the archive, which is proved with the writer's books. With
+    `ask_roles` a role that runs is asked for its proof; else the files alone are read.
     """
     proofs: list[Proof] = []
     missing: list[ProofRole] = []
@@ -59,6 +63,8 @@ async def verify(bus: Bus, files: dict[ProofRole, Path], *, ask_roles: bool) -> 
         if proof is None and files[role].exists():
             stream = proofs[0].stream if proofs else await _stream(bus)
             proof = await asyncio.to_thread(_of_file, role, files[role], stream, None)
+            if role == "writer":
+                proof = await asyncio.to_thread(with_archive, proof, archives)
         if proof is None:
             missing.append(role)
         else:

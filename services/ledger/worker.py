@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 import duckdb
@@ -12,6 +13,7 @@ from schemas.errors import ConfigError
 from schemas.registry import KeyRecord
 from schemas.streams import REGISTRY, USAGE
 from services.ledger.books import Books
+from services.ledger.history import check_history, follow_history
 from services.runtime.bus import Bus, BusError, StreamBatch, StreamState
 from services.runtime.registry import RegistrySnapshot
 from services.runtime.waiting import WaitTeller
@@ -36,10 +38,14 @@ class Worker:
     """Takes one stream into the books.
 
     All work on the books is done in one thread of its own, in order; the event loop stays free.
-    `on_spend` hears which keys' budgets may have changed.
+    `on_spend` hears which keys' budgets may have changed. `archives` is the folder of the archive,
+    where that is which has left the stream.
     """
 
-    def __init__(self, bus: Bus, books: Books, on_spend: Callable[[set[str]], None]) -> None:
+    def __init__(
+        self, bus: Bus, books: Books, on_spend: Callable[[set[str]], None], archives: Path
+    ) -> None:
+        self._archives = archives
         self._bus = bus
         self._books = books
         self._on_spend = on_spend
@@ -68,10 +74,9 @@ class Worker:
         if checkpoint is not None:
             check_stream(state, checkpoint.stream_created, checkpoint.sequence)
             self.sequence = checkpoint.sequence
-        elif state.first_sequence > 1:
-            raise ConfigError(_LOST.format(first=1, last=state.first_sequence - 1))
+        await asyncio.to_thread(check_history, self._archives, state, self.sequence)
         loop = asyncio.get_running_loop()
-        async for batch in self._bus.follow(USAGE.name, self.sequence + 1):
+        async for batch in follow_history(self._bus, self._archives, state, self.sequence + 1):
             began_at_s = loop.time()
             if batch.messages:
                 await self._take(batch, state.created)
@@ -82,8 +87,7 @@ class Worker:
     async def _take(self, batch: StreamBatch, stream_created: str) -> None:
         expected = self.sequence + 1
         for message in batch.messages:
-            if message.sequence != expected:
-                raise ConfigError(_LOST.format(first=expected, last=message.sequence - 1))
+            assert message.sequence == expected, "the history has a gap"
             expected += 1
         await self.in_books(lambda: self._books.project(batch.messages))
         wait_s = RETRY_WAIT_S
@@ -166,12 +170,6 @@ async def wait_for_stream(bus: Bus, stream: str) -> StreamState:
             await asyncio.sleep(RETRY_WAIT_S)
 
 
-_LOST = (
-    "the stream USAGE has lost its messages {first} to {last}, which the ledger has not taken in. "
-    "Restore the stream from a backup; to go on without them, move the ledger's files away"
-)
-
-
 def check_stream(state: StreamState, created: str, sequence: int) -> None:
     """Raise ConfigError where the stream is not the one that the books were kept from."""
     if state.created != created or state.last_sequence < sequence:
@@ -181,5 +179,3 @@ def check_stream(state: StreamState, created: str, sequence: int) -> None:
             f"{state.created} and ends at {state.last_sequence}). Is this the right NATS? "
             "To begin new books, move the ledger's files away"
         )
-    if state.first_sequence > sequence + 1:
-        raise ConfigError(_LOST.format(first=sequence + 1, last=state.first_sequence - 1))

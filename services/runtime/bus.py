@@ -9,7 +9,7 @@ server; whoever follows keeps its own checkpoint.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -59,12 +59,14 @@ class StreamState(msgspec.Struct, frozen=True):
     last_sequence: int
     messages: int
     created: str
+    bytes: int = 0
 
 
 class _StreamInfoState(msgspec.Struct):
     first_seq: int
     last_seq: int
     messages: int
+    bytes: int = 0
 
 
 class _StreamInfo(msgspec.Struct):
@@ -136,6 +138,12 @@ class Bus:
                 continue
             except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
                 raise BusUnavailable(f"stream {definition.name}: {reason(error)}") from None
+            if info.config.max_age or info.config.discard == DiscardPolicy.OLD:
+                log.warning(
+                    "the stream %s is set to drop old messages by itself: what is dropped before "
+                    "it is archived is lost. Take max_age and `discard old` off it",
+                    definition.name,
+                )
             present, wanted = set(info.config.subjects or ()), set(definition.subjects)
             if present < wanted and present:
                 await self._add_subjects(definition)
@@ -196,7 +204,17 @@ class Bus:
         if answer.state is None or answer.created is None:
             raise BusError(f"stream {stream} does not exist")
         state = answer.state
-        return StreamState(state.first_seq, state.last_seq, state.messages, answer.created)
+        return StreamState(
+            state.first_seq, state.last_seq, state.messages, answer.created, state.bytes
+        )
+
+    async def drop(self, stream: str, subjects: str, last_sequence: int) -> None:
+        """Have a stream forget the messages of some subjects up to `last_sequence`, for good.
+
+        They are gone when this returns; saying it again changes nothing. Raises BusError.
+        """
+        request = {"filter": subjects, "seq": last_sequence + 1}
+        await self._stream_api(f"$JS.API.STREAM.PURGE.{stream}", msgspec.json.encode(request))
 
     # ------------------------------------------------------------------------------ publish
 
@@ -239,7 +257,7 @@ class Bus:
 
     async def follow(
         self, stream: str, start_sequence: int = 1, *, last_per_subject: bool = False
-    ) -> AsyncIterator[StreamBatch]:
+    ) -> AsyncGenerator[StreamBatch, None]:
         """Yield the messages of a stream from `start_sequence` on, in order, for ever.
 
         A batch is whatever has arrived when the caller asks. Once the caller is up to date an

@@ -5,6 +5,7 @@ DIR/                      0700
 ├── nats/                 nats.conf (0600) and JetStream's store
 ├── proxy/<worker>/       outbox segments, registry.json (hashes only, 0600)
 ├── ledger.duckdb         the writer's books
+├── archive/              what has left the stream USAGE, written by the writer alone
 ├── reader/reader.duckdb  the reader's own projection, which can be thrown away
 ├── quack/quack.duckdb    the same for the server of DuckDB's protocol
 └── run/                  sockets of the running processes
@@ -20,7 +21,9 @@ __all__ = ["DataFolder", "write_private"]
 
 QUACK_TOKEN_CHARACTERS_MIN = 16
 _MASTER_KEY_PREFIX = "sk-master-"
-_PARTS = frozenset({"secrets", "nats", "proxy", "ledger.duckdb", "reader", "quack", "run"})
+_PARTS = frozenset(
+    {"secrets", "nats", "proxy", "ledger.duckdb", "archive", "reader", "quack", "run"}
+)
 _IGNORED = frozenset({"lost+found"})
 """What a file system of its own, mounted for the data, holds from the beginning."""
 
@@ -88,6 +91,11 @@ class DataFolder:
     def ledger_database(self) -> Path:
         """The writer's DuckDB file."""
         return self.path / "ledger.duckdb"
+
+    @property
+    def archive(self) -> Path:
+        """Where archived events are. The writer makes it; other services' may be read-only."""
+        return self.path / "archive"
 
     @property
     def reader_database(self) -> Path:

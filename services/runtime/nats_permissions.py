@@ -78,6 +78,8 @@ NATS_USERS = (
             # A store of an older version gets the subjects that it lacks.
             f"$JS.API.STREAM.UPDATE.{REGISTRY.name}",
             f"$JS.API.STREAM.UPDATE.{USAGE.name}",
+            # What is archived leaves the stream.
+            f"$JS.API.STREAM.PURGE.{USAGE.name}",
             *_reading(*STREAMS),
         ),
         subscribe=(CONFIG_STATE_SUBJECT, proof_subject("writer")),

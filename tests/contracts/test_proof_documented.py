@@ -32,7 +32,7 @@ def test_every_fault_is_described() -> None:
     # Given the faults that the code names, then each has a row in the table, and no other has.
     code = "".join(
         (ROOT / "services" / "ledger" / name).read_text()
-        for name in ("proof.py", "verification.py")
+        for name in ("proof.py", "verification.py", "archive_proof.py")
     )
     named = set(re.findall(r'fault="([a-z ]+)"', code))
     table = PARTS["verify"].split("### What is proved")[1].split("###")[0]

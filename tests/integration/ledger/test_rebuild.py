@@ -93,7 +93,7 @@ def test_old_books_of_another_stream_are_left_alone(
     )
     writer.start()
     assert writer.wait_end() == 78
-    assert "restore the stream from a backup" in writer.log()
+    assert "restore them from a backup" in writer.log()
     assert old_files(writer.database) == []
     assert read_books(writer.database, "SELECT sequence FROM checkpoints") == [(5,)]
 

@@ -1,6 +1,6 @@
 """Requests and replies on NATS: of the admin service to the ledger's reader and to everyone."""
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -27,6 +27,7 @@ class QueryRequest(msgspec.Struct, frozen=True, kw_only=True):
     parameters: tuple[Any, ...] = ()
     rows_max: int = QUERY_ROWS_MAX
     timeout_s: float = QUERY_TIMEOUT_S
+    format: Literal["json", "csv", "arrow"] = "json"
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -42,7 +43,8 @@ class QueryReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Cells are JSON values: DECIMAL and 64-bit-exceeding integers as strings (exact), timestamps as
     RFC 3339 strings in UTC. `truncated` says that `rows_max` cut the answer. `error_kind` is
     `refused` (not a single SELECT, or a function that is not allowed), `invalid` (DuckDB could not
-    run it), `timeout`, `too_large` or `unavailable`.
+    run it), `timeout`, `too_large` or `unavailable`. `content` is the answer in CSV or as Arrow's
+    IPC stream, where that was asked for, in place of `rows`.
     """
 
     columns: tuple[Column, ...] = ()
@@ -50,6 +52,7 @@ class QueryReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     truncated: bool = False
     duration_ms: float = 0.0
     stream_sequence: int = 0
+    content: bytes = b""
     error: str | None = None
     error_kind: str | None = None
 

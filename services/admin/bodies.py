@@ -278,6 +278,7 @@ class SqlQuery(msgspec.Struct, frozen=True, kw_only=True):
     query: Annotated[str, Meta(min_length=1, max_length=QUERY_SQL_BYTES_MAX)]
     parameters: Annotated[tuple[Any, ...], Meta(max_length=1000)] = ()
     rows_max: Annotated[int, Meta(ge=1, le=QUERY_ROWS_MAX)] = QUERY_ROWS_MAX
+    format: Literal["json", "csv", "arrow"] = "json"
 
 
 class SqlAnswer(msgspec.Struct, frozen=True, kw_only=True):

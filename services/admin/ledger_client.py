@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import Literal
 
 import msgspec
 
@@ -53,6 +54,7 @@ class LedgerClient:
         *,
         rows_max: int = QUERY_ROWS_MAX,
         timeout_s: float = QUERY_TIMEOUT_S,
+        answer_format: Literal["json", "csv", "arrow"] = "json",
     ) -> QueryReply:
         """Return the reader's answer to one SELECT.
 
@@ -60,7 +62,11 @@ class LedgerClient:
         Unavailable where the reader cannot be reached.
         """
         request = QueryRequest(
-            query=sql, parameters=tuple(parameters), rows_max=rows_max, timeout_s=timeout_s
+            query=sql,
+            parameters=tuple(parameters),
+            rows_max=rows_max,
+            timeout_s=timeout_s,
+            format=answer_format,
         )
         try:
             payload = await self._ask(msgspec.json.encode(request), timeout_s + REPLY_MARGIN_S)

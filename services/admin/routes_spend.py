@@ -26,6 +26,7 @@ __all__ = ["SPEND_ROUTES"]
 
 TRUNCATED_HEADER = "x-tallygate-truncated"
 """Set to `true` where an answer that is a bare list was cut at QUERY_ROWS_MAX rows."""
+_MEDIA_TYPES = {"csv": "text/csv", "arrow": "application/vnd.apache.arrow.stream"}
 _LATEST_US = 253_402_300_799_999_999
 _Request = Request[Any, Any, Any]
 
@@ -121,7 +122,15 @@ async def global_spend(admin: AdminState) -> Response[bytes]:
 async def ledger_sql(request: _Request, admin: AdminState) -> Response[bytes]:
     """Run one SELECT over the ledger."""
     body = await read_body(request, SqlQuery)
-    reply = await admin.ledger.query(body.query, body.parameters, rows_max=body.rows_max)
+    reply = await admin.ledger.query(
+        body.query, body.parameters, rows_max=body.rows_max, answer_format=body.format
+    )
+    if body.format != "json":
+        return Response(
+            content=reply.content,
+            media_type=_MEDIA_TYPES[body.format],
+            headers={TRUNCATED_HEADER: "true" if reply.truncated else "false"},
+        )
     return answer_json(
         SqlAnswer(
             columns=reply.columns,

@@ -116,16 +116,20 @@ class Gateway:
 
     def get(self, path: str, **query: str | int) -> bytes:
         """Return the answer to a GET. Raises ClientError."""
-        return self._call("GET", path, params=query)
+        return self._call("GET", path, params=query)[0]
 
     def post(self, path: str, body: dict[str, Any]) -> bytes:
         """Return the answer to a POST of JSON. Raises ClientError."""
+        return self.post_for(path, body)[0]
+
+    def post_for(self, path: str, body: dict[str, Any]) -> tuple[bytes, httpx.Headers]:
+        """Return the answer to a POST of JSON, and its headers. Raises ClientError."""
         content = msgspec.json.encode(body)
         return self._call(
             "POST", path, content=content, headers={"content-type": "application/json"}
         )
 
-    def _call(self, method: str, path: str, **request: Any) -> bytes:
+    def _call(self, method: str, path: str, **request: Any) -> tuple[bytes, httpx.Headers]:
         try:
             with self._http.stream(method, path, **request) as response:
                 content = _read(response)
@@ -137,7 +141,7 @@ class Gateway:
             ) from None
         if response.status_code != httpx.codes.OK:
             raise _refusal(response.status_code, content, self.url)
-        return content
+        return content, response.headers
 
 
 def _read(response: httpx.Response) -> bytes:

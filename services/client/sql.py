@@ -7,7 +7,7 @@ import msgspec
 import rich_click as click
 
 from schemas.rpc import QUERY_ROWS_MAX, Column
-from services.client.gateway import Gateway
+from services.client.gateway import ClientError, Gateway
 from services.client.options import gateway_options
 from services.client.output import csv_text, note, print_json, print_table
 
@@ -27,10 +27,10 @@ class _Answer(msgspec.Struct):
 @click.option(
     "--format",
     "output",
-    type=click.Choice(["table", "json", "csv"]),
+    type=click.Choice(["table", "json", "csv", "arrow"]),
     default="table",
     show_default=True,
-    help="table for people, json (the whole answer) and csv for programs.",
+    help="table for people, json (the whole answer), csv and arrow (an IPC stream) for programs.",
 )
 @click.option("--json", "output", flag_value="json", help="The same as --format json.")
 @click.option(
@@ -59,7 +59,11 @@ def sql(
     tallygate sql "SELECT key_alias, sum(cost_usd) AS spend FROM requests GROUP BY ALL"
     """
     text = sys.stdin.read() if query == "-" else query
-    content = gateway.post("/ledger/sql", {"query": text, "rows_max": rows_max})
+    body = {"query": text, "rows_max": rows_max}
+    if output == "arrow":
+        _print_arrow(gateway, body)
+        return
+    content = gateway.post("/ledger/sql", body)
     answer = msgspec.json.decode(content, type=_Answer)
     names = [(column.name, column.type) for column in answer.columns]
     if output == "json":
@@ -75,3 +79,13 @@ def sql(
         print_table([name for name, _ in names], answer.rows, right=right)
     if answer.truncated:
         note(f"note: cut after {len(answer.rows)} rows; there are more")
+
+
+def _print_arrow(gateway: Gateway, body: dict[str, Any]) -> None:
+    """Write an Arrow IPC stream to standard output. Raises ClientError where that is a screen."""
+    if sys.stdout.isatty():
+        raise ClientError("an Arrow stream is not for a screen: redirect it, as in > answer.arrows")
+    content, headers = gateway.post_for("/ledger/sql", body | {"format": "arrow"})
+    sys.stdout.buffer.write(content)
+    if headers.get("x-tallygate-truncated") == "true":
+        note(f"note: cut after {body['rows_max']} rows; there are more")

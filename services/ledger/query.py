@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from schemas.rpc import QUERY_ROWS_MAX, QUERY_TIMEOUT_S, Column, QueryReply, QueryRequest
 from services.ledger.cells import UnsupportedType, cell_reader
+from services.ledger.query_formats import arrow_stream, csv_content
 from services.ledger.query_watch import QueryWatch, Run
 from services.ledger.sql_rules import SqlInvalid, SqlRefused, check_sql
 
@@ -216,10 +217,22 @@ class QueryService:
             rows_max = min(max(request.rows_max, 0), QUERY_ROWS_MAX)
             cursor.execute(statement, list(request.parameters) or None)
             kinds = [(entry[0], entry[1]) for entry in cursor.description or ()]
+            columns = tuple(Column(name, str(kind)) for name, kind in kinds)
+            if request.format == "arrow":
+                content, truncated = _arrow(cursor, rows_max)
+                return QueryReply(
+                    columns=columns,
+                    content=content,
+                    truncated=truncated,
+                    stream_sequence=sequence,
+                )
             rows = list(_rows(cursor, [kind for _, kind in kinds], rows_max + 1))
+            is_csv = request.format == "csv"
+            cut = rows[:rows_max]
             return QueryReply(
-                columns=tuple(Column(name, str(kind)) for name, kind in kinds),
-                rows=tuple(rows[:rows_max]),
+                columns=columns,
+                rows=() if is_csv else tuple(cut),
+                content=csv_content([name for name, _ in kinds], cut) if is_csv else b"",
                 truncated=len(rows) > rows_max,
                 stream_sequence=sequence,
             )
@@ -256,6 +269,24 @@ def _rows(
         left -= part.num_rows
         if left <= 0:
             return
+
+
+def _arrow(cursor: duckdb.DuckDBPyConnection, rows_max: int) -> tuple[bytes, bool]:
+    """Return at most `rows_max` rows as Arrow's IPC stream, and whether there are more."""
+    reader = cursor.to_arrow_reader(_BATCH_ROWS)
+    batches: list[pa.RecordBatch] = []
+    left, bytes_seen = rows_max, 0
+    for batch in reader:
+        part = batch.slice(0, left)
+        bytes_seen += part.nbytes
+        if bytes_seen > QUERY_ANSWER_BYTES_MAX:
+            raise _TooLarge
+        if part.num_rows:
+            batches.append(part)
+        left -= part.num_rows
+        if batch.num_rows > part.num_rows:
+            return arrow_stream(reader.schema, batches), True
+    return arrow_stream(reader.schema, batches), False
 
 
 def _error(kind: str, message: str) -> QueryReply:

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import msgspec
 
-from schemas.streams import QUERY_SUBJECT
+from schemas.rpc import ReaderState
+from schemas.streams import QUERY_SUBJECT, READER_STATE_SUBJECT
 from services.ledger.query import QueryService
 from services.runtime.bus import Bus
 
@@ -81,7 +83,13 @@ def running_query_reader(folder: Path, nats_url: str, rows: list[dict[str, Any]]
         async def answer(payload: bytes) -> bytes:
             return await asyncio.to_thread(service.answer, payload)
 
+        async def tell(_: bytes) -> bytes:
+            return msgspec.json.encode(ReaderState(uptime_s=loop.time() - began_at_s))
+
+        began_at_s = loop.time()
+        await bus.serve(READER_STATE_SUBJECT, tell)
         await bus.serve(QUERY_SUBJECT, answer)
+        await bus.flush()
         serving.set()
         await stop.wait()
         await bus.close()

@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from tests.support.admin import MASTER_KEY, RunningAdmin
@@ -112,6 +113,29 @@ def test_sql_as_table_json_and_csv(shell: Shell) -> None:
         ["request_id", "key_alias", "cost_usd"],
         ["tg_1", "dev", "0.249754000000"],
         ["tg_2", "", ""],
+    ]
+    arrow = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "services.cli",
+            "sql",
+            query,
+            "--format",
+            "arrow",
+            "--rows-max",
+            "1",
+        ],
+        cwd=shell.folder,
+        env=shell.environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    assert b"cut after 1 rows" in arrow.stderr
+    assert pa.ipc.open_stream(arrow.stdout).read_all()["cost_usd"].to_pylist() == [
+        Decimal("0.249754")
     ]
 
 

@@ -1,9 +1,11 @@
 """Spend and SQL through the management API, answered by the ledger's own query service."""
 
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from tests.support.admin import RunningAdmin
@@ -211,3 +213,27 @@ def test_sql_that_is_no_harmless_select_is_400(admin: RunningAdmin, query: str) 
     assert response.json()["error"]["param"] == "query"
     count = admin.http.post("/ledger/sql", json={"query": "SELECT count(*) FROM requests"})
     assert count.json()["rows"] == [[4]]
+
+
+def test_sql_answers_in_csv_and_arrow_with_exact_money(admin: RunningAdmin) -> None:
+    # Given one question, when it is asked in CSV and in Arrow, then both hold exact decimals, and
+    # a header says whether rows were cut.
+    query = "SELECT 0.249754::DECIMAL(18,12) AS cost, 'a,b' AS name, NULL::INT AS n FROM range(3)"
+    body = {"query": query, "rows_max": 2}
+    answer = admin.http.post("/ledger/sql", json=body | {"format": "csv"})
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    assert answer.headers["x-tallygate-truncated"] == "true"
+    assert answer.text == "cost,name,n\r\n" + '0.249754000000,"a,b",\r\n' * 2
+    answer = admin.http.post("/ledger/sql", json=body | {"format": "arrow"})
+    assert answer.headers["content-type"] == "application/vnd.apache.arrow.stream"
+    assert answer.headers["x-tallygate-truncated"] == "true"
+    table = pa.ipc.open_stream(answer.content).read_all()
+    assert table.schema.field("cost").type == pa.decimal128(18, 12)
+    assert table["cost"].to_pylist() == [Decimal("0.249754")] * 2
+    whole = admin.http.post("/ledger/sql", json={"query": query, "format": "arrow"})
+    assert whole.headers["x-tallygate-truncated"] == "false"
+    assert pa.ipc.open_stream(whole.content).read_all().num_rows == 3
+    large = {"query": "SELECT repeat('x', 1000) FROM range(10000)"}
+    for form in ("csv", "arrow"):
+        refused = admin.http.post("/ledger/sql", json=large | {"format": form})
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "query")

@@ -48,7 +48,7 @@ INSTALL_PROJECT := $(UV) pip install --python $(BIN)/python --quiet --no-deps \
 	--build-constraints requirements-tools.lock --editable . && \
 	$(BIN)/python -m compileall -q prices schemas services
 
-.PHONY: help setup dev serve test lint types bench bench-smoke bench-guard lock clean
+.PHONY: help setup dev serve test test-duckdb2 lint types bench bench-smoke bench-guard lock clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -91,6 +91,29 @@ serve: setup
 test: dev
 	$(BIN)/pytest $(PYTEST_ARGS)
 
+# The same packages, but for DuckDB: what of the ledger needs it must work with its next version.
+# Not with it yet, since DuckDB 2 copies a result before it gives it as Arrow: a SELECT of more rows
+# than memory holds is refused as too large, not cut; and the memory that one query has held can
+# make the next ones too large in a process that does not end.
+DUCKDB2_NOT_YET := test_rows_beyond_the_limit_are_cut_and_said_so \
+	test_questions_of_the_corpus_run_or_fail_on_their_own_terms
+DUCKDB2 := .venv-duckdb2/.installed
+$(DUCKDB2): requirements-dev.lock requirements-duckdb2.lock pyproject.toml $(TOOLS)
+	@echo "setup: .venv-duckdb2"
+	@rm -rf .venv-duckdb2
+	@$(UV) venv --quiet --no-project --python "$$(command -v $(PYTHON))" .venv-duckdb2
+	@$(UV) pip sync --python .venv-duckdb2/bin/python --only-binary :all: --quiet \
+	  --require-hashes requirements-dev.lock
+	@$(UV) pip install --python .venv-duckdb2/bin/python --only-binary :all: --quiet --no-deps \
+	  --require-hashes --requirement requirements-duckdb2.lock
+	@touch $@
+
+test-duckdb2: $(DUCKDB2)
+	.venv-duckdb2/bin/python -m pytest -q -p no:cacheprovider \
+	  -W "ignore:Arrow output on a DB-API result:UserWarning" \
+	  $(addprefix --deselect tests/integration/ledger/test_query_service.py::,$(DUCKDB2_NOT_YET)) \
+	  tests/unit/ledger tests/integration/ledger/test_query_service.py
+
 lint: dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -117,9 +140,11 @@ lock: $(TOOLS)
 	  --no-emit-index-url --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 	$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --upgrade \
 	  --no-emit-index-url requirements-tools.in -o requirements-tools.lock
+	$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --upgrade \
+	  --no-emit-index-url requirements-duckdb2.in -o requirements-duckdb2.lock
 
 # The data folder stays.
 clean:
-	rm -rf .venv .tools build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache \
+	rm -rf .venv .venv-duckdb2 .tools build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache \
 	  .hypothesis .import_linter_cache
 	find bench prices schemas services tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -286,6 +286,9 @@ def _check_function(node: dict[str, Any], allowed: Collection[str], what: str) -
             )
         )
     arguments = node.get("children", [])
+    if "arguments" in node:
+        # DuckDB 2 names each of them.
+        arguments = [each["expression"] for each in node["arguments"]]
     if name in SIZE_ARGUMENTS:
         size = _literal(node, arguments, SIZE_ARGUMENTS[name])
         if not isinstance(size, int) or size > SIZE_ARGUMENT_MAX:
@@ -312,6 +315,11 @@ def _literal(node: dict[str, Any], arguments: list[Any], index: int) -> object:
     argument = arguments[index]
     if argument.get("class") != "CONSTANT":
         return None
+    if "literal" in argument:
+        # DuckDB 2 keeps a number as it was written.
+        text: str = argument["literal"].get("text", "")
+        kind = argument["literal"].get("kind")
+        return text if kind == "STRING" else int(text) if text.isdecimal() else None
     value: object = argument["value"].get("value")
     return value
 

@@ -3,6 +3,8 @@
 They speak of the tables `requests` and `keys`. Each has a name that says what it tries.
 """
 
+import duckdb
+
 __all__ = ["ALLOWED", "INVALID", "REFUSED"]
 
 REFUSED: dict[str, str] = {
@@ -189,6 +191,10 @@ INVALID: dict[str, str] = {
     "deeper than DuckDB's parser": "SELECT " + "(" * 15_000 + "1" + ")" * 15_000,
     "unclosed quote": "SELECT 'a",
 }
+
+if duckdb.__version__.startswith("2."):
+    # From there on DuckDB can write such a tree down, and the rules see what it is.
+    REFUSED["write in a CTE"] = INVALID.pop("write in a CTE")
 
 ALLOWED: dict[str, str] = {
     "group by": "SELECT model, sum(cost_usd) FROM requests GROUP BY model ORDER BY 2 DESC",

@@ -149,8 +149,13 @@ def _best(
 
 
 def _weight(entry: PriceOverlay) -> tuple[bool, int]:
-    """Return how exactly an entry says which model it means."""
-    return not is_pattern(entry), len(entry.model.replace("*", ""))
+    """Return how exactly an entry says which model it means.
+
+    Two names of one model say it alike, however long they are: the first entry decides.
+    """
+    if not is_pattern(entry):
+        return True, 0
+    return False, len(entry.model.replace("*", ""))
 
 
 @lru_cache(PATTERNS_CACHED_MAX)

@@ -49,6 +49,10 @@ def test_of_several_entries_the_one_that_says_most_exactly_which_model_decides()
         assert price(book, "claude-opus-4-8[1m]") == 4
         assert price(book, "claude-sonnet-5") == Fraction("1.8")
         assert price(book, "gpt-4") is None
+    # Of two entries under two names of one model, which no configuration may have, the first.
+    twice = (entry("claude-opus-4", "0.5"), entry("claude-opus-4-0", "0.25"))
+    assert price(with_file(*twice), "claude-opus-4-0") == Fraction("7.5")
+    assert price(with_file(*reversed(twice)), "claude-opus-4-0") == Fraction("3.75")
 
 
 def test_an_entry_of_the_api_goes_before_those_of_the_file() -> None:

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
@@ -18,6 +20,7 @@ __all__ = [
     "OutboxFull",
     "RouterSettings",
     "RoutingStrategy",
+    "SeatPrice",
     "Settings",
 ]
 
@@ -163,6 +166,21 @@ class Settings(_Discreet, frozen=True, kw_only=True):
     quack_port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 9494
 
 
+class SeatPrice(_Discreet, frozen=True, kw_only=True):
+    """What one subscription costs a month: an entry of `seats`.
+
+    Either `user_id` or `key_alias` says whose requests go by it. `valid_from` is the first day
+    (UTC), `valid_to` the first one that is not meant any more; None: open.
+    """
+
+    user_id: str | None = None
+    key_alias: str | None = None
+    plan: str | None = None
+    monthly_usd: Decimal
+    valid_from: date | None = None
+    valid_to: date | None = None
+
+
 class GatewayConfig(_Discreet, frozen=True, kw_only=True):
     """All of config.yaml, checked. `path` is where it came from; `notices` are worth a log line.
 
@@ -171,7 +189,7 @@ class GatewayConfig(_Discreet, frozen=True, kw_only=True):
     begin at its midnights. `forward_models` are the names and patterns (`*`: all) of models for
     which clients' own credentials are forwarded, `request_timeout_s` is for models that name no
     time-out: both hold for models that are added at run time, too. `prices` are the entries that
-    differ from the price book.
+    differ from the price book, `seats` what subscriptions cost.
     """
 
     path: str
@@ -183,6 +201,7 @@ class GatewayConfig(_Discreet, frozen=True, kw_only=True):
     master_key: str | None = None
     timezone: str = "UTC"
     prices: tuple[PriceOverlay, ...] = ()
+    seats: tuple[SeatPrice, ...] = ()
     settings: Settings = Settings()
     router: RouterSettings = RouterSettings()
     notices: tuple[str, ...] = ()

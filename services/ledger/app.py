@@ -68,6 +68,7 @@ async def _run_writer(context: ServiceContext, bus: Bus) -> None:
             publisher.look_at(key_ids)
 
     archives = context.folder.archive
+    books.put_seats(context.config.seats)
     worker = Worker(bus, books, on_spend, archives)
     archiver = Archiver(bus, worker, archives, context.config.settings)
     publisher = BudgetPublisher(bus, books, worker)
@@ -104,7 +105,7 @@ def _config_follower(
     prices: PricePublisher | None = None,
     archiver: Archiver | None = None,
 ) -> ConfigFollower:
-    """Return what takes a new configuration file: of it, the books need the time zone.
+    """Return what takes a new configuration file: of it, the books need time zone and seats.
 
     The prices in it are for the writer alone, which makes events of them, and so is what it says of
     archiving.
@@ -112,6 +113,7 @@ def _config_follower(
 
     async def take(config: GatewayConfig) -> None:
         await worker.set_timezone(config.timezone)
+        await worker.set_seats(config.seats)
         if prices is not None:
             prices.take(config.prices)
         if archiver is not None:
@@ -216,6 +218,7 @@ async def _read_once(
             raise _Rebuild(due.reason, due)
         log.warning("%s, but stream and archive no longer hold all that the file holds", due.reason)
     books = Books(store, book, timezone=context.config.timezone, with_budgets=False)
+    books.put_seats(context.config.seats)
     worker = Worker(bus, books, lambda _: None, context.folder.archive)
     is_new = books.checkpoint(USAGE.name) is None
     answers = (

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from schemas.config import SeatPrice
 from schemas.registry import KeyRecord
 from schemas.streams import USAGE
 from services.ledger.budgets import Budgets, Standing
@@ -48,6 +49,10 @@ class Books:
     def prices(self) -> dict[str, PriceState]:
         """Return the last change of each part of the prices, by kind."""
         return dict(self._projection.prices)
+
+    def put_seats(self, seats: Sequence[SeatPrice]) -> None:
+        """Take what subscriptions cost from a configuration."""
+        self.store.put_seats(seats)
 
     def put_keys(self, records: Sequence[KeyRecord]) -> None:
         """Take in the state of some keys."""

@@ -18,6 +18,7 @@ __all__ = [
     "PRODUCER_COLUMNS",
     "QUOTA_COLUMNS",
     "REQUEST_COLUMNS",
+    "SEAT_COLUMNS",
     "Columns",
     "table",
 ]
@@ -189,6 +190,15 @@ QUOTA_COLUMNS: Columns = (
     ("output_tokens_reset_at", _TIME),
     ("headers", _TEXT),
     ("stream_sequence", _COUNT),
+)
+
+SEAT_COLUMNS: Columns = (
+    ("user_id", _TEXT),
+    ("key_alias", _TEXT),
+    ("plan", _TEXT),
+    ("monthly_usd", _PRICE),
+    ("valid_from", pa.date32()),
+    ("valid_to", pa.date32()),
 )
 
 PRODUCER_COLUMNS: Columns = (("producer", _TEXT), ("last_sequence", _COUNT))

@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 import msgspec
 
+from schemas.config import SeatPrice
 from schemas.errors import ConfigError
 from schemas.events import RequestFacts
 from schemas.money import picos_from_usd
@@ -44,9 +45,9 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = "6"
+SCHEMA_VERSION = "7"
 """A file of an older version is built anew from the stream; one of a newer one is not opened."""
-_OUTDATED = frozenset({"1", "2", "3", "4", "5"})
+_OUTDATED = frozenset({"1", "2", "3", "4", "5", "6"})
 """They lack columns, or prices, that the events alone can tell."""
 LETTERS_AT_ONCE_MAX = 100
 MEMORY_LIMIT = "1GB"
@@ -264,6 +265,12 @@ class Store:
         """Have the table of prices say what is in force."""
         with self._transaction():
             self._put_prices(book)
+
+    def put_seats(self, seats: Sequence[SeatPrice]) -> None:
+        """Have the table of seats say what the configuration does."""
+        with self._transaction():
+            self.connection.execute("DELETE FROM seats")
+            self._insert("seats", rows.SEAT_COLUMNS, [msgspec.structs.astuple(s) for s in seats])
 
     def _put_prices(self, book: PriceBook) -> None:
         self.connection.execute("DELETE FROM prices")

@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
 import duckdb
 
+from schemas.config import SeatPrice
 from schemas.errors import ConfigError
 from schemas.registry import KeyRecord
 from schemas.streams import REGISTRY, USAGE
@@ -66,6 +67,10 @@ class Worker:
         """Let budgets begin at another zone's midnights from now on."""
         changed = await self.in_books(lambda: self._books.set_timezone(timezone))
         self._on_spend(changed)
+
+    async def set_seats(self, seats: Sequence[SeatPrice]) -> None:
+        """Let the books say that subscriptions cost so much."""
+        await self.in_books(lambda: self._books.put_seats(seats))
 
     async def follow_usage(self) -> None:
         """Take in usage for ever. Raises ConfigError where the stream does not fit the books."""

@@ -15,6 +15,7 @@ from services.runtime.config_models import Forwarding, read_deployments
 from services.runtime.config_prices import read_prices
 from services.runtime.config_reader import ConfigReader
 from services.runtime.config_router import read_defaults, read_router
+from services.runtime.config_seats import read_seats
 from services.runtime.config_settings import read_settings
 from services.runtime.durations import named_timezone
 from services.runtime.yaml_lines import FILE_BYTES_MAX, Node, YamlProblem, parse_yaml
@@ -85,6 +86,7 @@ def read_config(content: bytes, path: str, environment: Mapping[str, str]) -> Ga
     router_settings = read_router(reader, router, litellm, top.get("model_list"))
     others = read_litellm_prices(reader, top.get("model_list"), litellm, top.get("prices"))
     prices = read_prices(reader, top.get("prices"), others)
+    seats = read_seats(reader, top.get("seats"))
     master_key = _master_key(reader, litellm.get("master_key"), general.get("master_key"))
     timezone = _timezone(reader, litellm.get("timezone"))
     reader.raise_problems()
@@ -98,6 +100,7 @@ def read_config(content: bytes, path: str, environment: Mapping[str, str]) -> Ga
         master_key=master_key,
         timezone=timezone,
         prices=prices,
+        seats=seats,
         settings=settings,
         router=router_settings,
         notices=reader.notices,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from schemas.config import Settings
+from schemas.config import SeatPrice, Settings
 from schemas.prices import ContextTier, PriceOverlay, TokenPrices
 
 __all__ = ["LITELLM_PRICES", "SECTIONS", "SectionKeys", "is_off", "nearest", "other_home"]
@@ -137,6 +137,7 @@ SECTIONS: Mapping[str, SectionKeys] = {
             "router_settings",
             "model_group_settings",
             "prices",
+            "seats",
             "tallygate",
         ),
         refused=_each(
@@ -367,6 +368,7 @@ SECTIONS: Mapping[str, SectionKeys] = {
     "prices": SectionKeys(read=PriceOverlay.__struct_fields__),
     "usd_per_mtok": SectionKeys(read=TokenPrices.__struct_fields__),
     "context_tiers": SectionKeys(read=ContextTier.__struct_fields__),
+    "seats": SectionKeys(read=SeatPrice.__struct_fields__),
     "tallygate": SectionKeys(read=Settings.__struct_fields__),
 }
 """Every section by its name; the empty name is the top of the file."""

@@ -18,7 +18,7 @@ from services.runtime.price_book import PriceBook
 from services.runtime.price_checks import check_overlays
 from services.runtime.yaml_lines import Node
 
-__all__ = ["amount", "read_overlays", "read_prices"]
+__all__ = ["amount", "read_day", "read_overlays", "read_prices", "read_words"]
 
 _AMOUNT = re.compile(r"(0|[1-9][0-9]{0,5})(\.[0-9]{1,6})?")
 _NUMBER = re.compile(r"([0-9]{1,20}(\.[0-9]{0,20})?|\.[0-9]{1,20})([eE][+-]?[0-9]{1,2})?")
@@ -98,12 +98,12 @@ def _read_overlay(reader: ConfigReader, item: Node, where: str) -> PriceOverlay 
         return None
     given = reader.section(item, "prices", where)
     count = len(reader.problem_texts)
-    model = _text(reader, given.get("model"), f"{where}.model", _NAME_LENGTH_MAX)
+    model = read_words(reader, given.get("model"), f"{where}.model", _NAME_LENGTH_MAX)
     if model is None and len(reader.problem_texts) == count:
         reader.problem(item.line, f"{where}.model is missing: a model's name, or a pattern with *")
     fields: dict[str, Any] = {
-        "valid_from": _day(reader, given.get("valid_from"), f"{where}.valid_from"),
-        "valid_to": _day(reader, given.get("valid_to"), f"{where}.valid_to"),
+        "valid_from": read_day(reader, given.get("valid_from"), f"{where}.valid_from"),
+        "valid_to": read_day(reader, given.get("valid_to"), f"{where}.valid_to"),
         "usd_per_mtok": _tokens(reader, given.get("usd_per_mtok"), f"{where}.usd_per_mtok"),
         "context_tiers": _tiers(reader, given.get("context_tiers"), f"{where}.context_tiers"),
         "inference_geo_multipliers": _regions(
@@ -111,7 +111,7 @@ def _read_overlay(reader: ConfigReader, item: Node, where: str) -> PriceOverlay 
             given.get("inference_geo_multipliers"),
             f"{where}.inference_geo_multipliers",
         ),
-        "source": _text(reader, given.get("source"), f"{where}.source", _WORDS_LENGTH_MAX),
+        "source": read_words(reader, given.get("source"), f"{where}.source", _WORDS_LENGTH_MAX),
     }
     for name in (
         "batch_multiplier",
@@ -177,7 +177,8 @@ def _regions(reader: ConfigReader, node: Node | None, where: str) -> dict[str, s
     return {name: by for name, by in found.items() if by is not None}
 
 
-def _text(reader: ConfigReader, node: Node | None, where: str, length_max: int) -> str | None:
+def read_words(reader: ConfigReader, node: Node | None, where: str, length_max: int) -> str | None:
+    """Return a line of printable text; None where it is missing or wrong."""
     text = reader.text(node, where)
     if text is None or node is None:
         return None
@@ -187,7 +188,8 @@ def _text(reader: ConfigReader, node: Node | None, where: str, length_max: int) 
     return text
 
 
-def _day(reader: ConfigReader, node: Node | None, where: str) -> date | None:
+def read_day(reader: ConfigReader, node: Node | None, where: str) -> date | None:
+    """Return a day; None where it is missing or wrong."""
     if node is None or node.value is None:
         return None
     text = reader.text(node, where)

@@ -36,6 +36,8 @@ MADE_UP = {
     "session_id": "'session-' || n % 10",
     "max_budget_usd": "5",
     "deleted": "false",
+    "valid_from": "current_date - 400",
+    "valid_to": "NULL",
     "seat": "'seat-' || n % 3",
     "five_hour_utilization": "0.9",
     "seven_day_utilization": "0.5",
@@ -75,6 +77,7 @@ def service() -> Iterator[QueryService]:
     fill(connection, "requests", ROWS)
     fill(connection, "keys", 3)
     fill(connection, "quota_observations", 20)
+    fill(connection, "seats", 2)
     service = QueryService(connection, memory_bytes_max=512 * 1024 * 1024)
     yield service
     service.close()

@@ -432,6 +432,22 @@ COMMENT ON COLUMN quota_now.requests_limit IS 'Requests a minute.';
 COMMENT ON COLUMN quota_now.tokens_remaining IS 'Of an API key: tokens that were left of this minute''s.';
 COMMENT ON COLUMN quota_now.tokens_limit IS 'Tokens a minute.';
 
+CREATE TABLE seats (
+    user_id VARCHAR,
+    key_alias VARCHAR,
+    plan VARCHAR,
+    monthly_usd DECIMAL(12, 6) NOT NULL,
+    valid_from DATE,
+    valid_to DATE
+);
+COMMENT ON TABLE seats IS 'What subscriptions cost, as seats: of the configuration says.';
+COMMENT ON COLUMN seats.user_id IS 'The user whose requests go by it; NULL: key_alias says whose.';
+COMMENT ON COLUMN seats.key_alias IS 'The virtual key whose requests go by it; NULL: user_id says whose.';
+COMMENT ON COLUMN seats.plan IS 'What it is called.';
+COMMENT ON COLUMN seats.monthly_usd IS 'US dollars a month.';
+COMMENT ON COLUMN seats.valid_from IS 'The first day (UTC) that is meant; NULL: there is no first.';
+COMMENT ON COLUMN seats.valid_to IS 'The first day that is not meant any more; NULL: there is no end.';
+
 CREATE VIEW spend_by_day AS
 SELECT
     started_at::DATE AS day,
@@ -450,6 +466,80 @@ FROM requests
 WHERE status <> 'refused'
 GROUP BY ALL;
 COMMENT ON VIEW spend_by_day IS 'Spend, tokens and requests by day, key, model and billing.';
+
+CREATE VIEW spend_by_billing_day AS
+SELECT
+    started_at::DATE AS day,
+    key_id,
+    any_value(key_alias) AS key_alias,
+    user_id,
+    team_id,
+    coalesce(sum(cost_usd) FILTER (billing = 'api'), 0) AS paid_usd,
+    coalesce(sum(cost_usd) FILTER (billing = 'subscription'), 0) AS api_equivalent_usd,
+    count(*) FILTER (billing = 'api') AS paid_requests,
+    count(*) FILTER (billing = 'subscription') AS subscription_requests,
+    count(*) FILTER (unpriced) AS unpriced_requests
+FROM requests
+WHERE status <> 'refused'
+GROUP BY ALL;
+COMMENT ON VIEW spend_by_billing_day IS 'What was paid for, and what subscriptions would have cost at the API, by day and key.';
+COMMENT ON COLUMN spend_by_billing_day.day IS 'The day (UTC) on which the requests started.';
+COMMENT ON COLUMN spend_by_billing_day.key_id IS 'The virtual key.';
+COMMENT ON COLUMN spend_by_billing_day.key_alias IS 'Its name.';
+COMMENT ON COLUMN spend_by_billing_day.user_id IS 'The user of the key.';
+COMMENT ON COLUMN spend_by_billing_day.team_id IS 'The team of the key.';
+COMMENT ON COLUMN spend_by_billing_day.paid_usd IS 'The cost of requests with an API key.';
+COMMENT ON COLUMN spend_by_billing_day.api_equivalent_usd IS 'What the requests of subscriptions would have cost with an API key.';
+COMMENT ON COLUMN spend_by_billing_day.paid_requests IS 'Requests with an API key.';
+COMMENT ON COLUMN spend_by_billing_day.subscription_requests IS 'Requests of subscriptions.';
+COMMENT ON COLUMN spend_by_billing_day.unpriced_requests IS 'Requests without a price, which are in neither sum.';
+
+CREATE VIEW seat_value AS
+WITH used AS (
+    SELECT started_at::DATE AS day, user_id, key_alias, count(*) AS requests,
+           count(*) FILTER (unpriced) AS unpriced_requests, sum(cost_usd) AS usd
+    FROM requests
+    WHERE billing = 'subscription' AND status <> 'refused'
+    GROUP BY ALL
+),
+months AS (
+    SELECT DISTINCT date_trunc('month', day)::DATE AS month FROM used
+    UNION
+    SELECT date_trunc('month', now()::TIMESTAMP)::DATE
+),
+seat_months AS (
+    SELECT *
+    FROM seats, months
+    WHERE coalesce(valid_from < month + INTERVAL 1 MONTH, true)
+      AND coalesce(valid_to > month, true)
+)
+SELECT
+    s.month,
+    s.user_id,
+    s.key_alias,
+    s.plan,
+    s.monthly_usd,
+    coalesce(sum(u.usd), 0) AS api_equivalent_usd,
+    coalesce(sum(u.usd), 0) - s.monthly_usd AS saved_usd,
+    coalesce(sum(u.requests), 0)::BIGINT AS requests,
+    coalesce(sum(u.unpriced_requests), 0)::BIGINT AS unpriced_requests
+FROM seat_months AS s
+LEFT JOIN used AS u
+    ON date_trunc('month', u.day)::DATE = s.month
+    AND (u.user_id = s.user_id OR u.key_alias = s.key_alias)
+    AND coalesce(u.day >= s.valid_from, true)
+    AND coalesce(u.day < s.valid_to, true)
+GROUP BY s.month, s.user_id, s.key_alias, s.plan, s.monthly_usd, s.valid_from, s.valid_to;
+COMMENT ON VIEW seat_value IS 'What each subscription would have cost at the API, by month, beside what it costs.';
+COMMENT ON COLUMN seat_value.month IS 'The first day of the month (UTC).';
+COMMENT ON COLUMN seat_value.user_id IS 'The user whose subscription it is.';
+COMMENT ON COLUMN seat_value.key_alias IS 'The virtual key whose subscription it is.';
+COMMENT ON COLUMN seat_value.plan IS 'What it is called.';
+COMMENT ON COLUMN seat_value.monthly_usd IS 'What it costs a month.';
+COMMENT ON COLUMN seat_value.api_equivalent_usd IS 'What its requests would have cost with an API key.';
+COMMENT ON COLUMN seat_value.saved_usd IS 'api_equivalent_usd less monthly_usd; below zero: an API key would have been cheaper.';
+COMMENT ON COLUMN seat_value.requests IS 'Its requests.';
+COMMENT ON COLUMN seat_value.unpriced_requests IS 'Those of them without a price, which are not in the sum.';
 
 CREATE VIEW rejections AS
 SELECT request_id, started_at, key_id, key_alias, user_id, team_id, model_name, http_status,

@@ -61,6 +61,7 @@ def test_every_column_is_in_the_schema_in_this_order_and_described(tmp_path: Pat
         ("price_changes", rows.PRICE_CHANGE_COLUMNS),
         ("prices", rows.PRICE_COLUMNS),
         ("quota_observations", rows.QUOTA_COLUMNS),
+        ("seats", rows.SEAT_COLUMNS),
         ("keys", rows.KEY_COLUMNS),
     ):
         found = ask(

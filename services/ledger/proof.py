@@ -15,6 +15,7 @@ from schemas.proof import Finding, Gap, Proof, ProofRole, StreamFacts
 from schemas.streams import USAGE
 from services.ledger.projection import LOST_AFTER_S, Counts
 from services.ledger.recompute import differing_costs
+from services.ledger.rollups import ROLLUPS, differing
 from services.ledger.store import digest, read_checkpoint
 from services.runtime.price_book import PriceBook
 
@@ -228,6 +229,10 @@ def _of_rows(connection: duckdb.DuckDBPyConnection, proof: Proof) -> Iterator[Fi
         if wrong := _one(connection, query):
             detail = f"{wrong} rows: {what}"
             yield Finding(fault="rows", detail=detail, remedy=_REPORT)
+    for rollup in ROLLUPS:
+        if wrong := differing(connection, rollup):
+            detail = f"{wrong} groups of {rollup.table} do not add up to their facts"
+            yield Finding(fault="rollups", detail=detail, remedy=_REPORT)
     for view, query in _VIEWS.items():
         if _one(connection, query):
             detail = f"the view {view} does not add up to the facts"
@@ -252,9 +257,10 @@ _ROWS = {
 _SUMS = "count(*), coalesce(sum(prompt_tokens), 0), coalesce(sum(cost_usd), 0)"
 _VIEW_SUMS = "coalesce(sum({}), 0), coalesce(sum(prompt_tokens), 0), coalesce(sum(cost_usd), 0)"
 _VIEWS = {
-    "spend_by_day": f"SELECT count(*) FROM ((SELECT {_SUMS} FROM requests "  # noqa: S608
-    f"WHERE status <> 'refused') EXCEPT (SELECT {_VIEW_SUMS.format('requests')} "
-    "FROM spend_by_day))",
+    "spend_by_day": f"SELECT count(*) FROM ((SELECT {_SUMS} FROM requests) EXCEPT "  # noqa: S608
+    f"(SELECT {_VIEW_SUMS.format('requests')} FROM spend_by_day))",
+    "ttfb_by_day": "SELECT (SELECT count(ttfb_ms) FROM requests WHERE status = 'success') "
+    "- (SELECT coalesce(sum(requests), 0) FROM ttfb_by_day)",
     "sessions": f"SELECT count(*) FROM ((SELECT {_SUMS} FROM requests "  # noqa: S608
     "WHERE status <> 'refused' AND session_id IS NOT NULL) EXCEPT "
     f"(SELECT {_VIEW_SUMS.format('requests')} FROM sessions))",

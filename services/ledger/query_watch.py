@@ -33,8 +33,10 @@ __all__ = [
 
 PROCESS_RESIDENT_BYTES_MAX = 512 * 1024 * 1024
 """Beyond DuckDB's limit, the process may hold so much memory; more: the queries are stopped."""
-PROCESS_DATA_BYTES_MAX = 1024 * 1024 * 1024
-"""Beyond DuckDB's limit, the process may map so much memory; more: the allocation fails."""
+PROCESS_DATA_BYTES_MAX = 1536 * 1024 * 1024
+"""Beyond DuckDB's limit, the process may map so much memory; more: the allocation fails. Most of it
+is only mapped: 1.2 GB when it starts, with 0.14 GB resident, and 1.7 GB with 0.6 GB resident while
+it takes in a backlog of 200,000 requests (measured)."""
 QUERY_MEMORY_SHARE = 0.5
 """This much of DuckDB's limit queries may hold together; more: they are stopped. The rest is for
 the projection's own writes and checkpoints."""

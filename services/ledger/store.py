@@ -15,11 +15,11 @@ import duckdb
 import msgspec
 
 from schemas.config import SeatPrice
-from schemas.errors import ConfigError
 from schemas.events import RequestFacts
 from schemas.money import picos_from_usd
 from schemas.registry import KeyRecord
-from services.ledger import rows
+from services.ledger import rollups, rows
+from services.ledger.books_file import BooksOutdated, BooksUnreadable, open_books
 from services.ledger.price_history import PriceState, read_price_changes
 from services.ledger.price_rows import price_change_row, price_rows
 from services.ledger.projection import (
@@ -45,34 +45,16 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = "7"
+SCHEMA_VERSION = "8"
 """A file of an older version is built anew from the stream; one of a newer one is not opened."""
-_OUTDATED = frozenset({"1", "2", "3", "4", "5", "6"})
-"""They lack columns, or prices, that the events alone can tell."""
+_OUTDATED = frozenset({"1", "2", "3", "4", "5", "6", "7"})
+"""They lack columns, prices or rollups that the events alone can tell."""
 LETTERS_AT_ONCE_MAX = 100
-MEMORY_LIMIT = "1GB"
-THREADS = 2
-WAL_CHECKPOINT = "64MB"
 
 
 _FACTS = ", ".join(name for name, _ in rows.REQUEST_COLUMNS)
 _COUNT_NAMES = Counts.__struct_fields__
 _COUNTS = ", ".join(_COUNT_NAMES)
-
-
-class BooksUnreadable(ConfigError):
-    """The file is damaged, or of another version; the message says what to do."""
-
-
-class BooksOutdated(BooksUnreadable):
-    """The file is whole, but another one must be built from the stream in its place.
-
-    `stream_created` tells which stream that is; None: any, since nothing was taken in yet.
-    """
-
-    def __init__(self, message: str, stream_created: str | None) -> None:
-        super().__init__(message)
-        self.stream_created = stream_created
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
@@ -98,8 +80,9 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.connection = _open(path)
+        self.connection = open_books(path)
         self._prepare()
+        self._rollups = rollups.Rollups(self.connection)
 
     def _prepare(self) -> None:
         tables = self.connection.execute(
@@ -243,9 +226,10 @@ class Store:
         `book` are the prices in force after them, where they changed.
         """
         with self._transaction():
-            self._insert("requests", rows.REQUEST_COLUMNS, projected.lost)
+            self._insert_requests(projected.lost)
             self._correct(projected.corrected)
-            self._insert("requests", rows.REQUEST_COLUMNS, projected.requests)
+            self._insert_requests(projected.requests)
+            self._rollups.merge()
             self._insert("gaps", rows.GAP_COLUMNS, projected.gaps)
             self._insert("dead_letters", rows.DEAD_LETTER_COLUMNS, projected.dead_letters)
             opened = [_open_row(each) for each in projected.opened.values()]
@@ -286,6 +270,7 @@ class Store:
                 f"SELECT request_id, stream_sequence, ?, hash({_FACTS}) FROM requests {lost_one}",
                 [each.corrected_sequence, *lost],
             )
+            rollups.count(self.connection, "out", "requests", lost_one.removeprefix("WHERE "), lost)
             self.connection.execute(f"DELETE FROM requests {lost_one}", lost)  # noqa: S608
 
     def _move_checkpoint(self, stream: str, stream_created: str, projected: Projected) -> None:
@@ -311,12 +296,25 @@ class Store:
             self._delete("keys", "key_id", [record.key_id for record in records])
             self._insert("keys", rows.KEY_COLUMNS, [_key_row(record) for record in records])
 
-    def _insert(self, table: str, columns: rows.Columns, values: Sequence[tuple[Any, ...]]) -> None:
+    def _insert_requests(self, values: Sequence[tuple[Any, ...]]) -> None:
+        """Store rows of requests, and count them in every rollup."""
+        self._insert("requests", rows.REQUEST_COLUMNS, values, rolled_up=True)
+
+    def _insert(
+        self,
+        table: str,
+        columns: rows.Columns,
+        values: Sequence[tuple[Any, ...]],
+        *,
+        rolled_up: bool = False,
+    ) -> None:
         if not values:
             return
         names = ", ".join(name for name, _ in columns)
         self.connection.register("incoming", rows.table(columns, values))
         try:
+            if rolled_up:
+                rollups.count(self.connection, "in", "incoming")
             self.connection.execute(
                 f"INSERT INTO {table} ({names}) SELECT {names} FROM incoming"  # noqa: S608
             )
@@ -338,38 +336,6 @@ class Store:
 
 def _script(name: str) -> str:
     return resources.files("services.ledger.sql").joinpath(name).read_text("utf-8")
-
-
-def _open(path: Path) -> duckdb.DuckDBPyConnection:
-    try:
-        return duckdb.connect(
-            str(path),
-            config={
-                "threads": THREADS,
-                "memory_limit": MEMORY_LIMIT,
-                "checkpoint_threshold": WAL_CHECKPOINT,
-                "autoinstall_known_extensions": False,
-                "autoload_known_extensions": False,
-                "allow_community_extensions": False,
-            },
-        )
-    except duckdb.IOException as error:
-        if "lock" in str(error):
-            raise ConfigError(
-                f"{path} is open in another process: only one ledger may write it (and no other "
-                "program may have it open)"
-            ) from None
-        raise BooksUnreadable(_damaged(path, error)) from None
-    except duckdb.Error as error:
-        raise BooksUnreadable(_damaged(path, error)) from None
-
-
-def _damaged(path: Path, error: Exception) -> str:
-    reason = str(error).split("\n", 1)[0][:300]
-    return (
-        f"{path} cannot be opened ({reason}): move it and its .wal away and start again, "
-        "it is built anew from the stream"
-    )
 
 
 def _key_row(record: KeyRecord) -> tuple[Any, ...]:

@@ -63,13 +63,14 @@ def made_up_messages(
 
 def _facts(chance: random.Random, models: list[str], count: int, *, plain: bool) -> dict[str, Any]:
     days = 0 if plain else chance.randint(-800, 0)
+    key = chance.randint(1, 50)
     return {
         "request_id": f"tg_{count:032x}",
         "started_at_us": START_US + days * _DAY_US + count * 1000,
-        "key_id": f"key_{chance.randint(1, 50):04d}",
-        "key_alias": f"developer-{chance.randint(1, 50)}",
-        "user_id": f"user_{chance.randint(1, 50)}",
-        "team_id": f"team_{chance.randint(1, 5)}",
+        "key_id": f"key_{key:04d}",
+        "key_alias": f"developer-{key}",
+        "user_id": f"user_{key}",
+        "team_id": f"team_{key % 5}",
         "model_name": "anthropic-claude",
         "model": chance.choice(models) if plain or chance.random() < 0.9 else "claude-unheard-of",
         "deployment": "anthropic-claude",

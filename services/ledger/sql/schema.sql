@@ -448,40 +448,189 @@ COMMENT ON COLUMN seats.monthly_usd IS 'US dollars a month.';
 COMMENT ON COLUMN seats.valid_from IS 'The first day (UTC) that is meant; NULL: there is no first.';
 COMMENT ON COLUMN seats.valid_to IS 'The first day that is not meant any more; NULL: there is no end.';
 
+CREATE TABLE spend_parts (
+    day DATE NOT NULL,
+    key_id VARCHAR,
+    key_alias VARCHAR,
+    user_id VARCHAR,
+    team_id VARCHAR,
+    model_name VARCHAR,
+    model VARCHAR,
+    endpoint VARCHAR NOT NULL,
+    billing VARCHAR NOT NULL,
+    status VARCHAR NOT NULL,
+    requests BIGINT NOT NULL,
+    input_tokens BIGINT NOT NULL,
+    output_tokens BIGINT NOT NULL,
+    cache_read_tokens BIGINT NOT NULL,
+    cache_write_5m_tokens BIGINT NOT NULL,
+    cache_write_1h_tokens BIGINT NOT NULL,
+    web_search_requests BIGINT NOT NULL,
+    duration_ms HUGEINT NOT NULL,
+    cost_usd DECIMAL(38, 12) NOT NULL,
+    input_cost_usd DECIMAL(38, 12) NOT NULL,
+    output_cost_usd DECIMAL(38, 12) NOT NULL,
+    cache_read_cost_usd DECIMAL(38, 12) NOT NULL,
+    cache_write_5m_cost_usd DECIMAL(38, 12) NOT NULL,
+    cache_write_1h_cost_usd DECIMAL(38, 12) NOT NULL,
+    web_search_cost_usd DECIMAL(38, 12) NOT NULL,
+    unpriced_requests BIGINT NOT NULL,
+    estimated_requests BIGINT NOT NULL,
+    merged BOOLEAN NOT NULL
+);
+COMMENT ON TABLE spend_parts IS 'What spend_by_day adds up: sums of the facts, added in the transaction of their rows; those of rows that were replaced are negative.';
+COMMENT ON COLUMN spend_parts.day IS 'The day (UTC) on which the requests came in.';
+COMMENT ON COLUMN spend_parts.key_id IS 'The virtual key.';
+COMMENT ON COLUMN spend_parts.key_alias IS 'The key''s name then.';
+COMMENT ON COLUMN spend_parts.user_id IS 'The key''s user then.';
+COMMENT ON COLUMN spend_parts.team_id IS 'The key''s team then.';
+COMMENT ON COLUMN spend_parts.model_name IS 'The model name that the client asked for.';
+COMMENT ON COLUMN spend_parts.model IS 'The model that the deployment was asked for.';
+COMMENT ON COLUMN spend_parts.endpoint IS 'As in requests.';
+COMMENT ON COLUMN spend_parts.billing IS 'api: paid by the company''s API account; subscription: by a seat.';
+COMMENT ON COLUMN spend_parts.status IS 'success, failure, refused (by the gateway) or client_closed.';
+COMMENT ON COLUMN spend_parts.requests IS 'Requests that are over, refused ones included: see status.';
+COMMENT ON COLUMN spend_parts.input_tokens IS 'Tokens of the prompts that were neither read from the cache nor written to it.';
+COMMENT ON COLUMN spend_parts.output_tokens IS 'Tokens of the answers.';
+COMMENT ON COLUMN spend_parts.cache_read_tokens IS 'Tokens of the prompts that were read from the cache.';
+COMMENT ON COLUMN spend_parts.cache_write_5m_tokens IS 'Tokens of the prompts written to the 5-minute cache.';
+COMMENT ON COLUMN spend_parts.cache_write_1h_tokens IS 'Tokens of the prompts written to the 1-hour cache.';
+COMMENT ON COLUMN spend_parts.web_search_requests IS 'Web searches that the API ran.';
+COMMENT ON COLUMN spend_parts.duration_ms IS 'The requests'' durations, added up.';
+COMMENT ON COLUMN spend_parts.cost_usd IS 'Their cost at list price, exact, without what is unpriced.';
+COMMENT ON COLUMN spend_parts.input_cost_usd IS 'The part of cost_usd for input_tokens.';
+COMMENT ON COLUMN spend_parts.output_cost_usd IS 'The part of cost_usd for output_tokens.';
+COMMENT ON COLUMN spend_parts.cache_read_cost_usd IS 'The part of cost_usd for cache reads.';
+COMMENT ON COLUMN spend_parts.cache_write_5m_cost_usd IS 'The part of cost_usd for 5-minute cache writes.';
+COMMENT ON COLUMN spend_parts.cache_write_1h_cost_usd IS 'The part of cost_usd for 1-hour cache writes.';
+COMMENT ON COLUMN spend_parts.web_search_cost_usd IS 'The part of cost_usd for web searches.';
+COMMENT ON COLUMN spend_parts.unpriced_requests IS 'Requests that the price book has no price for.';
+COMMENT ON COLUMN spend_parts.estimated_requests IS 'Requests part of whose usage is an estimate.';
+COMMENT ON COLUMN spend_parts.merged IS 'Whether other parts were merged to this one, or it is the only one of its group.';
+
+CREATE TABLE ttfb_parts (
+    day DATE NOT NULL,
+    model VARCHAR,
+    stream BOOLEAN NOT NULL,
+    ttfb_from_ms BIGINT NOT NULL,
+    ttfb_below_ms BIGINT NOT NULL,
+    requests BIGINT NOT NULL,
+    merged BOOLEAN NOT NULL
+);
+COMMENT ON TABLE ttfb_parts IS 'What ttfb_by_day adds up, as spend_parts is for spend_by_day.';
+COMMENT ON COLUMN ttfb_parts.day IS 'The day (UTC) on which the requests came in.';
+COMMENT ON COLUMN ttfb_parts.model IS 'The model that the deployment was asked for.';
+COMMENT ON COLUMN ttfb_parts.stream IS 'Whether a stream was asked for.';
+COMMENT ON COLUMN ttfb_parts.ttfb_from_ms IS 'The first byte came after at least so many milliseconds.';
+COMMENT ON COLUMN ttfb_parts.ttfb_below_ms IS 'And before so many: at most a sixteenth more.';
+COMMENT ON COLUMN ttfb_parts.requests IS 'Successful requests whose first byte came in that time.';
+COMMENT ON COLUMN ttfb_parts.merged IS 'Whether other parts were merged to this one, or it is the only one of its group.';
+
 CREATE VIEW spend_by_day AS
 SELECT
-    started_at::DATE AS day,
+    day,
     key_id,
-    any_value(key_alias) AS key_alias,
+    key_alias,
     user_id,
     team_id,
+    model_name,
     model,
+    endpoint,
     billing,
-    count(*) AS requests,
-    sum(prompt_tokens) AS prompt_tokens,
+    status,
+    sum(requests)::BIGINT AS requests,
+    sum(input_tokens) AS input_tokens,
     sum(output_tokens) AS output_tokens,
-    sum(cost_usd) AS cost_usd,
-    count(*) FILTER (unpriced) AS unpriced_requests
-FROM requests
-WHERE status <> 'refused'
-GROUP BY ALL;
-COMMENT ON VIEW spend_by_day IS 'Spend, tokens and requests by day, key, model and billing.';
+    sum(cache_read_tokens) AS cache_read_tokens,
+    sum(cache_write_5m_tokens) AS cache_write_5m_tokens,
+    sum(cache_write_1h_tokens) AS cache_write_1h_tokens,
+    sum(input_tokens + cache_read_tokens + cache_write_5m_tokens
+        + cache_write_1h_tokens) AS prompt_tokens,
+    sum(input_tokens + cache_read_tokens + cache_write_5m_tokens
+        + cache_write_1h_tokens + output_tokens) AS total_tokens,
+    sum(web_search_requests) AS web_search_requests,
+    sum(duration_ms) AS duration_ms,
+    CASE WHEN sum(unpriced_requests) < sum(requests) THEN sum(cost_usd) END AS cost_usd,
+    sum(CASE WHEN billing = 'api' THEN cost_usd ELSE 0 END) AS paid_usd,
+    sum(CASE WHEN billing = 'subscription' THEN cost_usd ELSE 0 END) AS api_equivalent_usd,
+    sum(input_cost_usd) AS input_cost_usd,
+    sum(output_cost_usd) AS output_cost_usd,
+    sum(cache_read_cost_usd) AS cache_read_cost_usd,
+    sum(cache_write_5m_cost_usd) AS cache_write_5m_cost_usd,
+    sum(cache_write_1h_cost_usd) AS cache_write_1h_cost_usd,
+    sum(web_search_cost_usd) AS web_search_cost_usd,
+    sum(unpriced_requests)::BIGINT AS unpriced_requests,
+    sum(estimated_requests)::BIGINT AS estimated_requests
+FROM spend_parts
+GROUP BY day, key_id, key_alias, user_id, team_id, model_name, model, endpoint, billing, status
+HAVING sum(requests) <> 0;
+COMMENT ON VIEW spend_by_day IS 'Requests, tokens and spend by day, key, user, team, model, endpoint, billing and status: exactly the sums of requests, at once however many there are.';
+COMMENT ON COLUMN spend_by_day.day IS 'The day (UTC) on which the requests came in.';
+COMMENT ON COLUMN spend_by_day.key_id IS 'The virtual key.';
+COMMENT ON COLUMN spend_by_day.key_alias IS 'The key''s name then.';
+COMMENT ON COLUMN spend_by_day.user_id IS 'The key''s user then.';
+COMMENT ON COLUMN spend_by_day.team_id IS 'The key''s team then.';
+COMMENT ON COLUMN spend_by_day.model_name IS 'The model name that the client asked for.';
+COMMENT ON COLUMN spend_by_day.model IS 'The model that the deployment was asked for.';
+COMMENT ON COLUMN spend_by_day.endpoint IS 'As in requests.';
+COMMENT ON COLUMN spend_by_day.billing IS 'api: paid by the company''s API account; subscription: by a seat.';
+COMMENT ON COLUMN spend_by_day.status IS 'success, failure, refused (by the gateway) or client_closed.';
+COMMENT ON COLUMN spend_by_day.requests IS 'Requests that are over, refused ones included: see status.';
+COMMENT ON COLUMN spend_by_day.input_tokens IS 'Tokens of the prompts that were neither read from the cache nor written to it.';
+COMMENT ON COLUMN spend_by_day.output_tokens IS 'Tokens of the answers.';
+COMMENT ON COLUMN spend_by_day.cache_read_tokens IS 'Tokens of the prompts that were read from the cache.';
+COMMENT ON COLUMN spend_by_day.cache_write_5m_tokens IS 'Tokens of the prompts written to the 5-minute cache.';
+COMMENT ON COLUMN spend_by_day.cache_write_1h_tokens IS 'Tokens of the prompts written to the 1-hour cache.';
+COMMENT ON COLUMN spend_by_day.prompt_tokens IS 'The whole prompts: input, cache reads and cache writes.';
+COMMENT ON COLUMN spend_by_day.total_tokens IS 'prompt_tokens and output_tokens.';
+COMMENT ON COLUMN spend_by_day.web_search_requests IS 'Web searches that the API ran.';
+COMMENT ON COLUMN spend_by_day.duration_ms IS 'The requests'' durations, added up.';
+COMMENT ON COLUMN spend_by_day.cost_usd IS 'Their cost at list price, exact, without what is unpriced; NULL: all is unpriced.';
+COMMENT ON COLUMN spend_by_day.paid_usd IS 'The part of cost_usd that the company''s API account pays.';
+COMMENT ON COLUMN spend_by_day.api_equivalent_usd IS 'The part of cost_usd that seats of a subscription cover: what it would cost by the API.';
+COMMENT ON COLUMN spend_by_day.input_cost_usd IS 'The part of cost_usd for input_tokens.';
+COMMENT ON COLUMN spend_by_day.output_cost_usd IS 'The part of cost_usd for output_tokens.';
+COMMENT ON COLUMN spend_by_day.cache_read_cost_usd IS 'The part of cost_usd for cache reads.';
+COMMENT ON COLUMN spend_by_day.cache_write_5m_cost_usd IS 'The part of cost_usd for 5-minute cache writes.';
+COMMENT ON COLUMN spend_by_day.cache_write_1h_cost_usd IS 'The part of cost_usd for 1-hour cache writes.';
+COMMENT ON COLUMN spend_by_day.web_search_cost_usd IS 'The part of cost_usd for web searches.';
+COMMENT ON COLUMN spend_by_day.unpriced_requests IS 'Requests that the price book has no price for.';
+COMMENT ON COLUMN spend_by_day.estimated_requests IS 'Requests part of whose usage is an estimate.';
+
+CREATE VIEW ttfb_by_day AS
+SELECT
+    day,
+    model,
+    stream,
+    ttfb_from_ms,
+    ttfb_below_ms,
+    sum(requests)::BIGINT AS requests
+FROM ttfb_parts
+GROUP BY day, model, stream, ttfb_from_ms, ttfb_below_ms
+HAVING sum(requests) <> 0;
+COMMENT ON VIEW ttfb_by_day IS 'How many successful requests had their first byte after how long, by day and model: percentiles come from it at once.';
+COMMENT ON COLUMN ttfb_by_day.day IS 'The day (UTC) on which the requests came in.';
+COMMENT ON COLUMN ttfb_by_day.model IS 'The model that the deployment was asked for.';
+COMMENT ON COLUMN ttfb_by_day.stream IS 'Whether a stream was asked for.';
+COMMENT ON COLUMN ttfb_by_day.ttfb_from_ms IS 'The first byte came after at least so many milliseconds.';
+COMMENT ON COLUMN ttfb_by_day.ttfb_below_ms IS 'And before so many: at most a sixteenth more.';
+COMMENT ON COLUMN ttfb_by_day.requests IS 'Successful requests whose first byte came in that time.';
 
 CREATE VIEW spend_by_billing_day AS
 SELECT
-    started_at::DATE AS day,
+    day,
     key_id,
     any_value(key_alias) AS key_alias,
     user_id,
     team_id,
-    coalesce(sum(cost_usd) FILTER (billing = 'api'), 0) AS paid_usd,
-    coalesce(sum(cost_usd) FILTER (billing = 'subscription'), 0) AS api_equivalent_usd,
-    count(*) FILTER (billing = 'api') AS paid_requests,
-    count(*) FILTER (billing = 'subscription') AS subscription_requests,
-    count(*) FILTER (unpriced) AS unpriced_requests
-FROM requests
+    sum(paid_usd) AS paid_usd,
+    sum(api_equivalent_usd) AS api_equivalent_usd,
+    coalesce(sum(requests) FILTER (billing = 'api'), 0)::BIGINT AS paid_requests,
+    coalesce(sum(requests) FILTER (billing = 'subscription'), 0)::BIGINT AS subscription_requests,
+    sum(unpriced_requests)::BIGINT AS unpriced_requests
+FROM spend_by_day
 WHERE status <> 'refused'
-GROUP BY ALL;
+GROUP BY day, key_id, user_id, team_id;
 COMMENT ON VIEW spend_by_billing_day IS 'What was paid for, and what subscriptions would have cost at the API, by day and key.';
 COMMENT ON COLUMN spend_by_billing_day.day IS 'The day (UTC) on which the requests started.';
 COMMENT ON COLUMN spend_by_billing_day.key_id IS 'The virtual key.';
@@ -547,6 +696,18 @@ SELECT request_id, started_at, key_id, key_alias, user_id, team_id, model_name, 
 FROM requests
 WHERE status = 'refused';
 COMMENT ON VIEW rejections IS 'Requests that the gateway refused, and why.';
+COMMENT ON COLUMN rejections.request_id IS 'The gateway''s own id of the request.';
+COMMENT ON COLUMN rejections.started_at IS 'When the request came in.';
+COMMENT ON COLUMN rejections.key_id IS 'The virtual key; NULL where none was known.';
+COMMENT ON COLUMN rejections.key_alias IS 'The key''s name at that moment.';
+COMMENT ON COLUMN rejections.user_id IS 'The key''s user at that moment.';
+COMMENT ON COLUMN rejections.team_id IS 'The key''s team at that moment.';
+COMMENT ON COLUMN rejections.model_name IS 'The model name that the client asked for.';
+COMMENT ON COLUMN rejections.http_status IS 'The status of the answer.';
+COMMENT ON COLUMN rejections.error_type IS 'What kind of error, in the API''s words or the gateway''s.';
+COMMENT ON COLUMN rejections.reason IS 'Why the gateway refused it.';
+COMMENT ON COLUMN rejections.session_id IS 'The Claude Code session.';
+COMMENT ON COLUMN rejections.user_agent IS 'The client program, as it calls itself.';
 
 CREATE VIEW sessions AS
 SELECT
@@ -563,3 +724,12 @@ FROM requests
 WHERE session_id IS NOT NULL AND status <> 'refused'
 GROUP BY session_id;
 COMMENT ON VIEW sessions IS 'Claude Code sessions with what they cost.';
+COMMENT ON COLUMN sessions.session_id IS 'The Claude Code session.';
+COMMENT ON COLUMN sessions.key_alias IS 'The name of a key that it used.';
+COMMENT ON COLUMN sessions.user_id IS 'The user of a key that it used.';
+COMMENT ON COLUMN sessions.started_at IS 'When its first request came in.';
+COMMENT ON COLUMN sessions.ended_at IS 'When its last answer was over.';
+COMMENT ON COLUMN sessions.requests IS 'Its requests, without refused ones.';
+COMMENT ON COLUMN sessions.prompt_tokens IS 'Tokens of their whole prompts.';
+COMMENT ON COLUMN sessions.output_tokens IS 'Tokens of their answers.';
+COMMENT ON COLUMN sessions.cost_usd IS 'Their cost at list price, exact, without what is unpriced; NULL: all is unpriced.';

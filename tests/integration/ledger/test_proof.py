@@ -114,9 +114,15 @@ gaps: INSERT INTO gaps VALUES ('late', 2, 3, 1)
 dead letters: INSERT INTO dead_letters VALUES (5, 1, 'why', 'x', 1, 'late', 9)
 checkpoint: UPDATE checkpoints SET stream_created = 'elsewhere'
 checkpoint: UPDATE checkpoints SET sequence = 1000
-views: CREATE OR REPLACE VIEW spend_by_day AS SELECT started_at::DATE AS day, count(*) AS
-    requests, sum(prompt_tokens) AS prompt_tokens, sum(cost_usd) AS cost_usd FROM requests WHERE
-    status = 'success' GROUP BY ALL
+rollups: UPDATE spend_parts SET cost_usd = cost_usd + 0.000000000001 WHERE day = (SELECT max(day)
+    FROM spend_parts WHERE cost_usd > 0)
+rollups: UPDATE spend_parts SET user_id = NULL WHERE user_id = 'user_7'
+rollups: DELETE FROM spend_parts WHERE requests < 0
+rollups: UPDATE ttfb_parts SET ttfb_from_ms = ttfb_from_ms + 1
+rollups: DELETE FROM requests WHERE status = 'refused'
+views: CREATE OR REPLACE VIEW spend_by_day AS SELECT *, 1 AS prompt_tokens FROM spend_parts WHERE
+    status = 'success'
+views: CREATE OR REPLACE VIEW ttfb_by_day AS SELECT * FROM ttfb_parts WHERE ttfb_from_ms = 0
 views: CREATE OR REPLACE VIEW sessions AS SELECT session_id, count(*) AS requests,
     sum(prompt_tokens) AS prompt_tokens, sum(cost_usd) AS cost_usd FROM requests GROUP BY
     session_id HAVING count(*) > 5

@@ -17,6 +17,7 @@ from schemas.events import (
 from schemas.usage import Usage
 from services.ledger import rows
 from services.ledger.projection import LOST_AFTER_S, Counts, Projected, Projection, ProjectionState
+from services.ledger.rollups import ROLLUPS, differing
 from services.ledger.store import BooksOutdated, Store, digest
 from services.runtime.bus import StreamMessage
 from services.runtime.price_book import PriceBook
@@ -49,7 +50,7 @@ def projected(count: int = 1, sequence: int = 1) -> Projected:
 
 def test_every_column_is_in_the_schema_in_this_order_and_described(tmp_path: Path) -> None:
     # Given the schema, when its tables are compared with the code, then names and order agree,
-    # and every table, view and column of a table has its comment.
+    # and every table, every view and every column of them has its comment.
     store = Store(tmp_path / "ledger.duckdb")
     ask = store.connection.execute
     for table, columns in (
@@ -73,8 +74,8 @@ def test_every_column_is_in_the_schema_in_this_order_and_described(tmp_path: Pat
     views = "SELECT view_name FROM duckdb_views() WHERE NOT internal AND comment IS NULL"
     assert ask(views).fetchall() == []
     undescribed = ask(
-        "SELECT table_name, column_name FROM duckdb_columns() JOIN duckdb_tables() "
-        "USING (table_name) WHERE duckdb_columns.comment IS NULL"
+        "SELECT table_name, column_name FROM duckdb_columns() "
+        "WHERE NOT internal AND comment IS NULL"
     ).fetchall()
     assert undescribed == []
     store.close()
@@ -115,7 +116,7 @@ def test_a_commit_that_fails_stores_nothing_and_can_be_repeated(tmp_path: Path) 
     store.close()
 
 
-@pytest.mark.parametrize("version", ["1", "2", "3"])
+@pytest.mark.parametrize("version", ["1", "3", "5"])
 def test_a_file_of_an_older_version_is_told_from_a_damaged_one(
     tmp_path: Path, version: str
 ) -> None:
@@ -183,6 +184,7 @@ def test_books_closed_and_opened_again_lose_and_correct_the_same_requests(tmp_pa
         lost = "SELECT request_id FROM requests WHERE error_type = 'lost'"
         assert ask(lost).fetchall() == [("tg_2",)]
         assert ask("SELECT * EXCLUDE row_hash FROM corrections").fetchall() == [("tg_1", 3, 4)]
+        assert [differing(opened.connection, rollup) for rollup in ROLLUPS] == [0, 0]
         assert ask("SELECT request_id FROM open_requests").fetchall() == [("tg_4",)]
         checkpoint = opened.checkpoint("USAGE")
         assert checkpoint is not None

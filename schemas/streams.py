@@ -13,6 +13,7 @@ __all__ = [
     "QUERY_SUBJECT",
     "READER_STATE_SUBJECT",
     "REGISTRY",
+    "SNAPSHOT_SUBJECT",
     "STREAMS",
     "USAGE",
     "USAGE_BATCH_BYTES_MAX",
@@ -39,6 +40,9 @@ READER_STATE_SUBJECT = "rpc.ledger.reader"
 
 PROOF_SUBJECT = "rpc.ledger.proof"
 """Request/reply: a ProofRequest to a role of the ledger, a ProofReply back (schemas.proof)."""
+
+SNAPSHOT_SUBJECT = "rpc.ledger.snapshot"
+"""Request/reply: a SnapshotRequest to the ledger's writer, a SnapshotReply (schemas.snapshot)."""
 
 CONFIG_STATE_SUBJECT = "rpc.config.state"
 """Request and replies: every process answers with its ConfigState (schemas.rpc)."""

@@ -98,6 +98,10 @@ def _books_function(command: str) -> Callable[[argparse.Namespace], int]:
         from services.commands import letters
 
         return letters.run_retry_dead_letters
+    if command == "snapshot":
+        from services.commands import snapshot
+
+        return snapshot.run_snapshot
     from services.commands import books
 
     return books.run_verify if command == "verify" else books.run_replay

@@ -38,10 +38,12 @@ COMMANDS = {
     "runs counts them when it is restarted.",
     "replay": "Build the books anew from the stream, in a file of their own beside those of a "
     "running gateway, and print their digest.",
+    "snapshot": "Copy the books into a file of their own, as of one moment and with one digest, "
+    "while the gateway runs or when it does not. Any DuckDB client opens the file.",
     "admin": "Run the admin service (keys, spend, SQL, OpenAPI) against an external NATS server.",
 }
 
-BOOKS_COMMANDS = frozenset({"verify", "replay", "ledger retry-dead-letters"})
+BOOKS_COMMANDS = frozenset({"verify", "replay", "snapshot", "ledger retry-dead-letters"})
 """They read the books or the stream, and need no configuration."""
 
 
@@ -163,6 +165,11 @@ def _add_books_options(parser: argparse.ArgumentParser, command: str) -> None:
         "$TALLYGATE_NATS_URL, or the embedded one of the data folder, which need not run)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    if command == "snapshot":
+        parser.add_argument("file", type=_path, metavar="FILE", help="the file to make")
+        parser.add_argument(
+            "--force", action="store_true", help="replace FILE where it exists already"
+        )
     if command == "replay":
         parser.add_argument(
             "--into", type=_path, metavar="FILE", required=True, help="the file to make"

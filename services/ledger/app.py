@@ -20,6 +20,7 @@ from services.ledger.query import QueryService
 from services.ledger.query_watch import limit_process_memory
 from services.ledger.reader_status import ReaderStatus
 from services.ledger.rebuild import Retry, files_of, retry_due, set_aside
+from services.ledger.snapshot_service import SnapshotService
 from services.ledger.store import BooksOutdated, BooksUnreadable, Store
 from services.ledger.worker import Worker, wait_for_stream
 from services.runtime.bus import Bus, BusUnavailable
@@ -75,6 +76,7 @@ async def _run_writer(context: ServiceContext, bus: Bus) -> None:
     prices = PricePublisher(bus, books, worker, book, context.config.prices)
     follower = _config_follower(context, worker, prices, archiver)
     proofs = ProofService(store.connection, book, "writer", bus, archives)
+    snapshots = SnapshotService(bus, worker, store.path, context.folder.snapshots)
     try:
         if not await _until_stop(context, _ensure_streams(bus)):
             return
@@ -89,11 +91,13 @@ async def _run_writer(context: ServiceContext, bus: Bus) -> None:
                 prices.publish_for_ever(),
                 follower.run(bus),
                 proofs.serve(),
+                snapshots.serve(),
                 archiver.run(),
             ],
             prices.settled,
         )
     finally:
+        await snapshots.close()
         await proofs.close()
         worker.close()
         store.close()

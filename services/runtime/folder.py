@@ -6,6 +6,7 @@ DIR/                      0700
 ├── proxy/<worker>/       outbox segments, registry.json (hashes only, 0600)
 ├── ledger.duckdb         the writer's books
 ├── archive/              what has left the stream USAGE, written by the writer alone
+├── snapshots/           snapshots of the books until they are fetched
 ├── reader/reader.duckdb  the reader's own projection, which can be thrown away
 ├── quack/quack.duckdb    the same for the server of DuckDB's protocol
 └── run/                  sockets of the running processes
@@ -22,7 +23,17 @@ __all__ = ["DataFolder", "write_private"]
 QUACK_TOKEN_CHARACTERS_MIN = 16
 _MASTER_KEY_PREFIX = "sk-master-"
 _PARTS = frozenset(
-    {"secrets", "nats", "proxy", "ledger.duckdb", "archive", "reader", "quack", "run"}
+    {
+        "secrets",
+        "nats",
+        "proxy",
+        "ledger.duckdb",
+        "archive",
+        "snapshots",
+        "reader",
+        "quack",
+        "run",
+    }
 )
 _IGNORED = frozenset({"lost+found"})
 """What a file system of its own, mounted for the data, holds from the beginning."""
@@ -96,6 +107,20 @@ class DataFolder:
     def archive(self) -> Path:
         """Where archived events are. The writer makes it; other services' may be read-only."""
         return self.path / "archive"
+
+    @property
+    def snapshots(self) -> Path:
+        """Where the writer makes snapshots of its books, which are fetched from there."""
+        return self._make(self.path / "snapshots")
+
+    @staticmethod
+    def is_part(folder: Path, path: Path) -> bool:
+        """Tell whether a path is that of something which a data folder holds by itself."""
+        try:
+            parts = path.resolve().relative_to(folder.resolve()).parts
+        except ValueError:
+            return False
+        return not parts or parts[0].removesuffix(".wal") in _PARTS
 
     @property
     def reader_database(self) -> Path:

@@ -20,6 +20,7 @@ from schemas.streams import (
     QUERY_SUBJECT,
     READER_STATE_SUBJECT,
     REGISTRY,
+    SNAPSHOT_SUBJECT,
     STREAMS,
     USAGE,
     StreamDefinition,
@@ -81,8 +82,10 @@ NATS_USERS = (
             # What is archived leaves the stream.
             f"$JS.API.STREAM.PURGE.{USAGE.name}",
             *_reading(*STREAMS),
+            # Of `tallygate snapshot`, which in containers runs where the writer's file is.
+            SNAPSHOT_SUBJECT,
         ),
-        subscribe=(CONFIG_STATE_SUBJECT, proof_subject("writer")),
+        subscribe=(CONFIG_STATE_SUBJECT, proof_subject("writer"), SNAPSHOT_SUBJECT),
         answers=True,
     ),
     NatsUser(
@@ -104,6 +107,7 @@ NATS_USERS = (
             QUERY_SUBJECT,
             READER_STATE_SUBJECT,
             f"{PROOF_SUBJECT}.*",
+            SNAPSHOT_SUBJECT,
             CONFIG_STATE_SUBJECT,
             *_reading(REGISTRY, BUDGET),
         ),

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "proof.md").read_text()
 PARTS = {
     name: DOCUMENT.split(f"\n## tallygate {name}\n")[1].split("\n## ")[0]
-    for name in ("verify", "replay", "ledger retry-dead-letters")
+    for name in ("verify", "replay", "snapshot", "ledger retry-dead-letters")
 }
 
 

@@ -12,7 +12,7 @@ from schemas.config import GatewayConfig
 from schemas.errors import ApiError
 from services.admin.errors import answer_error
 from services.admin.guard import require_access
-from services.admin.limits import limited
+from services.admin.limits import RequestCounts, limited
 from services.admin.openapi import OpenApi
 from services.admin.reading import BODY_BYTES_MAX
 from services.admin.routes_config import CONFIG_ROUTES
@@ -101,7 +101,10 @@ async def run(context: ServiceContext, *, fd: int | None, host: str, port: int) 
         spawn(follower.run(bus), "configuration", on_fault),
         spawn(state.reload.on_hangup(context.hangup), "SIGHUP", on_fault),
     ]
-    app: ASGIApp = limited(application(state))
+    counts = RequestCounts()
+    context.metrics.put("admin", counts.metrics)
+    context.metrics.put("nats", bus.metrics)
+    app: ASGIApp = limited(application(state), counts)
     try:
         await serve_http(
             app,

@@ -5,8 +5,9 @@ from typing import Any
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.admin.errors import JSON, new_request_id, render_error
+from services.runtime.metrics import Sample, sample
 
-__all__ = ["HEADERS_MAX", "HEADER_BYTES_MAX", "REQUESTS_RUNNING_MAX", "limited"]
+__all__ = ["HEADERS_MAX", "HEADER_BYTES_MAX", "REQUESTS_RUNNING_MAX", "RequestCounts", "limited"]
 
 HEADERS_MAX = 100
 HEADER_BYTES_MAX = 64 * 1024
@@ -15,8 +16,34 @@ REQUESTS_RUNNING_MAX = 200
 """So many requests run at the same time; a further one is answered 503 at once."""
 
 
-def limited(app: ASGIApp) -> ASGIApp:
-    """Return the application behind the limits. Every answer carries its `request-id`."""
+class RequestCounts:
+    """Answers by status, and how many requests run."""
+
+    def __init__(self) -> None:
+        self.running = 0
+        self._answers: dict[int, int] = {}
+
+    def answered(self, status: int) -> None:
+        """Count an answer."""
+        self._answers[status] = self._answers.get(status, 0) + 1
+
+    async def metrics(self) -> list[Sample]:
+        """Return all of it."""
+        return [
+            *(
+                sample("tallygate_admin_requests_total", count, str(status))
+                for status, count in self._answers.items()
+            ),
+            sample("tallygate_admin_requests_in_flight", self.running),
+        ]
+
+
+def limited(app: ASGIApp, counts: RequestCounts | None = None) -> ASGIApp:
+    """Return the application behind the limits. Every answer carries its `request-id`.
+
+    `counts` hears of every answer.
+    """
+    counts = counts if counts is not None else RequestCounts()
     running = 0
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
@@ -28,6 +55,7 @@ def limited(app: ASGIApp) -> ASGIApp:
             if message["type"] == "http.response.start":
                 headers = list(message.get("headers", ()))
                 message["headers"] = [*headers, (b"request-id", request_id.encode())]
+                counts.answered(message["status"])
             await send(message)
 
         refusal = _refusal(scope, running)
@@ -35,10 +63,12 @@ def limited(app: ASGIApp) -> ASGIApp:
             await _answer(send_with_id, request_id, *refusal)
             return
         running += 1
+        counts.running = running
         try:
             await app(scope, receive, send_with_id)
         finally:
             running -= 1
+            counts.running = running
 
     return serve
 

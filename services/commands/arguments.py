@@ -95,6 +95,13 @@ def _parser(command: str) -> _Parser:
         help="the configuration, in LiteLLM's form (default: $TALLYGATE_CONFIG, or ./config.yaml)",
     )
     _add_data(parser)
+    parser.add_argument(
+        "--metrics",
+        metavar="HOST:PORT",
+        default=os.environ.get("TALLYGATE_METRICS") or None,
+        help="serve GET /metrics there, for Prometheus, without asking for a key: for all "
+        "processes of the data folder (default: $TALLYGATE_METRICS, or nowhere)",
+    )
     if command == "serve":
         _add_address(parser, PORT_DEFAULT)
         parser.add_argument(

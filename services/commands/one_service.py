@@ -2,9 +2,10 @@
 
 import argparse
 import os
+from collections.abc import Awaitable, Callable
 
 from schemas.errors import ConfigError
-from services.commands.addresses import checked_admin_url, checked_nats_url
+from services.commands.addresses import checked_admin_url, checked_metrics_address, checked_nats_url
 from services.commands.arguments import config_path
 from services.runtime.config_file import ConfigFile
 from services.runtime.folder import DataFolder
@@ -33,7 +34,7 @@ def run_proxy(values: argparse.Namespace) -> int:
         )
 
     part = f"proxy-{values.worker}"
-    return run_service(main, part=part, file=file, folder=folder, nats_url=nats_url)
+    return _run(main, part, values, (file, folder, nats_url))
 
 
 def run_ledger(values: argparse.Namespace) -> int:
@@ -45,8 +46,7 @@ def run_ledger(values: argparse.Namespace) -> int:
 
         await run(context, values.role)
 
-    part = f"ledger-{values.role}"
-    return run_service(main, part=part, file=file, folder=folder, nats_url=nats_url)
+    return _run(main, f"ledger-{values.role}", values, (file, folder, nats_url))
 
 
 def run_admin(values: argparse.Namespace) -> int:
@@ -58,7 +58,24 @@ def run_admin(values: argparse.Namespace) -> int:
 
         await run(context, fd=values.fd, host=values.host, port=values.port)
 
-    return run_service(main, part="admin", file=file, folder=folder, nats_url=nats_url)
+    return _run(main, "admin", values, (file, folder, nats_url))
+
+
+def _run(
+    main: Callable[[ServiceContext], Awaitable[None]],
+    part: str,
+    values: argparse.Namespace,
+    common: tuple[ConfigFile, DataFolder, str],
+) -> int:
+    file, folder, nats_url = common
+    return run_service(
+        main,
+        part=part,
+        file=file,
+        folder=folder,
+        nats_url=nats_url,
+        metrics_address=checked_metrics_address(values.metrics),
+    )
 
 
 def _common(values: argparse.Namespace) -> tuple[ConfigFile, DataFolder, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from schemas.config import GatewayConfig
-from services.commands.addresses import checked_nats_url
+from services.commands.addresses import checked_metrics_address, checked_nats_url
 from services.commands.arguments import config_path
 from services.commands.banner import banner, base_url
 from services.runtime.child import ChildGivenUp, ChildSpec
@@ -50,6 +50,7 @@ class Installation(msgspec.Struct, frozen=True, kw_only=True):
     nats: EmbeddedNats | None
     workers: int
     environment: dict[str, str]
+    metrics: str | None = None
 
     @property
     def quack(self) -> bool:
@@ -65,6 +66,7 @@ def serve(values: argparse.Namespace) -> int:
     began = time.monotonic()
     path = config_path(values.config).absolute()
     file = ConfigFile(path, os.environ)
+    checked_metrics_address(values.metrics)
     config = file.config
     folder = DataFolder(values.data)
     lock = lock_folder(folder)
@@ -83,7 +85,8 @@ def serve(values: argparse.Namespace) -> int:
         lock=lock,
         nats=None if external else EmbeddedNats(folder),
         workers=values.workers,
-        environment=dict(os.environ),
+        environment={k: v for k, v in os.environ.items() if k != "TALLYGATE_METRICS"},
+        metrics=values.metrics,
     )
     host, port = address_of(installation.listening)
     url = base_url(values.host, port)
@@ -151,7 +154,7 @@ def child_specs(installation: Installation) -> list[ChildSpec]:
         _service(
             installation,
             "admin",
-            ["admin", *_address(installation.admin_listening)],
+            ["admin", *_address(installation.admin_listening), *_metrics(installation)],
             listening=installation.admin_listening,
             drain_stage=2,
             stop_timeout_s=ADMIN_STOP_S,
@@ -215,6 +218,11 @@ def _nats_user(part: str) -> str:
         # Another copy of the books: it reads what the reader reads.
         return "ledger-reader"
     return "proxy" if part.startswith("proxy-") else part
+
+
+def _metrics(installation: Installation) -> list[str]:
+    """Return the option that lets one process serve the metrics of all."""
+    return ["--metrics", installation.metrics] if installation.metrics else []
 
 
 def _address(listening: socket.socket) -> list[str]:

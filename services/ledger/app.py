@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from schemas.streams import QUERY_SUBJECT, USAGE
 from services.ledger.archiver import Archiver
 from services.ledger.books import Books
 from services.ledger.history import is_whole
+from services.ledger.metrics import FactMetrics, following_metrics
 from services.ledger.price_publisher import PricePublisher
 from services.ledger.proof_service import ProofService
 from services.ledger.publisher import BudgetPublisher
@@ -25,6 +26,7 @@ from services.ledger.store import BooksOutdated, BooksUnreadable, Store
 from services.ledger.worker import Worker, wait_for_stream
 from services.runtime.bus import Bus, BusUnavailable
 from services.runtime.config_follower import ConfigFollower
+from services.runtime.metrics import Sample, sample
 from services.runtime.price_book import PriceBook
 from services.runtime.service import ServiceContext, notify_ready
 from services.runtime.tasks import end_tasks
@@ -48,6 +50,7 @@ async def run(context: ServiceContext, role: Role) -> None:
     user = "ledger-writer" if role == "writer" else "ledger-reader"
     bus = await Bus.connect(context.nats_url, user, wait=False)
     try:
+        context.metrics.put("nats", bus.metrics)
         if role == "writer":
             await _run_writer(context, bus)
         else:
@@ -77,6 +80,8 @@ async def _run_writer(context: ServiceContext, bus: Bus) -> None:
     follower = _config_follower(context, worker, prices, archiver)
     proofs = ProofService(store.connection, book, "writer", bus, archives)
     snapshots = SnapshotService(bus, worker, store.path, context.folder.snapshots)
+    context.metrics.put("books", following_metrics(bus, worker, books))
+    context.metrics.put("writer", _writer_metrics(publisher, archiver))
     try:
         if not await _until_stop(context, _ensure_streams(bus)):
             return
@@ -101,6 +106,18 @@ async def _run_writer(context: ServiceContext, bus: Bus) -> None:
         await proofs.close()
         worker.close()
         store.close()
+
+
+def _writer_metrics(
+    publisher: BudgetPublisher, archiver: Archiver
+) -> Callable[[], Awaitable[list[Sample]]]:
+    async def collect() -> list[Sample]:
+        return [
+            sample("tallygate_budget_events_total", publisher.said),
+            sample("tallygate_archive_sequence", archiver.archived_to),
+        ]
+
+    return collect
 
 
 def _config_follower(
@@ -231,6 +248,12 @@ async def _read_once(
         else _Answers(context, bus, store, book, is_new=is_new)
     )
 
+    context.metrics.put("books", following_metrics(bus, worker, books))
+    context.metrics.put("answers", answers.metrics)
+    facts = FactMetrics(store.connection)
+    if role == "reader":
+        context.metrics.put("facts", facts.collect)
+
     async def follow() -> None:
         try:
             await worker.follow_usage()
@@ -251,6 +274,7 @@ async def _read_once(
         await _serve(context, worker, parts)
     finally:
         await answers.close()
+        facts.close()
         worker.close()
         store.close()
 
@@ -277,6 +301,9 @@ class _Answers:
             _serve_queries(self._bus, self._queries, status),
             self._proofs.serve(),
         ]
+
+    async def metrics(self) -> list[Sample]:
+        return self._queries.counts.samples()
 
     async def close(self) -> None:
         await self._proofs.close()

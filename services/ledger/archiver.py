@@ -66,6 +66,11 @@ class Archiver:
         self._oldest_us: int | None = None
         """When the oldest message that is not archived was stored, as far as it is known."""
 
+    @property
+    def archived_to(self) -> int:
+        """The last message that is in the archive and no more in the stream, as far as known."""
+        return self._dropped_to
+
     def take(self, settings: Settings) -> None:
         """Go by other settings from now on."""
         self._settings = settings

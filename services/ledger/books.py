@@ -9,6 +9,7 @@ from services.ledger.budgets import Budgets, Standing
 from services.ledger.price_history import PriceState
 from services.ledger.projection import Counts, Projected, Projection
 from services.ledger.store import Checkpoint, Store
+from services.ledger.unpriced import UnpricedAlarm
 from services.runtime.bus import StreamMessage
 from services.runtime.price_book import PriceBook
 
@@ -28,6 +29,7 @@ class Books:
         )
         store.put_prices(self._projection.book)
         self._budgets = Budgets(timezone, store.spend_picos) if with_budgets else None
+        self._alarm = UnpricedAlarm()
         self._waiting: Projected | None = None
 
     def project(self, messages: Sequence[StreamMessage]) -> Counts:
@@ -44,7 +46,10 @@ class Books:
         book = self._projection.book if self._waiting.price_changes else None
         self.store.commit(stream, stream_created, self._waiting, book)
         projected, self._waiting = self._waiting, None
-        return self._budgets.add(projected.spends) if self._budgets is not None else set()
+        if self._budgets is None:
+            return set()
+        self._alarm.look_at(projected.requests)
+        return self._budgets.add(projected.spends)
 
     def prices(self) -> dict[str, PriceState]:
         """Return the last change of each part of the prices, by kind."""

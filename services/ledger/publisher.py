@@ -56,6 +56,11 @@ class BudgetPublisher:
         self._due: set[str] = set()
         self._wake = asyncio.Event()
 
+    @property
+    def said(self) -> int:
+        """How many statements about budgets this process has made."""
+        return self._count
+
     def look_at(self, key_ids: set[str]) -> None:
         """Look at the budgets of some keys soon: their spend or their settings changed."""
         self._due |= key_ids

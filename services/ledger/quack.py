@@ -170,6 +170,11 @@ class QuackServer:
         self._thread.start()
 
     @property
+    def running(self) -> int:
+        """How many queries run, as far as is known."""
+        return self._running
+
+    @property
     def is_busy(self) -> bool:
         """Whether a query runs, as far as is known."""
         return self._running > 0

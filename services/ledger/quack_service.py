@@ -13,6 +13,7 @@ from services.ledger.quack import QuackServer, is_free
 from services.ledger.quack_extension import QuackMissing, load_quack
 from services.ledger.store import Store
 from services.ledger.worker import Worker
+from services.runtime.metrics import Sample, sample
 from services.runtime.service import ServiceContext, notify_ready
 
 __all__ = ["QUACK_STACKS_BYTES", "QuackService", "until_possible"]
@@ -108,6 +109,10 @@ class QuackService:
             _log.info("Quack: %s", str(error).splitlines()[0])
             return False
         return True
+
+    async def metrics(self) -> list[Sample]:
+        """Return how many queries run."""
+        return [sample("tallygate_queries_running", self._server.running)]
 
     async def close(self) -> None:
         """Stop serving. A query that runs cannot be interrupted: it ends with the process, now."""

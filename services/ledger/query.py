@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from schemas.rpc import QUERY_ROWS_MAX, QUERY_TIMEOUT_S, Column, QueryReply, QueryRequest
 from services.ledger.cells import UnsupportedType, cell_reader
+from services.ledger.query_counts import QueryCounts
 from services.ledger.query_formats import arrow_stream, csv_content
 from services.ledger.query_watch import QueryWatch, Run
 from services.ledger.sql_rules import SqlInvalid, SqlRefused, check_sql
@@ -113,6 +114,7 @@ class QueryService:
         self._at_once = threading.BoundedSemaphore(queries_at_once_max)
         self._queries_at_once_max = queries_at_once_max
         self._failed = False
+        self.counts = QueryCounts()
         self._watch = QueryWatch(self._root.cursor(), memory_bytes_max)
 
     @property
@@ -129,13 +131,16 @@ class QueryService:
     def answer(self, payload: bytes) -> bytes:
         """Answer a QueryRequest in JSON with a QueryReply in JSON. Blocks; never raises."""
         started = time.perf_counter()
-        reply = self._reply(payload)
+        with self.counts.running():
+            reply = self._reply(payload)
         reply = msgspec.structs.replace(
             reply, duration_ms=round((time.perf_counter() - started) * 1000, 3)
         )
         encoded = msgspec.json.encode(reply)
         if len(encoded) > QUERY_ANSWER_BYTES_MAX:
-            return msgspec.json.encode(_answer_too_large())
+            reply = _answer_too_large()
+            encoded = msgspec.json.encode(reply)
+        self.counts.ended(reply.error_kind or "ok", time.perf_counter() - started)
         return encoded
 
     def _reply(self, payload: bytes) -> QueryReply:

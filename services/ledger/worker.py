@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,7 @@ from schemas.streams import REGISTRY, USAGE
 from services.ledger.books import Books
 from services.ledger.history import check_history, follow_history
 from services.runtime.bus import Bus, BusError, StreamBatch, StreamState
+from services.runtime.metrics import Histogram
 from services.runtime.registry import RegistrySnapshot
 from services.runtime.waiting import WaitTeller
 
@@ -55,6 +57,8 @@ class Worker:
         """Called after each batch of the registry that was taken in."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="books")
         self.sequence = 0
+        self.commits = Histogram(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
+        self.commit_failures = 0
         self._is_caught_up = asyncio.Event()
         self._has_keys = asyncio.Event()
         self._advanced = asyncio.Event()
@@ -98,14 +102,17 @@ class Worker:
         wait_s = RETRY_WAIT_S
         while True:
             try:
+                began_at_s = time.monotonic()
                 changed = await self.in_books(
                     lambda: self._books.commit(USAGE.name, stream_created)
                 )
+                self.commits.observe(time.monotonic() - began_at_s)
                 break
             except duckdb.FatalException:
                 # The database has closed itself: only a new process can open it again.
                 raise
             except (duckdb.Error, OSError) as error:
+                self.commit_failures += 1
                 log.error("the books cannot be written, trying again: %s", error)
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, RETRY_WAIT_MAX_S)

@@ -27,6 +27,7 @@ from services.proxy.pool import PoolSettings, UpstreamPool
 from services.proxy.refusals import Refusals
 from services.proxy.tls import tls_context
 from services.proxy.warm import keep_warm
+from services.proxy.worker_metrics import worker_metrics
 from services.runtime.bus import Bus
 from services.runtime.config_follower import ConfigFollower
 from services.runtime.http_server import serve_http
@@ -172,6 +173,8 @@ async def run(
     api = Api(admission=admission, outbox=outbox, transport=transport, refusals=refusals)
     app = build_app(messages=messages, api=api, management=management, registry=registry)
     bus = await Bus.connect(context.nats_url, "proxy", wait=False)
+    context.metrics.put("proxy", worker_metrics(outbox, transport, registry))
+    context.metrics.put("nats", bus.metrics)
     stop = context.stop
     ready = _Readiness(context.part, registry)
     _spare_the_collector()

@@ -32,8 +32,10 @@ from schemas.events import (
 )
 from schemas.streams import USAGE_BATCH_BYTES_MAX, USAGE_BATCH_EVENTS_MAX, usage_subject
 from schemas.usage import Usage
+from services.proxy.counts import Counts
 from services.proxy.journal import Journal, Position, Record
 from services.runtime.bus import Bus, BusError
+from services.runtime.metrics import Sample, sample
 
 __all__ = ["Outbox"]
 
@@ -102,6 +104,7 @@ class Outbox:
         self._open: dict[str, _Note] = {}
         self._unwritten: list[tuple[bytes, bytes]] = []
         self.events_lost = 0
+        self.counts = Counts()
         self._trouble_told_at_s: float | None = None
         self._due = asyncio.Event()
         self._delayed: asyncio.TimerHandle | None = None
@@ -153,6 +156,7 @@ class Outbox:
     def usage_recorded(self, record: UsageRecord) -> None:
         """Write that a request is over. It is in the journal when this returns."""
         self._open.pop(record.request_id, None)
+        self.counts.ended(record)
         event = UsageRecorded(**self._envelope(record.request_id), data=record)
         payload = encode_event(event)
         if len(payload) > EVENT_BYTES_MAX:
@@ -354,6 +358,18 @@ class Outbox:
     def bytes_waiting(self) -> int:
         """How much waits to be published."""
         return self._journal.bytes_unread
+
+    def samples(self) -> list[Sample]:
+        """Return the metrics of the outbox, and of what was counted on the way into it."""
+        return [
+            *self.counts.samples(),
+            sample("tallygate_requests_in_flight", len(self._open)),
+            sample("tallygate_outbox_bytes", self.bytes_waiting),
+            sample("tallygate_outbox_limit_bytes", self._bytes_max),
+            sample("tallygate_outbox_events_total", self._sequence),
+            sample("tallygate_outbox_unwritten_events", len(self._unwritten)),
+            sample("tallygate_outbox_events_lost_total", self.events_lost),
+        ]
 
     def close(self) -> None:
         """Close the journal's files."""

@@ -254,6 +254,11 @@ class UpstreamPool:
         self._drop(min(firsts, key=lambda idle: idle[0].idle_since_s).pop(0))
         return True
 
+    @property
+    def connections(self) -> tuple[int, int]:
+        """How many connections are open, and how many of these are idle."""
+        return len(self._all), sum(len(shelf.connections) for shelf in self._idle.values())
+
     async def aclose(self) -> None:
         """Close all connections."""
         for connection in list(self._all):

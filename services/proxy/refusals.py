@@ -25,6 +25,7 @@ class Refusals:
 
     def book(self, error: ApiError, draft: Draft) -> None:
         """Book a refusal, unless it is one more of a flood without a known key."""
+        self._outbox.counts.refused(error.error_type, error.http_status)
         if draft.key is None and not self._may_book_unidentified(draft.started_at_us):
             self.unidentified_unbooked += 1
             return

@@ -29,6 +29,7 @@ from services.runtime.link import (
     WrongLastSequence,
     reason,
 )
+from services.runtime.metrics import Sample, sample
 
 __all__ = [
     "Bus",
@@ -102,6 +103,13 @@ class Bus:
     def is_connected(self) -> bool:
         """Whether the connection is up at this moment."""
         return self._link.is_connected
+
+    async def metrics(self) -> list[Sample]:
+        """Return the metrics of the connection."""
+        return [
+            sample("tallygate_nats_connected", int(self.is_connected)),
+            sample("tallygate_nats_disconnected_seconds", self._link.away_s),
+        ]
 
     async def wait_connected(self, timeout_s: float | None = None) -> None:
         """Wait until the connection is up. Raises BusUnavailable after `timeout_s`."""

@@ -9,7 +9,7 @@ DIR/                      0700
 ├── snapshots/           snapshots of the books until they are fetched
 ├── reader/reader.duckdb  the reader's own projection, which can be thrown away
 ├── quack/quack.duckdb    the same for the server of DuckDB's protocol
-└── run/                  sockets of the running processes
+└── run/                  sockets of the running processes; metrics/ has those that tell metrics
 """
 
 import os
@@ -97,6 +97,11 @@ class DataFolder:
     def run(self) -> Path:
         """The folder of sockets and other things that live as long as the processes."""
         return self._make(self.path / "run")
+
+    @property
+    def metrics(self) -> Path:
+        """Where each running process has a socket that tells its metrics."""
+        return self.run / "metrics"
 
     @property
     def ledger_database(self) -> Path:

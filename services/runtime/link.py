@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 
 import nats.errors
@@ -76,6 +77,7 @@ class Link:
         self._telling: asyncio.Task[None] | None = None
         self._trouble = "no answer"
         self._is_closing = False
+        self._away_since_s: float | None = time.monotonic()
 
     async def open(self, url: str) -> None:
         """Connect once. Raises BusUnavailable after CONNECT_TIMEOUT_S."""
@@ -145,9 +147,12 @@ class Link:
         if self._connected.is_set() and not self._is_closing:
             log.warning("the connection to NATS is lost, reconnecting")
         self._connected.clear()
+        if self._away_since_s is None:
+            self._away_since_s = time.monotonic()
 
     async def _on_connected(self) -> None:
         self.generation += 1
+        self._away_since_s = None
         self._connected.set()
         for listener in self.listeners:
             listener()
@@ -157,6 +162,12 @@ class Link:
     def is_connected(self) -> bool:
         """Whether the connection is up at this moment."""
         return self._connected.is_set()
+
+    @property
+    def away_s(self) -> float:
+        """For how long the connection has not been up; 0 while it is."""
+        since_s = self._away_since_s
+        return 0.0 if since_s is None else time.monotonic() - since_s
 
     async def wait_connected(self, timeout_s: float | None = None) -> None:
         """Wait until the connection is up. Raises BusUnavailable after `timeout_s`."""

@@ -16,6 +16,8 @@ from schemas.errors import ConfigError
 from services.runtime.config_file import ConfigFile
 from services.runtime.folder import DataFolder
 from services.runtime.logs import configure_logging
+from services.runtime.metrics import Metrics
+from services.runtime.metrics_server import MetricsServer
 
 __all__ = [
     "EXIT_CONFIG",
@@ -37,7 +39,8 @@ class ServiceContext(msgspec.Struct, frozen=True, kw_only=True):
     """What a service is given: its configuration, its folder, and when to stop.
 
     `part` names the process (`proxy-0`, `ledger-writer`); `stop` is set by SIGTERM or SIGINT,
-    `hangup` by each SIGHUP. A configuration that is taken at run time replaces `config`.
+    `hangup` by each SIGHUP. A configuration that is taken at run time replaces `config`. `metrics`
+    takes what the service has to tell.
     """
 
     part: str
@@ -46,6 +49,7 @@ class ServiceContext(msgspec.Struct, frozen=True, kw_only=True):
     nats_url: str
     stop: asyncio.Event
     hangup: asyncio.Event
+    metrics: Metrics = msgspec.field(default_factory=Metrics)
 
     @property
     def config(self) -> GatewayConfig:
@@ -90,8 +94,12 @@ def run_service(
     file: ConfigFile,
     folder: DataFolder,
     nats_url: str,
+    metrics_address: tuple[str, int] | None = None,
 ) -> int:
-    """Run a service until it is told to stop; return the exit code of the process."""
+    """Run a service until it is told to stop; return the exit code of the process.
+
+    Its metrics are served in the data folder, and at `metrics_address`, where one is given.
+    """
     configure_logging(part, file.config.settings.log_level)
 
     async def live() -> None:
@@ -105,11 +113,12 @@ def run_service(
             hangup.set()
 
         loop.add_signal_handler(signal.SIGHUP, on_hangup)
-        await main(
-            ServiceContext(
-                part=part, file=file, folder=folder, nats_url=nats_url, stop=stop, hangup=hangup
-            )
+        context = ServiceContext(
+            part=part, file=file, folder=folder, nats_url=nats_url, stop=stop, hangup=hangup
         )
+        metrics = MetricsServer(context.metrics, part, folder.metrics, metrics_address)
+        async with metrics.running():
+            await main(context)
 
     try:
         uvloop.run(live())

@@ -53,6 +53,7 @@ def test_serve_has_the_documented_defaults() -> None:
         "host": "127.0.0.1",
         "port": 4000,
         "workers": 1,
+        "metrics": None,
     }
 
 

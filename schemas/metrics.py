@@ -1,0 +1,159 @@
+"""The metrics that the services expose, each with its name, kind, labels and meaning.
+
+docs/metrics.md lists them, and a test compares both. Names follow Prometheus' conventions: the
+unit last, `_total` for what only grows. Every sample also has the label `part`, the process.
+"""
+
+from typing import Literal
+
+import msgspec
+
+__all__ = ["METRICS", "Metric"]
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+
+class Metric(msgspec.Struct, frozen=True):
+    """One metric. `labels` are those beside `part`."""
+
+    name: str
+    kind: Kind
+    meaning: str
+    labels: tuple[str, ...] = ()
+
+
+def _all(*metrics: Metric) -> dict[str, Metric]:
+    return {metric.name: metric for metric in metrics}
+
+
+METRICS = _all(
+    # ------------------------------------------------------------------------ every process
+    Metric("tallygate_up", "gauge", "1: the process answered this scrape; 0: it did not."),
+    Metric("tallygate_build_info", "gauge", "Always 1; the version is a label.", ("version",)),
+    Metric("tallygate_process_start_time_seconds", "gauge", "When the process began (Unix time)."),
+    Metric("tallygate_process_cpu_seconds_total", "counter", "CPU time of the process."),
+    Metric("tallygate_process_resident_bytes", "gauge", "Memory that the process holds."),
+    Metric("tallygate_nats_connected", "gauge", "1 while the connection to NATS is up."),
+    Metric(
+        "tallygate_nats_disconnected_seconds",
+        "gauge",
+        "For how long the connection to NATS has been away, and so how old the process's copy of "
+        "keys and budgets may be; 0 while it is up.",
+    ),
+    Metric(
+        "tallygate_collect_failures_total",
+        "counter",
+        "Groups of metrics that could not be read and are missing from a scrape.",
+    ),
+    # ------------------------------------------------------------------------------- proxy
+    Metric(
+        "tallygate_requests_total",
+        "counter",
+        "Attempts at deployments that have ended, by the client's name of the model, how they "
+        "ended and the class of the HTTP status (none: no answer).",
+        ("model", "outcome", "status_class"),
+    ),
+    Metric("tallygate_requests_in_flight", "gauge", "Requests under way at deployments."),
+    Metric(
+        "tallygate_refusals_total",
+        "counter",
+        "Requests that the gateway refused, by error type and HTTP status.",
+        ("reason", "status"),
+    ),
+    Metric("tallygate_request_bytes_total", "counter", "Bytes of bodies sent to deployments."),
+    Metric("tallygate_response_bytes_total", "counter", "Bytes of bodies that came from them."),
+    Metric(
+        "tallygate_upstream_first_byte_seconds",
+        "histogram",
+        "From the start of an attempt to the first byte of its answer's body.",
+    ),
+    Metric(
+        "tallygate_upstream_duration_seconds",
+        "histogram",
+        "From the start of an attempt to its end.",
+    ),
+    Metric(
+        "tallygate_upstream_connections",
+        "gauge",
+        "Open connections to deployments: busy, or idle.",
+        ("state",),
+    ),
+    Metric("tallygate_outbox_bytes", "gauge", "Bytes of events that wait to be published."),
+    Metric("tallygate_outbox_limit_bytes", "gauge", "The setting outbox_bytes_max."),
+    Metric("tallygate_outbox_events_total", "counter", "Events written to the outbox."),
+    Metric(
+        "tallygate_outbox_unwritten_events",
+        "gauge",
+        "Records held in memory because the disk takes no more.",
+    ),
+    Metric(
+        "tallygate_outbox_events_lost_total",
+        "counter",
+        "Events lost because disk and the memory set aside for them were full.",
+    ),
+    Metric("tallygate_registry_keys", "gauge", "Virtual keys that the process knows."),
+    Metric("tallygate_registry_sequence", "gauge", "The last message of REGISTRY taken in."),
+    # ------------------------------------------------------------------------------ ledger
+    Metric("tallygate_ledger_sequence", "gauge", "The last message of USAGE in the books."),
+    Metric("tallygate_ledger_lag_messages", "gauge", "Messages of USAGE not in the books yet."),
+    Metric(
+        "tallygate_ledger_lag_seconds",
+        "gauge",
+        "For how long at least such a message has waited, as seen by scrapes; 0 without any.",
+    ),
+    Metric("tallygate_ledger_events_total", "counter", "Events counted in these books."),
+    Metric(
+        "tallygate_ledger_repeats_total",
+        "counter",
+        "Events that came more than once and were counted once.",
+    ),
+    Metric("tallygate_ledger_commit_seconds", "histogram", "How long a commit of the books took."),
+    Metric(
+        "tallygate_ledger_commit_failures_total",
+        "counter",
+        "Commits that failed and were tried again.",
+    ),
+    Metric(
+        "tallygate_ledger_lost_requests",
+        "gauge",
+        "Requests that began and whose end never came.",
+    ),
+    Metric("tallygate_ledger_dead_letters", "gauge", "Events that could not be read."),
+    Metric(
+        "tallygate_ledger_missing_events",
+        "gauge",
+        "Events that producers have numbered and that never arrived.",
+    ),
+    Metric(
+        "tallygate_ledger_unpriced_requests",
+        "gauge",
+        "Requests of a model without a price, which are in no sum.",
+        ("model",),
+    ),
+    Metric(
+        "tallygate_budget_events_total",
+        "counter",
+        "Statements about budgets published by this process.",
+    ),
+    Metric(
+        "tallygate_archive_sequence", "gauge", "The last message that was moved to the archive."
+    ),
+    Metric(
+        "tallygate_queries_total",
+        "counter",
+        "Queries answered, by outcome: ok, refused, invalid, timeout (stopped), too_large, "
+        "unavailable.",
+        ("outcome",),
+    ),
+    Metric("tallygate_queries_running", "gauge", "Queries under way, over SQL or Quack."),
+    Metric("tallygate_query_seconds", "histogram", "How long queries took."),
+    # ------------------------------------------------------------------------------- admin
+    Metric(
+        "tallygate_admin_requests_total",
+        "counter",
+        "Answers of the admin service by HTTP status.",
+        ("status",),
+    ),
+    Metric("tallygate_admin_requests_in_flight", "gauge", "Its requests under way."),
+)
+"""All metrics by name."""

@@ -2,7 +2,7 @@
 
 import re
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -23,8 +23,9 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The state of one virtual key. Every `key.*` event carries the whole record.
 
     Times are RFC 3339 UTC in microseconds since the epoch (`*_at_us`); money is a decimal string.
-    An empty `models` allows every model. `deleted` marks the last record of a key: its history
-    stays in the stream, the key is refused.
+    An empty `models` allows every model. With `analyst` the key may ask the ledger in SQL, about
+    the rows of its `team_id` (`team`; there must be one) or about `all`. `deleted` marks the last
+    record of a key: its history stays in the stream, the key is refused.
     """
 
     key_id: str
@@ -42,6 +43,7 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     deleted: bool = False
     metadata: dict[str, Any] = {}
     tags: tuple[str, ...] = ()
+    analyst: Literal["team", "all"] | None = None
     created_at_us: int = 0
     created_by: str | None = None
     updated_at_us: int = 0

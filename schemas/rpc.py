@@ -21,13 +21,17 @@ QUERY_TIMEOUT_S = 10.0
 
 
 class QueryRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One SELECT over the ledger's tables. `parameters` fill its `$1`, `$2`, … (or `?`) marks."""
+    """One SELECT over the ledger's tables. `parameters` fill its `$1`, `$2`, … (or `?`) marks.
+
+    With a `team_id` it sees the rows of that team alone; None: all rows.
+    """
 
     query: str
     parameters: tuple[Any, ...] = ()
     rows_max: int = QUERY_ROWS_MAX
     timeout_s: float = QUERY_TIMEOUT_S
     format: Literal["json", "csv", "arrow"] = "json"
+    team_id: str | None = None
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -44,7 +48,8 @@ class QueryReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     RFC 3339 strings in UTC. `truncated` says that `rows_max` cut the answer. `error_kind` is
     `refused` (not a single SELECT, or a function that is not allowed), `invalid` (DuckDB could not
     run it), `timeout`, `too_large` or `unavailable`. `content` is the answer in CSV or as Arrow's
-    IPC stream, where that was asked for, in place of `rows`.
+    IPC stream, where that was asked for, in place of `rows`. `team_id` repeats that of the request:
+    a reader of an older version, which does not know it and reads all rows, is told by that.
     """
 
     columns: tuple[Column, ...] = ()
@@ -53,6 +58,7 @@ class QueryReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     duration_ms: float = 0.0
     stream_sequence: int = 0
     content: bytes = b""
+    team_id: str | None = None
     error: str | None = None
     error_kind: str | None = None
 

@@ -73,6 +73,7 @@ class KeySettings(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any] | UnsetType | None = UNSET
     tags: Tags | UnsetType | None = UNSET
     blocked: bool | UnsetType | None = UNSET
+    analyst: Literal["team", "all"] | bool | UnsetType | None = UNSET
 
 
 class GenerateKey(KeySettings, frozen=True, kw_only=True):
@@ -135,6 +136,7 @@ class KeyState(msgspec.Struct, frozen=True, kw_only=True):
     team_id: str | None
     metadata: dict[str, Any]
     tags: tuple[str, ...]
+    analyst: Literal["team", "all"] | None
     created_at: datetime
     created_by: str | None
     updated_at: datetime

@@ -6,7 +6,7 @@ import msgspec
 
 __all__ = ["Access", "Description", "described"]
 
-Access = Literal["public", "own_key", "master"]
+Access = Literal["public", "own_key", "analyst", "master"]
 
 
 class Description(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,10 @@ _RATE = "rate limits are not enforced by this version"
 _SEVERAL = "a key has one budget in this version: max_budget with budget_duration"
 _GUARD = "guardrails are not part of this version"
 _ORGANISATION = "keys belong to a user and a team in this version"
-_ROUTES = "a virtual key calls the API and reads its own /key/info; all else needs the master key"
+_ROUTES = (
+    "a virtual key calls the API, reads its own /key/info and, with `analyst`, asks the ledger in "
+    "SQL; all else needs the master key"
+)
 
 KEY_FIELDS_WITHOUT_MEANING: dict[str, str] = {
     "access_group_ids": "list the models of the key in models",

@@ -1,7 +1,8 @@
 """Who may use which route: decided on every handler, denied unless the handler says otherwise.
 
 A handler without a word needs the master key. `opt={"access": "own_key"}` admits virtual keys
-too, to what is their own; `opt={"access": "public"}` asks for nothing.
+too, to what is their own; `analyst` those that may ask the ledger, to the rows they may see;
+`opt={"access": "public"}` asks for nothing.
 """
 
 from typing import Any
@@ -10,8 +11,9 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
 from schemas.errors import Forbidden
+from services.admin.analysts import team_seen_by
 from services.admin.credentials import find_candidates
-from services.admin.state import AdminState, Caller
+from services.admin.state import AdminState, Caller, now_us
 
 __all__ = ["caller_of", "require_access"]
 
@@ -28,7 +30,9 @@ async def require_access(
     client = connection.scope.get("client")
     address = admin.proved_address(headers) or (client[0] if client else "unknown")
     caller = await admin.identify(find_candidates(headers), address)
-    if caller.key is not None and access != "own_key":
+    if access == "analyst":
+        team_seen_by(caller, now_us())
+    elif caller.key is not None and access != "own_key":
         raise Forbidden(
             f"this route needs the master key; the request was made with the virtual key "
             f"{caller.key.key_alias or caller.key.key_name}"

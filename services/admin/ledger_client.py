@@ -55,8 +55,9 @@ class LedgerClient:
         rows_max: int = QUERY_ROWS_MAX,
         timeout_s: float = QUERY_TIMEOUT_S,
         answer_format: Literal["json", "csv", "arrow"] = "json",
+        team_id: str | None = None,
     ) -> QueryReply:
-        """Return the reader's answer to one SELECT.
+        """Return the reader's answer to one SELECT, about the rows of one team or (None) all.
 
         Raises BadRequest (not a SELECT, not valid, or an answer too large), QueryTimeout, or
         Unavailable where the reader cannot be reached.
@@ -67,6 +68,7 @@ class LedgerClient:
             rows_max=rows_max,
             timeout_s=timeout_s,
             format=answer_format,
+            team_id=team_id,
         )
         try:
             payload = await self._ask(msgspec.json.encode(request), timeout_s + REPLY_MARGIN_S)
@@ -77,6 +79,11 @@ class LedgerClient:
             ) from None
         reply = msgspec.json.decode(payload, type=QueryReply)
         if reply.error is None:
+            if reply.team_id != team_id:
+                raise Unavailable(
+                    "the ledger's reader is of an older version, which cannot limit an answer to "
+                    "the rows of a team: upgrade it with the admin service"
+                )
             return reply
         match reply.error_kind:
             case "refused" | "invalid":

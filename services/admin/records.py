@@ -10,6 +10,7 @@ from msgspec import UNSET
 from schemas.errors import BadRequest
 from schemas.keys import KEY_PREFIX, hash_key, key_name
 from schemas.registry import KeyRecord
+from services.admin.analysts import analyst_from, check_analyst
 from services.admin.bodies import KEY_LENGTH_MIN, METADATA_BYTES_MAX, GenerateKey, KeySettings
 from services.admin.money import budget_problem, plain_number
 from services.runtime.durations import expiry_from, parse_duration
@@ -83,6 +84,10 @@ def updated_record(record: KeyRecord, settings: KeySettings, issue: Issue) -> Ke
         changes["expires_at_us"] = _expires_at_us(settings.duration, issue.now_us)
     if settings.metadata is not UNSET:
         changes["metadata"] = _metadata(settings.metadata or {})
+    if settings.analyst is not UNSET:
+        team_id = changes.get("team_id", record.team_id)
+        changes["analyst"] = analyst_from(settings.analyst, team_id)
+    check_analyst(msgspec.structs.replace(record, **changes))
     return msgspec.structs.replace(
         record, **changes, updated_at_us=issue.now_us, updated_by=issue.by
     )

@@ -7,6 +7,7 @@ from litestar import Request, Response, get, post
 
 from schemas.errors import BadRequest, NotFound
 from schemas.events import us_from_time
+from services.admin.analysts import team_seen_by
 from services.admin.bodies import (
     GlobalSpend,
     SpendDay,
@@ -17,10 +18,11 @@ from services.admin.bodies import (
 )
 from services.admin.describing import Description, described
 from services.admin.directory import find_key
+from services.admin.guard import caller_of
 from services.admin.reading import answer_json, read_body, read_query
 from services.admin.spend_sql import GLOBAL_SPEND, SPEND_BY_DAY, SPEND_LOGS, days_from, logs_from
 from services.admin.spend_sql import money as money_from
-from services.admin.state import AdminState
+from services.admin.state import AdminState, now_us
 
 __all__ = ["SPEND_ROUTES"]
 
@@ -107,7 +109,8 @@ async def global_spend(admin: AdminState) -> Response[bytes]:
             summary="Ask the ledger in SQL",
             description=(
                 "One SELECT in DuckDB's dialect over the ledger's tables, read-only, with limits "
-                "on time (10 s), rows (10,000) and memory."
+                "on time (10 s), rows (10,000) and memory. For the master key, and for virtual "
+                "keys with the permission `analyst`, which may be limited to their team's rows."
             ),
             tag="ledger",
             body=SqlQuery,
@@ -116,14 +119,19 @@ async def global_spend(admin: AdminState) -> Response[bytes]:
                 "query": "SELECT key_alias, sum(cost_usd) AS spend FROM requests GROUP BY ALL"
             },
             errors=(400, 408),
-        )
+        ),
+        access="analyst",
     ),
 )
 async def ledger_sql(request: _Request, admin: AdminState) -> Response[bytes]:
     """Run one SELECT over the ledger."""
     body = await read_body(request, SqlQuery)
     reply = await admin.ledger.query(
-        body.query, body.parameters, rows_max=body.rows_max, answer_format=body.format
+        body.query,
+        body.parameters,
+        rows_max=body.rows_max,
+        answer_format=body.format,
+        team_id=team_seen_by(caller_of(request), now_us()),
     )
     if body.format != "json":
         return Response(

@@ -43,6 +43,7 @@ class _Row(msgspec.Struct):
     token: str | None = None
     metadata: dict[str, Any] = {}
     tags: list[str] = []
+    analyst: str | None = None
 
 
 class _Created(_Row):
@@ -288,6 +289,7 @@ def _print_row(row: _Row) -> None:
         ["models", ", ".join(row.models) or "all"],
         ["user", row.user_id],
         ["team", row.team_id],
+        ["analyst", row.analyst],
         ["made", row.created_at],
         ["expires", row.expires or "never"],
         ["tags", ", ".join(row.tags)],

@@ -11,20 +11,43 @@ import rich_click as click
 from services.client.gateway import Gateway, find_master_key
 from services.client.output import note
 
-__all__ = ["gateway_options"]
+__all__ = ["gateway_options", "gateway_options_with_key"]
 
 URL_DEFAULT = "http://127.0.0.1:4000"
+KEY_VARIABLE = "TALLYGATE_KEY"
+"""Holds a virtual key for the commands that need no master key."""
 
 
-def gateway_options(command: Callable[..., None]) -> Callable[..., None]:
+def gateway_options_with_key(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the same options, and one for a virtual key, which is enough for the command."""
+    option = click.option(
+        "--key-file",
+        type=click.Path(path_type=Path),
+        help=f"A file that holds a virtual key with the permission `analyst`, in place of the "
+        f"master key. So does ${KEY_VARIABLE}.",
+    )
+    return option(gateway_options(command, key_is_enough=True))
+
+
+def gateway_options(
+    command: Callable[..., None], *, key_is_enough: bool = False
+) -> Callable[..., None]:
     """Add the options that say which gateway is meant and where its master key is.
 
     The command gets the open gateway as its argument `gateway` in place of them.
     """
 
     @wraps(command)
-    def with_gateway(url: str, master_key_file: Path | None, data: Path, **values: Any) -> None:
-        with _open_gateway(url, master_key_file, data) as gateway:
+    def with_gateway(
+        url: str,
+        master_key_file: Path | None,
+        data: Path,
+        key_file: Path | None = None,
+        **values: Any,
+    ) -> None:
+        file = key_file or master_key_file
+        key = os.environ.get(KEY_VARIABLE) if key_is_enough and file is None else None
+        with _open_gateway(url, file, data, key) as gateway:
             command(gateway=gateway, **values)
 
     for option in (
@@ -54,9 +77,9 @@ def gateway_options(command: Callable[..., None]) -> Callable[..., None]:
     return with_gateway
 
 
-def _open_gateway(url: str, master_key_file: Path | None, data: Path) -> Gateway:
+def _open_gateway(url: str, file: Path | None, data: Path, key: str | None) -> Gateway:
     """Return the gateway that the options name. Raises ClientError."""
-    gateway = Gateway(url, find_master_key(master_key_file, data, dict(os.environ)))
+    gateway = Gateway(url, key or find_master_key(file, data, dict(os.environ)))
     if gateway.is_in_the_clear:
-        note(f"note: the master key goes to {gateway.url} unencrypted; https would protect it")
+        note(f"note: the key goes to {gateway.url} unencrypted; https would protect it")
     return gateway

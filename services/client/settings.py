@@ -22,6 +22,7 @@ _FIELDS = {
     "team_id": "team_id",
     "tag": "tags",
     "metadata": "metadata",
+    "analyst": "analyst",
 }
 """Each option and the field of the API that it sets."""
 
@@ -29,6 +30,11 @@ _FIELDS = {
 def setting_options(command: Command) -> Command:
     """Add the options that describe a key."""
     for option in (
+        click.option(
+            "--analyst",
+            type=click.Choice(["team", "all"]),
+            help="Let it ask the ledger in SQL: about its team's rows, or about all.",
+        ),
         click.option("--metadata", help="A JSON object of your own."),
         click.option("--tag", multiple=True, help="A label; may be given several times."),
         click.option("--team-id", help="The team that the key belongs to."),

@@ -8,7 +8,7 @@ import rich_click as click
 
 from schemas.rpc import QUERY_ROWS_MAX, Column
 from services.client.gateway import ClientError, Gateway
-from services.client.options import gateway_options
+from services.client.options import gateway_options_with_key
 from services.client.output import csv_text, note, print_json, print_table
 
 __all__ = ["sql"]
@@ -45,7 +45,7 @@ class _Answer(msgspec.Struct):
     show_default=True,
     help="At most so many rows.",
 )
-@gateway_options
+@gateway_options_with_key
 def sql(
     *,
     query: str,

@@ -22,6 +22,7 @@ from services.ledger.query_counts import QueryCounts
 from services.ledger.query_formats import arrow_stream, csv_content
 from services.ledger.query_watch import QueryWatch, Run
 from services.ledger.sql_rules import SqlInvalid, SqlRefused, check_sql
+from services.ledger.team_scope import TeamScope
 
 __all__ = [
     "QUERIES_AT_ONCE_MAX",
@@ -214,7 +215,16 @@ class QueryService:
                 " WHERE table_catalog = current_database() AND table_schema = 'main'"
             ).fetchall()
             database = names[0][0] if names else ""
-            statement = check_sql(cursor, request.query, [name for _, name in names], database)
+            scope = None if request.team_id is None else TeamScope(request.team_id)
+            if scope is not None:
+                scope.open(cursor, database)
+            statement = check_sql(
+                cursor,
+                request.query,
+                [name for _, name in names],
+                database,
+                None if scope is None else scope.check,
+            )
             sequence = 0
             if self._sequence_query is not None:
                 row = cursor.execute(self._sequence_query).fetchone()
@@ -230,6 +240,7 @@ class QueryService:
                     content=content,
                     truncated=truncated,
                     stream_sequence=sequence,
+                    team_id=request.team_id,
                 )
             rows = list(_rows(cursor, [kind for _, kind in kinds], rows_max + 1))
             is_csv = request.format == "csv"
@@ -240,6 +251,7 @@ class QueryService:
                 content=csv_content([name for name, _ in kinds], cut) if is_csv else b"",
                 truncated=len(rows) > rows_max,
                 stream_sequence=sequence,
+                team_id=request.team_id,
             )
         finally:
             cursor.execute("ROLLBACK")

@@ -13,7 +13,7 @@ run other SQL, stop a server. So a text runs only where all of it is known to be
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import duckdb
@@ -82,11 +82,12 @@ def check_sql(
     text: str,
     tables: Collection[str],
     database: str,
+    further_check: Callable[[dict[str, Any]], None] | None = None,
 ) -> duckdb.Statement:
     """Return `text` as DuckDB's statement where it is one harmless SELECT.
 
-    `tables` are the names that may be read in the schema main of `database`. Raises SqlRefused,
-    or SqlInvalid where DuckDB's parser fails.
+    `tables` are the names that may be read in the schema main of `database`. `further_check` is
+    called with the tree that passed. Raises SqlRefused, or SqlInvalid where DuckDB's parser fails.
     """
     if len(text.encode("utf-8", "replace")) > QUERY_SQL_BYTES_MAX:
         raise SqlRefused(
@@ -95,7 +96,10 @@ def check_sql(
         )
     if "\0" in text:
         raise SqlRefused("the query holds a zero byte: DuckDB would read no further than to it")
-    check_tree(_tree(connection, text), tables, database)
+    tree = _tree(connection, text)
+    check_tree(tree, tables, database)
+    if further_check is not None:
+        further_check(tree)
     # Only now: for PRAGMA and IMPORT this call already runs SQL and reads files.
     statements = connection.extract_statements(text)
     assert len(statements) == 1

@@ -139,6 +139,23 @@ def test_sql_as_table_json_and_csv(shell: Shell) -> None:
     ]
 
 
+def test_an_analyst_asks_with_a_key_of_their_own(shell: Shell) -> None:
+    # Given an analyst's key in a file or in the environment, when the ledger is asked with it,
+    # then it sees its team's rows alone, of which there are none here; no master key is needed.
+    made = shell.run("keys", "create", "--team-id", "blue", "--analyst", "team")
+    assert made.returncode == 0, made.stderr
+    (shell.folder / "analyst").write_text(made.stdout)
+    query = ("sql", "SELECT count(*) AS n FROM requests", "--format", "csv")
+    no_master = {"LITELLM_MASTER_KEY": ""}
+    for arguments, environment in (
+        ((), {"TALLYGATE_KEY": made.stdout.strip()}),
+        (("--key-file", "analyst"), {}),
+    ):
+        done = shell.run(*query, *arguments, **no_master, **environment)
+        assert (done.returncode, done.stdout.split()) == (0, ["n", "0"]), done.stderr
+    assert shell.run(*query).stdout.split() == ["n", "2"]
+
+
 def test_hostile_cells_neither_move_the_cursor_nor_become_formulas(shell: Shell) -> None:
     # Given a user agent that is a formula and clears the screen, when it is printed,
     query = "SELECT user_agent, -1.5::DECIMAL(3,1) AS n FROM requests WHERE user_agent IS NOT NULL"

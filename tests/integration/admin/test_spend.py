@@ -237,3 +237,40 @@ def test_sql_answers_in_csv_and_arrow_with_exact_money(admin: RunningAdmin) -> N
     for form in ("csv", "arrow"):
         refused = admin.http.post("/ledger/sql", json=large | {"format": form})
         assert (refused.status_code, refused.json()["error"]["param"]) == (400, "query")
+
+
+def test_analysts_keys_see_their_team_or_all_and_no_other_key_sees_anything(
+    admin: RunningAdmin,
+) -> None:
+    # Given keys of a team with rows, of another team, of all rows, and one without permission,
+    def asked_with(key: object) -> tuple[int, Any]:
+        body = {"query": "SELECT count(*) FROM requests"}
+        headers = {"Authorization": f"Bearer {key}"}
+        response = admin.http.post("/ledger/sql", json=body, headers=headers)
+        return response.status_code, response.json().get("rows", response.json().get("error"))
+
+    team = admin.generate(team_id="t", analyst=True)
+    other = admin.generate(team_id="nobody", analyst="team")
+    everything = admin.generate(analyst="all")
+    plain = admin.generate(team_id="t")
+    # When each asks, then it sees the rows that it may see, and the plain key sees none.
+    assert asked_with(team["key"]) == (200, [[4]])
+    assert asked_with(other["key"]) == (200, [[0]])
+    assert asked_with(everything["key"]) == (200, [[4]])
+    status, error = asked_with(plain["key"])
+    assert (status, error["type"]) == (403, "permission_error")
+    assert "permission `analyst`" in error["message"]
+    # When a key is moved, blocked, or has its permission taken away, then that holds at once.
+    assert (team["analyst"], everything["analyst"], plain["analyst"]) == ("team", "all", None)
+    moved = admin.http.post("/key/update", json={"key": other["key"], "team_id": "t"})
+    assert moved.status_code == 200
+    assert asked_with(other["key"]) == (200, [[4]])
+    homeless = admin.http.post("/key/update", json={"key": other["key"], "team_id": None})
+    assert (homeless.status_code, homeless.json()["error"]["param"]) == (400, "analyst")
+    admin.http.post("/key/block", json={"key": team["key"]})
+    assert asked_with(team["key"])[0] == 403
+    admin.http.post("/key/update", json={"key": everything["key"], "analyst": None})
+    assert asked_with(everything["key"])[0] == 403
+    # When all rows are not asked for in so many words, then a key without a team gets none.
+    refused = admin.http.post("/key/generate", json={"analyst": True})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "analyst")

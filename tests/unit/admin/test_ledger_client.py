@@ -138,3 +138,15 @@ def test_query_of_a_reader_that_is_gone_is_not_waited_for(
         assert raised.value.http_status == 503
     else:
         assert asyncio.run(client.query("SELECT 1")).rows == (("{",),)
+
+
+def test_an_answer_about_all_rows_is_never_given_to_who_may_see_one_team() -> None:
+    # Given a reader of an older version, which knows no teams, when a team's rows are asked for,
+    # then its answer is thrown away; a reader that repeats the team is believed.
+    client, reader = client_of(QueryReply(rows=(("secret",),)))
+    with pytest.raises(ApiError, match="older version") as raised:
+        asyncio.run(client.query("SELECT 1", team_id="blue"))
+    assert raised.value.http_status == 503
+    assert reader.asked[-1].team_id == "blue"
+    client, _ = client_of(QueryReply(rows=((1,),), team_id="blue"))
+    assert asyncio.run(client.query("SELECT 1", team_id="blue")).rows == ((1,),)

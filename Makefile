@@ -128,6 +128,8 @@ bench: dev
 bench-smoke: dev
 	$(BIN)/python -m bench --smoke
 	$(BIN)/python -m bench.ledger_ingest --smoke
+	$(BIN)/python -m bench.ledger_queries --smoke
+	$(BIN)/python -m bench.visible --smoke
 
 bench-guard: dev
 	$(BIN)/python -m bench --guard

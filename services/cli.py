@@ -82,6 +82,10 @@ def _function(command: str) -> Callable[[argparse.Namespace], int]:
         from services.commands.serve import serve
 
         return serve
+    if command == "doctor":
+        from services.commands.doctor import run_doctor
+
+        return run_doctor
     if command in BOOKS_COMMANDS:
         return _books_function(command)
     from services.commands import one_service

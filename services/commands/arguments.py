@@ -40,6 +40,9 @@ COMMANDS = {
     "running gateway, and print their digest.",
     "snapshot": "Copy the books into a file of their own, as of one moment and with one digest, "
     "while the gateway runs or when it does not. Any DuckDB client opens the file.",
+    "doctor": "Look at a whole installation from outside, also where parts of it are down: each "
+    "line says what is well, what wants attention, and what to do. Exit code 0: all is well, 1: "
+    "there are warnings, 2: there are faults. With --client: how Claude Code is set up here.",
     "admin": "Run the admin service (keys, spend, SQL, OpenAPI) against an external NATS server.",
 }
 
@@ -84,6 +87,9 @@ def config_path(given: Path | None) -> Path:
 
 def _parser(command: str) -> _Parser:
     parser = _Parser(prog=f"tallygate {command}", description=COMMANDS[command], allow_abbrev=False)
+    if command == "doctor":
+        _add_doctor_options(parser)
+        return parser
     if command in BOOKS_COMMANDS:
         _add_books_options(parser, command)
         return parser
@@ -187,6 +193,36 @@ def _add_books_options(parser: argparse.ArgumentParser, command: str) -> None:
             metavar="SEQUENCE",
             help="the last message to take in (default: the last one that there is now)",
         )
+
+
+def _add_doctor_options(parser: argparse.ArgumentParser) -> None:
+    _add_data(parser)
+    parser.add_argument(
+        "--config",
+        type=_path,
+        metavar="FILE",
+        default=_path_from_environment("TALLYGATE_CONFIG"),
+        help="the configuration (default: $TALLYGATE_CONFIG, ./config.yaml, or the content that "
+        "the data folder holds)",
+    )
+    parser.add_argument(
+        "--nats-url",
+        metavar="URL",
+        default=os.environ.get("TALLYGATE_NATS_URL") or None,
+        help="the NATS server, with the user admin where it has users (default: "
+        "$TALLYGATE_NATS_URL, the configuration's, or the embedded one of the data folder)",
+    )
+    parser.add_argument(
+        "--url",
+        metavar="URL",
+        default=os.environ.get("TALLYGATE_URL") or f"http://127.0.0.1:{PORT_DEFAULT}",
+        help="where clients reach the gateway (default: $TALLYGATE_URL, or "
+        f"http://127.0.0.1:{PORT_DEFAULT})",
+    )
+    parser.add_argument(
+        "--client", action="store_true", help="look at Claude Code's settings on this machine"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 
 def _add_address(parser: argparse.ArgumentParser, port: int) -> None:

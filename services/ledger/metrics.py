@@ -15,7 +15,7 @@ from services.runtime.metrics import Sample, sample
 
 __all__ = ["FACTS_AGE_MAX_S", "FactMetrics", "following_metrics"]
 
-FACTS_AGE_MAX_S = 10.0
+FACTS_AGE_MAX_S = 2.0
 """What is counted in the tables is at most so old; more scrapes get the same figures."""
 _COUNTED = (
     ("tallygate_ledger_dead_letters", "SELECT count(*) FROM dead_letters"),

@@ -23,7 +23,14 @@ import msgspec
 
 from schemas.errors import ConfigError
 
-__all__ = ["RECORD_BYTES_MAX", "SEGMENT_BYTES_MAX", "Journal", "Position", "Record"]
+__all__ = [
+    "RECORD_BYTES_MAX",
+    "SEGMENT_BYTES_MAX",
+    "Journal",
+    "Position",
+    "Record",
+    "unread_bytes",
+]
 
 log = logging.getLogger(__name__)
 
@@ -246,3 +253,22 @@ def _next_record(chunk: bytes) -> int | None:
     """Return where the next sound record begins behind a damaged one at the chunk's start."""
     starts = range(1, len(chunk) - _HEADER.size)
     return next((start for start in starts if _record_end(chunk, start) is not None), None)
+
+
+def unread_bytes(folder: Path) -> int:
+    """Return how many bytes of a journal wait to be read, by its files alone; nothing is changed.
+
+    For who looks from outside, also while a process uses the journal. Raises OSError.
+    """
+    segment, offset = 0, 0
+    with contextlib.suppress(FileNotFoundError):
+        raw = (folder / "position").read_bytes()
+        if len(raw) == _POSITION.size and zlib.crc32(raw[:16]) == _POSITION.unpack(raw)[2]:
+            segment, offset, _ = _POSITION.unpack(raw)
+    sizes = {
+        int(path.stem): path.stat().st_size
+        for path in folder.glob("*.journal")
+        if path.stem.isdigit()
+    }
+    waiting = sum(size for number, size in sizes.items() if number >= segment)
+    return max(0, waiting - (offset if segment in sizes else 0))

@@ -54,13 +54,17 @@ class NobodyServes(BusUnavailable):
 
 
 class StreamState(msgspec.Struct, frozen=True):
-    """What a stream holds. `created` tells a stream from another one of the same name."""
+    """What a stream holds. `created` tells a stream from another one of the same name.
+
+    `server_time` is the server's clock when it answered (RFC 3339).
+    """
 
     first_sequence: int
     last_sequence: int
     messages: int
     created: str
     bytes: int = 0
+    server_time: str = ""
 
 
 class _StreamInfoState(msgspec.Struct):
@@ -72,6 +76,7 @@ class _StreamInfoState(msgspec.Struct):
 
 class _StreamInfo(msgspec.Struct):
     created: str | None = None
+    ts: str | None = None
     state: _StreamInfoState | None = None
 
 
@@ -103,6 +108,11 @@ class Bus:
     def is_connected(self) -> bool:
         """Whether the connection is up at this moment."""
         return self._link.is_connected
+
+    @property
+    def trouble(self) -> str | None:
+        """What the server said last that was no answer, a refused permission for example."""
+        return self._link.trouble
 
     async def metrics(self) -> list[Sample]:
         """Return the metrics of the connection."""
@@ -213,7 +223,12 @@ class Bus:
             raise BusError(f"stream {stream} does not exist")
         state = answer.state
         return StreamState(
-            state.first_seq, state.last_seq, state.messages, answer.created, state.bytes
+            state.first_seq,
+            state.last_seq,
+            state.messages,
+            answer.created,
+            state.bytes,
+            answer.ts or "",
         )
 
     async def drop(self, stream: str, subjects: str, last_sequence: int) -> None:

@@ -76,6 +76,7 @@ class Link:
         self._connecting: asyncio.Task[None] | None = None
         self._telling: asyncio.Task[None] | None = None
         self._trouble = "no answer"
+        self._last_error: str | None = None
         self._is_closing = False
         self._away_since_s: float | None = time.monotonic()
 
@@ -140,7 +141,7 @@ class Link:
             wait_s = TOLD_EVERY_S
 
     async def _on_error(self, error: Exception) -> None:
-        self._trouble = reason(error)
+        self._trouble = self._last_error = reason(error)
         log.debug("NATS connection error", extra={"reason": self._trouble})
 
     async def _on_disconnected(self) -> None:
@@ -162,6 +163,11 @@ class Link:
     def is_connected(self) -> bool:
         """Whether the connection is up at this moment."""
         return self._connected.is_set()
+
+    @property
+    def trouble(self) -> str | None:
+        """What went wrong last on the connection, if anything did."""
+        return self._last_error
 
     @property
     def away_s(self) -> float:

@@ -6,6 +6,7 @@ somebody asks. The form is version 0.0.4 of the text format, which every scraper
 
 import asyncio
 import logging
+import re
 import resource
 import time
 from bisect import bisect_left
@@ -17,7 +18,17 @@ import msgspec
 
 from schemas.metrics import METRICS, Metric
 
-__all__ = ["CONTENT_TYPE", "Histogram", "Metrics", "Sample", "merged", "rendered", "sample"]
+__all__ = [
+    "CONTENT_TYPE",
+    "Histogram",
+    "Metrics",
+    "Sample",
+    "Series",
+    "merged",
+    "parsed",
+    "rendered",
+    "sample",
+]
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +37,7 @@ COLLECT_TIMEOUT_S = 1.5
 """A part of the metrics that takes longer (NATS does not answer) is missing from the scrape."""
 _STATM = Path("/proc/self/statm")
 _STARTED_AT_S = time.time()
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -148,6 +160,34 @@ def merged(texts: Iterable[str]) -> str:
             if name and (is_new or not line.startswith("#")):
                 block.append(line)
     return "".join(f"{line}\n" for lines in blocks.values() for line in lines)
+
+
+class Series(msgspec.Struct, frozen=True):
+    """One line of a text: a number, the name that it stands under, and its labels."""
+
+    name: str
+    labels: dict[str, str]
+    value: float
+
+
+def parsed(text: str) -> list[Series]:
+    """Return what a text of this module tells; lines of another form are passed over."""
+    found = []
+    for line in text.splitlines():
+        head, _, number = line.rpartition(" ")
+        name, brace, labels = head.partition("{")
+        try:
+            value = float(number)
+        except ValueError:
+            continue
+        if brace and not line.startswith("#"):
+            pairs = {key: _unescaped(quoted) for key, quoted in _LABEL.findall(labels)}
+            found.append(Series(name, pairs, value))
+    return found
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\(.)", lambda found: "\n" if found[1] == "n" else found[1], text)
 
 
 def _help(text: str) -> str:

@@ -27,7 +27,7 @@ HEAD_TIMEOUT_S = 5.0
 """A connection must have asked within this, in so many bytes."""
 CONNECTIONS_MAX = 16
 """A further connection is closed at once."""
-SCRAPE_TIMEOUT_S = 3.0
+SCRAPE_TIMEOUT_S = 2.5
 """A process that does not answer within this is told as `tallygate_up 0`."""
 ANSWER_BYTES_MAX = 4 * 1024 * 1024
 _SOCKET_PATH_BYTES_MAX = 107

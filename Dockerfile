@@ -43,7 +43,7 @@ LABEL org.opencontainers.image.title="tallygate" \
 RUN groupadd --gid 10001 tallygate \
     && useradd --uid 10001 --gid 10001 --home-dir /data --no-create-home \
         --shell /usr/sbin/nologin tallygate \
-    && install --directory --mode 0700 --owner 10001 --group 10001 /data /data/archive
+    && install --directory --mode 0700 --owner 10001 --group 10001 /data /data/archive /data/parquet
 COPY --from=build /opt/tallygate /opt/tallygate
 COPY config.example.yaml /etc/tallygate/config.yaml
 COPY containers/healthcheck.py /opt/tallygate/healthcheck.py

@@ -160,6 +160,7 @@ class Settings(_Discreet, frozen=True, kw_only=True):
     disconnect_drain_timeout_s: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 600.0
     usage_retention_days: Annotated[int, msgspec.Meta(ge=0, le=36_500)] = 30
     usage_stream_bytes_max: Annotated[int, msgspec.Meta(ge=64 * _KIB, le=1024 * _GIB)] = _GIB
+    parquet_interval_s: Annotated[int, msgspec.Meta(ge=0, le=86_400)] = 60
     log_level: LogLevel = "info"
     query_memory_bytes_max: Annotated[int, msgspec.Meta(ge=16 * _MIB, le=1024 * _GIB)] = 512 * _MIB
     quack_host: Annotated[str, msgspec.Meta(min_length=1, max_length=253)] = "127.0.0.1"

@@ -13,6 +13,7 @@ from services.ledger.archiver import Archiver
 from services.ledger.books import Books
 from services.ledger.history import is_whole
 from services.ledger.metrics import FactMetrics, following_metrics
+from services.ledger.parquet_export import ParquetExport
 from services.ledger.price_publisher import PricePublisher
 from services.ledger.proof_service import ProofService
 from services.ledger.publisher import BudgetPublisher
@@ -125,11 +126,12 @@ def _config_follower(
     worker: Worker,
     prices: PricePublisher | None = None,
     archiver: Archiver | None = None,
+    export: ParquetExport | None = None,
 ) -> ConfigFollower:
     """Return what takes a new configuration file: of it, the books need time zone and seats.
 
     The prices in it are for the writer alone, which makes events of them, and so is what it says of
-    archiving.
+    archiving; the Parquet files are the reader's.
     """
 
     async def take(config: GatewayConfig) -> None:
@@ -139,6 +141,8 @@ def _config_follower(
             prices.take(config.prices)
         if archiver is not None:
             archiver.take(config.settings)
+        if export is not None:
+            export.take(config.settings)
 
     follower = ConfigFollower(context, worker.registry, take)
     worker.on_registry = follower.progressed
@@ -253,6 +257,11 @@ async def _read_once(
     facts = FactMetrics(store.connection)
     if role == "reader":
         context.metrics.put("facts", facts.collect)
+    export: ParquetExport | None = None
+    if role == "reader":
+        export = ParquetExport(
+            store.connection, worker, context.folder.parquet, context.config.settings
+        )
 
     async def follow() -> None:
         try:
@@ -264,15 +273,18 @@ async def _read_once(
             raise _Rebuild(str(error)) from None
 
     try:
-        follower = _config_follower(context, worker)
+        follower = _config_follower(context, worker, export=export)
         parts = [
             follow(),
             worker.follow_keys(),
             follower.run(bus),
             *answers.parts(worker),
+            *([export.run()] if export is not None else []),
         ]
         await _serve(context, worker, parts)
     finally:
+        if export is not None:
+            await export.close()
         await answers.close()
         facts.close()
         worker.close()

@@ -8,6 +8,7 @@ DIR/                      0700
 ├── archive/              what has left the stream USAGE, written by the writer alone
 ├── snapshots/           snapshots of the books until they are fetched
 ├── reader/reader.duckdb  the reader's own projection, which can be thrown away
+├── parquet/              requests by day, written by the reader, which can be thrown away
 ├── quack/quack.duckdb    the same for the server of DuckDB's protocol
 └── run/                  sockets of the running processes; metrics/ has those that tell metrics
 """
@@ -31,6 +32,7 @@ _PARTS = frozenset(
         "archive",
         "snapshots",
         "reader",
+        "parquet",
         "quack",
         "run",
     }
@@ -131,6 +133,11 @@ class DataFolder:
     def reader_database(self) -> Path:
         """The reader's DuckDB file."""
         return self._make(self.path / "reader") / "reader.duckdb"
+
+    @property
+    def parquet(self) -> Path:
+        """Where the reader keeps the requests as Parquet files by day."""
+        return self._make(self.path / "parquet")
 
     @property
     def quack_database(self) -> Path:

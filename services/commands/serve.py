@@ -20,6 +20,7 @@ from services.runtime.folder import DataFolder, write_private
 from services.runtime.folder_lock import lock_folder
 from services.runtime.listen import address_of, listen
 from services.runtime.log_sink import LogSink
+from services.runtime.metrics_server import remove_sockets
 from services.runtime.nats_server import EmbeddedNats
 from services.runtime.supervisor import Supervisor
 
@@ -70,6 +71,7 @@ def serve(values: argparse.Namespace) -> int:
     config = file.config
     folder = DataFolder(values.data)
     lock = lock_folder(folder)
+    remove_sockets(folder.metrics)
     write_private(folder.accepted_config, file.content)
     if config.master_key is None:
         folder.master_key()

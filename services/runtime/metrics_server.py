@@ -18,7 +18,7 @@ from schemas.errors import ConfigError
 from services.runtime.listen import listen
 from services.runtime.metrics import CONTENT_TYPE, Metrics, merged, rendered, sample
 
-__all__ = ["ANSWER_BYTES_MAX", "SCRAPE_TIMEOUT_S", "MetricsServer", "gather"]
+__all__ = ["ANSWER_BYTES_MAX", "SCRAPE_TIMEOUT_S", "MetricsServer", "gather", "remove_sockets"]
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +121,15 @@ class MetricsServer:
             text = await self._metrics.text(self._part)
         answer = _http("200 OK", CONTENT_TYPE, text)
         return answer if method == b"GET" else answer.split(b"\r\n\r\n", 1)[0] + b"\r\n\r\n"
+
+
+def remove_sockets(folder: Path) -> None:
+    """Remove what killed processes left in `folder`, where none of them can run any more.
+
+    Or else a worker that is no longer wanted would be told as down for ever.
+    """
+    for path in folder.glob("*.sock"):
+        path.unlink(missing_ok=True)
 
 
 async def gather(folder: Path, *, skip: str | None = None) -> dict[str, str]:

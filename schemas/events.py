@@ -18,6 +18,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from schemas.client_facts import ClientFacts
 from schemas.prices import PriceChange
 from schemas.registry import ConfigChange, KeyRecord, ModelRecord
 from schemas.usage import Usage
@@ -108,7 +109,7 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     but messages and count_tokens, without its query; `batch_id` where it names a message batch.
 
     Each attempt at a deployment is a request of its own. `attempt_of` is told of all but the first:
-    the id of the first.
+    the id of the first. `client` is what the request says of its client (None: nothing was read).
     """
 
     request_id: Text
@@ -129,6 +130,7 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     path: Text | None = None
     batch_id: Text | None = None
     attempt_of: Text | None = None
+    client: ClientFacts | None = None
 
 
 class QuotaSeen(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from schemas.client_facts import ClientFacts
 from schemas.events import Rejection, RequestFacts, UsageRecord
 from schemas.usage import TOKENS_MAX, IterationUsage, Usage
 from services.ledger.pricing import Cost, cost_picos
@@ -35,6 +36,7 @@ RESULT_UNPRICED = "the usage of this batch result could not be read"
 _LOST_BASIS = "its proxy was never heard of again: nothing is known but that it had begun"
 _PAID = frozenset({"messages", "batch_result"})
 _NO_MONEY: tuple[Any, ...] = (None,) * 7
+_NO_CLIENT: tuple[Any, ...] = (None,) * len(ClientFacts.__struct_fields__)
 _nothing = Usage()
 _free = Cost()
 _encoder = msgspec.json.Encoder()
@@ -206,4 +208,5 @@ def _row(
         record.batch_id,
         record.custom_id,
         record.attempt_of,
+        *(_NO_CLIENT if record.client is None else msgspec.structs.astuple(record.client)),
     )

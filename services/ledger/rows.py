@@ -92,6 +92,20 @@ REQUEST_COLUMNS: Columns = (
     ("batch_id", _TEXT),
     ("custom_id", _TEXT),
     ("attempt_of", _TEXT),
+    ("client_name", _TEXT),
+    ("client_version", _TEXT),
+    ("entrypoint", _TEXT),
+    ("purpose", _TEXT),
+    ("agent_id", _TEXT),
+    ("parent_agent_id", _TEXT),
+    ("device_hash", _TEXT),
+    ("account_hash", _TEXT),
+    ("effort", _TEXT),
+    ("thinking", _TEXT),
+    ("betas", _TEXT),
+    ("tool_count", _COUNT),
+    ("message_count", _COUNT),
+    ("max_tokens", _COUNT),
 )
 
 OPEN_REQUEST_COLUMNS: Columns = (

@@ -11,8 +11,9 @@ from schemas.keys import hash_key
 from services.proxy import auth, limits
 from services.proxy.answers import Receive
 from services.proxy.attempts import first_attempt
-from services.proxy.body import read_body, session_id_of
+from services.proxy.body import read_body
 from services.proxy.budgets import SpentBudgets
+from services.proxy.client_facts import client_of, identity_of
 from services.proxy.draft import TEXT_MAX, Admitted, Draft, Prepared
 from services.proxy.headers import RawHeaders, forwardable_request_headers, header_values
 from services.proxy.health import Health
@@ -96,8 +97,11 @@ class Admission:
         draft.model_name = read.model
         draft.is_stream = read.is_stream
         told = known.get(b"x-claude-code-session-id")
-        session = told.decode("latin-1") if told is not None else session_id_of(read)
+        session = (
+            told.decode("latin-1") if told is not None else identity_of(read.metadata).session_id
+        )
         draft.session_id = session[:TEXT_MAX] if session else None
+        draft.client = client_of(known, body, read, is_count=draft.endpoint == "count_tokens")
         limits.check_model(draft.key, read.model, setup.router.target_of(read.model))
         group, star = setup.router.find(read.model)
         if group.is_plain:

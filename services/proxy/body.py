@@ -12,16 +12,20 @@ import msgspec
 from schemas.errors import BadRequest
 
 __all__ = [
+    "COUNTED_BYTES_MAX",
     "MODEL_CHARACTERS_MAX",
+    "BodyParts",
+    "Element",
     "RequestBody",
     "optional_model",
     "read_body",
-    "session_id_of",
     "with_model",
 ]
 
 MODEL_CHARACTERS_MAX = 256
 """No model name is longer."""
+COUNTED_BYTES_MAX = 16 * 1024 * 1024
+"""Of a longer body no part is told: to count its elements could take eight times as much memory."""
 _MODEL_KEYS_MAX = 0x10000
 """A body that spells the key "model" more often than this, at whatever depth, is refused."""
 
@@ -37,17 +41,37 @@ _VALUE = re.compile(_SPACE + b":" + _SPACE + b"(" + _STRING + b")")
 _MARKS = b"~^|`!@#$%&*+<>?"
 
 
+class Element(msgspec.Struct, gc=False):
+    """A message or a tool: an object, of which nothing is read. It is counted."""
+
+
+class BodyParts(msgspec.Struct):
+    """The parts of a request that tell of its client (services.proxy.client_facts), unread.
+
+    None and empty: they are absent, or not of the kind that they should be.
+    """
+
+    messages: list[Element] | None = None
+    tools: list[Element] | None = None
+    system: msgspec.Raw = msgspec.Raw(b"")
+    max_tokens: msgspec.Raw = msgspec.Raw(b"")
+    thinking: msgspec.Raw = msgspec.Raw(b"")
+    output_config: msgspec.Raw = msgspec.Raw(b"")
+
+
 class RequestBody(msgspec.Struct, frozen=True):
     """The fields of a Messages request that the gateway looks at; all others are passed over.
 
     Only the model must have its type: what else is wrong with a request, the API says best.
-    `model_span` is where the model's value stands in the body, quotes included.
+    `model_span` is where the model's value stands in the body, quotes included. `parts` are read
+    for the books alone.
     """
 
     model: str
     is_stream: bool
     metadata: msgspec.Raw
     model_span: tuple[int, int]
+    parts: BodyParts
 
 
 class _Rest(msgspec.Struct):
@@ -58,19 +82,19 @@ class _Rest(msgspec.Struct):
     metadata: msgspec.Raw = msgspec.Raw(b"null")
 
 
-class _Metadata(msgspec.Struct):
-    user_id: str
+class _RestWithParts(BodyParts):
+    """The same with its parts, where they have the types that they should have."""
 
-
-class _UserId(msgspec.Struct):
-    session_id: str
+    model: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    stream: object = False
+    metadata: msgspec.Raw = msgspec.Raw(b"null")
 
 
 _rest_decoder = msgspec.json.Decoder(_Rest)
+_parts_decoder = msgspec.json.Decoder(_RestWithParts)
+_elements_decoder = msgspec.json.Decoder(list[Element])
 _object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _name_decoder = msgspec.json.Decoder(str)
-_metadata_decoder = msgspec.json.Decoder(_Metadata)
-_user_id_decoder = msgspec.json.Decoder(_UserId)
 
 
 def read_body(body: bytes) -> RequestBody:
@@ -96,10 +120,18 @@ def read_body(body: bytes) -> RequestBody:
 
 def _read_rest(body: bytes, first: re.Match[bytes]) -> RequestBody:
     model = _name_decoder.decode(first[1])
-    rest = _rest_decoder.decode(b"{" + body[first.end() :])
+    left = b"{" + body[first.end() :]
+    rest: _Rest | _RestWithParts
+    try:
+        # One decoding tells all of nearly every request.
+        rest = (_parts_decoder if len(body) <= COUNTED_BYTES_MAX else _rest_decoder).decode(left)
+    except msgspec.ValidationError:
+        # It may be a part that only the books are interested in.
+        rest = _rest_decoder.decode(left)
     if rest.model is not msgspec.UNSET:
         raise _not_once()
-    return RequestBody(model, rest.stream is True, rest.metadata, first.span(1))
+    parts = rest if isinstance(rest, _RestWithParts) else BodyParts()
+    return RequestBody(model, rest.stream is True, rest.metadata, first.span(1), parts)
 
 
 def _read_whole(body: bytes) -> RequestBody:
@@ -130,7 +162,29 @@ def _read_whole(body: bytes) -> RequestBody:
         bytes(fields.get("stream", b"")) == b"true",
         fields.get("metadata", msgspec.Raw(b"null")),
         found.span(1),
+        _parts_of(fields) if len(body) <= COUNTED_BYTES_MAX else BodyParts(),
     )
+
+
+def _parts_of(fields: dict[str, msgspec.Raw]) -> BodyParts:
+    """Return the parts of a body whose keys have been told apart."""
+    nothing = msgspec.Raw(b"")
+    return BodyParts(
+        _elements(fields.get("messages", nothing)),
+        _elements(fields.get("tools", nothing)),
+        fields.get("system", nothing),
+        fields.get("max_tokens", nothing),
+        fields.get("thinking", nothing),
+        fields.get("output_config", nothing),
+    )
+
+
+def _elements(part: msgspec.Raw) -> list[Element] | None:
+    # A part whose name was marked within it still is JSON, and has as many elements.
+    try:
+        return _elements_decoder.decode(part)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def optional_model(body: bytes, *, is_json: bool) -> RequestBody | None:
@@ -150,14 +204,6 @@ def optional_model(body: bytes, *, is_json: bool) -> RequestBody | None:
 
 def _not_once() -> BadRequest:
     return BadRequest('model: the request body must have this key once, spelled "model"')
-
-
-def session_id_of(read: RequestBody) -> str | None:
-    """Return the Claude Code session named in `metadata.user_id` (a string that holds JSON)."""
-    try:
-        return _user_id_decoder.decode(_metadata_decoder.decode(read.metadata).user_id).session_id
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
 
 
 def with_model(body: bytes, read: RequestBody, model: str) -> bytes:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import msgspec
 
+from schemas.client_facts import ClientFacts
 from schemas.config import Deployment
 from schemas.errors import ApiError
 from schemas.events import Endpoint, RequestFacts
@@ -49,6 +50,7 @@ class Draft(msgspec.Struct):
     session_id: str | None = None
     user_agent: str | None = None
     request_bytes: int = 0
+    client: ClientFacts | None = None
 
     def facts(self) -> RequestFacts:
         """Return it as the facts that events carry."""
@@ -69,6 +71,7 @@ class Draft(msgspec.Struct):
             session_id=self.session_id,
             user_agent=self.user_agent,
             request_bytes=self.request_bytes,
+            client=self.client,
         )
 
 

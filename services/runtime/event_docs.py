@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from schemas import events, prices, registry, streams, usage
+from schemas import client_facts, events, prices, registry, streams, usage
 
 __all__ = ["main", "page"]
 
@@ -39,6 +39,7 @@ docs/events.md`); a test keeps it current.
 _STRUCTS: tuple[type[msgspec.Struct], ...] = (
     events.RequestFacts,
     events.UsageRecord,
+    client_facts.ClientFacts,
     events.QuotaSeen,
     events.Rejection,
     usage.Usage,

@@ -64,7 +64,21 @@ CREATE TABLE requests (
     path VARCHAR,
     batch_id VARCHAR,
     custom_id VARCHAR,
-    attempt_of VARCHAR
+    attempt_of VARCHAR,
+    client_name VARCHAR,
+    client_version VARCHAR,
+    entrypoint VARCHAR,
+    purpose VARCHAR,
+    agent_id VARCHAR,
+    parent_agent_id VARCHAR,
+    device_hash VARCHAR,
+    account_hash VARCHAR,
+    effort VARCHAR,
+    thinking VARCHAR,
+    betas VARCHAR,
+    tool_count BIGINT,
+    message_count BIGINT,
+    max_tokens BIGINT
 );
 COMMENT ON TABLE requests IS 'One row for each request that is over, refused ones included.';
 COMMENT ON COLUMN requests.request_id IS 'The gateway''s own id of the request (x-tallygate-request-id).';
@@ -126,6 +140,20 @@ COMMENT ON COLUMN requests.path IS 'The path that was asked for; NULL for messag
 COMMENT ON COLUMN requests.batch_id IS 'The message batch that it is about.';
 COMMENT ON COLUMN requests.custom_id IS 'Of a batch_result: the client''s own name for it, unique in its batch.';
 COMMENT ON COLUMN requests.attempt_of IS 'Of a second or later attempt at a deployment: the request_id of the first; NULL for all others.';
+COMMENT ON COLUMN requests.client_name IS 'The client program, by its user agent (claude-cli: Claude Code).';
+COMMENT ON COLUMN requests.client_version IS 'Its version, by its user agent.';
+COMMENT ON COLUMN requests.entrypoint IS 'How Claude Code was started: cli, sdk-cli, ...';
+COMMENT ON COLUMN requests.purpose IS 'What Claude Code asked for: main, agent, title, quota_probe, count_tokens; NULL: that cannot be told.';
+COMMENT ON COLUMN requests.agent_id IS 'The sub-agent that asked, by Claude Code''s own id.';
+COMMENT ON COLUMN requests.parent_agent_id IS 'The agent that started it.';
+COMMENT ON COLUMN requests.device_hash IS 'Stands for the device that metadata.user_id names.';
+COMMENT ON COLUMN requests.account_hash IS 'Stands for the account that metadata.user_id names.';
+COMMENT ON COLUMN requests.effort IS 'output_config.effort of the request.';
+COMMENT ON COLUMN requests.thinking IS 'thinking.type of the request.';
+COMMENT ON COLUMN requests.betas IS 'The betas asked for (anthropic-beta), sorted, with commas between them.';
+COMMENT ON COLUMN requests.tool_count IS 'How many tools the request offered.';
+COMMENT ON COLUMN requests.message_count IS 'How many messages the request held.';
+COMMENT ON COLUMN requests.max_tokens IS 'The most tokens that the answer could have.';
 
 CREATE TABLE open_requests (
     request_id VARCHAR NOT NULL,

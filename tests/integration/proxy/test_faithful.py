@@ -214,6 +214,8 @@ def test_usage_is_recorded_as_the_upstream_told_it(
     assert (booked.status, booked.estimated, booked.http_status) == ("success", False, 200)
     assert (booked.key_id, booked.key_alias) == (record.key_id, "alice")
     assert (booked.user_id, booked.team_id, booked.session_id) == ("u1", "t1", "s-1")
+    assert booked.client is not None
+    assert (booked.client.message_count, booked.client.purpose) == (1, None)
     assert booked.model_name == "anthropic-claude"
     assert booked.model == booked.response_model == "claude-sonnet-4-20250514"
     assert booked.billing == "subscription"

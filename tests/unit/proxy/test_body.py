@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import BadRequest
-from services.proxy.body import read_body, session_id_of, with_model
+from services.proxy.body import read_body, with_model
+from services.proxy.client_facts import identity_of
 from tests.support.recorded import SESSION_ID, claude_code_body
 
 texts = st.one_of(
@@ -133,7 +134,7 @@ def test_body_of_the_real_client_is_read_whole() -> None:
     read = read_body(body)
 
     assert (read.model, read.is_stream) == ("anthropic-claude", True)
-    assert session_id_of(read) == SESSION_ID
+    assert identity_of(read.metadata).session_id == SESSION_ID
     assert body[slice(*read.model_span)] == b'"anthropic-claude"'
 
 
@@ -157,7 +158,7 @@ def test_stream_is_what_the_body_says(place: str, stream: Any, *, expected: bool
 def test_metadata_of_any_form_names_no_session(metadata: Any) -> None:
     body = json.dumps({"model": "m", "metadata": metadata}).encode()
 
-    assert session_id_of(read_body(body)) is None
+    assert identity_of(read_body(body).metadata).session_id is None
 
 
 def test_marks_do_not_meet_keys_of_the_body() -> None:

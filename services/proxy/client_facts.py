@@ -1,0 +1,268 @@
+"""What a request tells of its client: read of the headers and of a body that is decoded already.
+
+Nothing here refuses a request or raises: what is odd, or longer than its limit, is not told. What
+clients repeat in request after request (their user agent, betas, ids, options) is read once and
+remembered.
+"""
+
+import hashlib
+import re
+from functools import lru_cache
+
+import msgspec
+
+from schemas.client_facts import BETAS_MAX, COUNT_MAX, TEXT_MAX, ClientFacts, Purpose
+from services.proxy.body import RequestBody
+
+__all__ = ["PART_BYTES_MAX", "REMEMBERED_MAX", "Identity", "client_of", "identity_of", "of_headers"]
+
+PART_BYTES_MAX = 4096
+"""A part of a request that is longer than this (its metadata, its output_config) is not read."""
+REMEMBERED_MAX = 1024
+"""So many different values of each kind are remembered, those used last."""
+
+_HASH_CHARACTERS = 32
+_ID_MAX = 128
+_PROBE_BYTES_MAX = 2048
+_AGENT = re.compile(r"([!-.0-9:-~]{1,128})/([!-'*-~]{1,128})")
+_CLAUDE_CODE = "claude-cli"
+_KIND = re.compile(r"\([^(),]*, ?([0-9A-Za-z_.-]{1,128})")
+_LINE = re.compile(
+    rb'\s*\[\s*\{[^{}\[\]\\]{0,64}"x-anthropic-billing-header:([^"\\]{0,1024})"', re.DOTALL
+)
+_LINE_BYTES_MAX = 1280
+_ENTRYPOINT = re.compile(rb"\bcc_entrypoint=([0-9A-Za-z_.-]{1,128})")
+_SUBAGENT = b"cc_is_subagent=true"
+_USER_ID = re.compile(
+    r"user_([0-9A-Za-z]{1,128})_account_([0-9A-Za-z-]{0,128})(?:_session_([0-9A-Za-z-]{1,128}))?"
+)
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+class Identity(msgspec.Struct, frozen=True, gc=False):
+    """Whom `metadata.user_id` names: its session, and hashes for the device and the account."""
+
+    session_id: str | None = None
+    device_hash: str | None = None
+    account_hash: str | None = None
+
+
+class _Metadata(msgspec.Struct):
+    user_id: str
+
+
+class _UserId(msgspec.Struct):
+    device_id: object = None
+    account_uuid: object = None
+    session_id: object = None
+
+
+class _Typed(msgspec.Struct):
+    type: str
+
+
+class _Schema(msgspec.Struct):
+    properties: dict[str, msgspec.Raw]
+
+
+class _Format(msgspec.Struct):
+    schema: _Schema
+
+
+class _Options(msgspec.Struct):
+    effort: object = None
+    format: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Message(msgspec.Struct):
+    content: object = None
+
+
+class _Probe(msgspec.Struct):
+    messages: list[_Message]
+
+
+_metadata_decoder = msgspec.json.Decoder(_Metadata)
+_user_id_decoder = msgspec.json.Decoder(_UserId)
+_typed_decoder = msgspec.json.Decoder(_Typed)
+_options_decoder = msgspec.json.Decoder(_Options)
+_format_decoder = msgspec.json.Decoder(_Format)
+_probe_decoder = msgspec.json.Decoder(_Probe)
+
+
+def of_headers(headers: dict[bytes, bytes]) -> ClientFacts:
+    """Return what the headers tell by themselves."""
+    name, version, entrypoint = _program(_short(headers.get(b"user-agent")))
+    return ClientFacts(
+        name=name,
+        version=version,
+        entrypoint=entrypoint,
+        betas=_betas(_short(headers.get(b"anthropic-beta"))),
+    )
+
+
+def client_of(
+    headers: dict[bytes, bytes], body: bytes, read: RequestBody, *, is_count: bool
+) -> ClientFacts:
+    """Return what a Messages request, or one that counts tokens (`is_count`), tells."""
+    parts = read.parts
+    name, version, kind = _program(_short(headers.get(b"user-agent")))
+    entrypoint, is_subagent = _billing_line(parts.system)
+    effort, is_title = _options(_small(parts.output_config))
+    agent_id = _text(headers.get(b"x-claude-code-agent-id"))
+    who = identity_of(read.metadata)
+    max_tokens = _number(parts.max_tokens)
+    tool_count = len(parts.tools) if parts.tools is not None else None
+    message_count = len(parts.messages) if parts.messages is not None else None
+    purpose: Purpose | None = None
+    if is_count:
+        purpose = "count_tokens"
+    elif name == _CLAUDE_CODE:
+        if max_tokens == 1 and message_count == 1 and _is_probe(body):
+            purpose = "quota_probe"
+        elif is_subagent or agent_id is not None:
+            purpose = "agent"
+        elif is_title and not tool_count:
+            purpose = "title"
+        elif tool_count:
+            purpose = "main"
+    return ClientFacts(
+        name=name,
+        version=version,
+        entrypoint=entrypoint or kind,
+        purpose=purpose,
+        agent_id=agent_id,
+        parent_agent_id=_text(headers.get(b"x-claude-code-parent-agent-id")),
+        device_hash=who.device_hash,
+        account_hash=who.account_hash,
+        effort=effort,
+        thinking=_thinking(_small(parts.thinking)),
+        betas=_betas(_short(headers.get(b"anthropic-beta"))),
+        tool_count=tool_count,
+        message_count=message_count,
+        max_tokens=max_tokens,
+    )
+
+
+def identity_of(metadata: msgspec.Raw) -> Identity:
+    """Return whom a request's `metadata` names, in either form of Claude Code's `user_id`."""
+    return _identity(_small(metadata))
+
+
+def _small(part: msgspec.Raw) -> bytes:
+    """Return a part's bytes, none where there are too many."""
+    return bytes(part) if len(memoryview(part)) <= PART_BYTES_MAX else b""
+
+
+def _short(value: bytes | None) -> bytes:
+    return value if value is not None and len(value) <= PART_BYTES_MAX else b""
+
+
+def _text(value: bytes | None) -> str | None:
+    return value.decode("latin-1")[:TEXT_MAX] if value else None
+
+
+def _number(part: msgspec.Raw) -> int | None:
+    digits = bytes(part) if len(memoryview(part)) <= 16 else b""  # noqa: PLR2004 - COUNT_MAX
+    number = int(digits) if digits.isdigit() else -1
+    return number if 0 <= number <= COUNT_MAX else None
+
+
+@lru_cache(maxsize=REMEMBERED_MAX)
+def _program(agent: bytes) -> tuple[str | None, str | None, str | None]:
+    """Return the name, the version and the entrypoint that a user agent tells."""
+    text = agent.decode("latin-1")
+    found = _AGENT.match(text)
+    if found is None:
+        return None, None, None
+    name, version = found.groups()
+    kind = _KIND.search(text) if name == _CLAUDE_CODE else None
+    return name, version, kind[1] if kind is not None else None
+
+
+@lru_cache(maxsize=REMEMBERED_MAX)
+def _betas(value: bytes) -> str | None:
+    """Return the betas in order, so that equal sets are equal texts; only whole names are kept."""
+    names = sorted({name.strip() for name in value.decode("latin-1").split(",")} - {""})
+    while names and len(",".join(names)) > BETAS_MAX:
+        names.pop()
+    return ",".join(names) or None
+
+
+@lru_cache(maxsize=REMEMBERED_MAX)
+def _identity(metadata: bytes) -> Identity:
+    try:
+        user_id = _metadata_decoder.decode(metadata).user_id
+    except _UNREADABLE:
+        return Identity()
+    found = _USER_ID.fullmatch(user_id)
+    if found is not None:
+        device, account, session = found.groups()
+        return Identity(session, _hash(device), _hash(account))
+    try:
+        told = _user_id_decoder.decode(user_id)
+    except _UNREADABLE:
+        return Identity()
+    session_id = told.session_id if isinstance(told.session_id, str) else None
+    return Identity(
+        session_id[:TEXT_MAX] if session_id else None,
+        _hash(told.device_id),
+        _hash(told.account_uuid),
+    )
+
+
+def _hash(value: object) -> str | None:
+    """Return what stands for an id: the beginning of its SHA-256, in hexadecimal digits."""
+    if not isinstance(value, str) or not 1 <= len(value) <= _ID_MAX:
+        return None
+    return hashlib.sha256(value.encode("utf-8", "replace")).hexdigest()[:_HASH_CHARACTERS]
+
+
+def _billing_line(system: msgspec.Raw) -> tuple[str | None, bool]:
+    """Return the entrypoint, and whether a sub-agent asks, of the line that Claude Code puts first.
+
+    Only the first block of the system prompt is looked at, and only its beginning.
+    """
+    return _read_line(bytes(memoryview(system)[:_LINE_BYTES_MAX]))
+
+
+@lru_cache(maxsize=REMEMBERED_MAX)
+def _read_line(beginning: bytes) -> tuple[str | None, bool]:
+    line = _LINE.match(beginning)
+    if line is None:
+        return None, False
+    entrypoint = _ENTRYPOINT.search(line[1])
+    return entrypoint[1].decode() if entrypoint is not None else None, _SUBAGENT in line[1]
+
+
+@lru_cache(maxsize=REMEMBERED_MAX)
+def _options(output_config: bytes) -> tuple[str | None, bool]:
+    """Return the effort, and whether an object with a title alone is asked for."""
+    try:
+        options = _options_decoder.decode(output_config)
+    except _UNREADABLE:
+        return None, False
+    effort = options.effort[:TEXT_MAX] if isinstance(options.effort, str) else None
+    try:
+        asked = _format_decoder.decode(options.format).schema.properties
+    except _UNREADABLE:
+        return effort, False
+    return effort, asked.keys() == {"title"}
+
+
+@lru_cache(maxsize=REMEMBERED_MAX)
+def _thinking(part: bytes) -> str | None:
+    try:
+        return _typed_decoder.decode(part).type[:TEXT_MAX]
+    except _UNREADABLE:
+        return None
+
+
+def _is_probe(body: bytes) -> bool:
+    """Tell whether a body with one message asks for a word on the quota only."""
+    if len(body) > _PROBE_BYTES_MAX:
+        return False
+    try:
+        return [each.content for each in _probe_decoder.decode(body).messages] == ["quota"]
+    except _UNREADABLE:
+        return False

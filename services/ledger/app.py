@@ -267,6 +267,7 @@ async def _read_once(
         export = ParquetExport(
             store.connection, worker, context.folder.parquet, context.config.settings
         )
+        context.metrics.put("parquet", export.metrics)
 
     async def follow() -> None:
         try:

@@ -209,6 +209,10 @@ def test_the_commands_of_the_readme_work_as_typed(gateway: Gateway) -> None:
     printed = shell(f'{TALLYGATE} sql "{query}" --format csv')
     assert printed.splitlines()[0] == "cost_usd"
     assert Decimal(printed.splitlines()[1]) > 0
+    copy = gateway.data.parent / "snapshot-of-the-walkthrough.duckdb"
+    assert f"{copy}: " in shell(f"{TALLYGATE} snapshot --force {copy} --data {gateway.data}")
+    with duckdb.connect(str(copy), read_only=True) as database:
+        assert str(database.execute(query).fetchall()[0][0]) == printed.splitlines()[1]
     created = shell(f"{TALLYGATE} keys create --alias developer-2 --json")
     assert json.loads(created)["key"].startswith("sk-")
     logs = json.loads(

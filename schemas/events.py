@@ -20,7 +20,7 @@ import msgspec
 
 from schemas.client_facts import ClientFacts
 from schemas.prices import PriceChange
-from schemas.registry import ConfigChange, KeyRecord, ModelRecord
+from schemas.registry import ConfigChange, KeyRecord, ModelRecord, TeamRecord, UserRecord
 from schemas.usage import Usage
 
 __all__ = [
@@ -50,15 +50,27 @@ __all__ = [
     "RequestRejected",
     "RequestStarted",
     "RequestStatus",
+    "TeamBlocked",
+    "TeamCreated",
+    "TeamDeleted",
+    "TeamEvent",
+    "TeamUnblocked",
+    "TeamUpdated",
     "UsageEvent",
     "UsageRecord",
     "UsageRecorded",
+    "UserCreated",
+    "UserDeleted",
+    "UserEvent",
+    "UserUpdated",
     "decode_budget_event",
     "decode_config_event",
     "decode_key_event",
     "decode_model_event",
     "decode_price_event",
+    "decode_team_event",
     "decode_usage_event",
+    "decode_user_event",
     "encode_event",
     "time_from_us",
     "us_from_time",
@@ -230,6 +242,50 @@ class KeyDeleted(KeyEventBase, frozen=True, kw_only=True, tag="key.deleted.v1"):
     """A virtual key was deleted: it is refused for ever, its history stays."""
 
 
+class TeamEventBase(Event, frozen=True, kw_only=True):
+    """A change of one team: `data` is its whole new state."""
+
+    data: TeamRecord
+
+
+class TeamCreated(TeamEventBase, frozen=True, kw_only=True, tag="team.created.v1"):
+    """A team was made."""
+
+
+class TeamUpdated(TeamEventBase, frozen=True, kw_only=True, tag="team.updated.v1"):
+    """Some of a team's settings were changed."""
+
+
+class TeamBlocked(TeamEventBase, frozen=True, kw_only=True, tag="team.blocked.v1"):
+    """A team was blocked: all of its keys are refused until it is unblocked."""
+
+
+class TeamUnblocked(TeamEventBase, frozen=True, kw_only=True, tag="team.unblocked.v1"):
+    """The keys of a blocked team may be used again."""
+
+
+class TeamDeleted(TeamEventBase, frozen=True, kw_only=True, tag="team.deleted.v1"):
+    """A team was deleted: all of its keys are refused for ever."""
+
+
+class UserEventBase(Event, frozen=True, kw_only=True):
+    """A change of one user: `data` is its whole new state."""
+
+    data: UserRecord
+
+
+class UserCreated(UserEventBase, frozen=True, kw_only=True, tag="user.created.v1"):
+    """A user was made."""
+
+
+class UserUpdated(UserEventBase, frozen=True, kw_only=True, tag="user.updated.v1"):
+    """Some of a user's settings were changed."""
+
+
+class UserDeleted(UserEventBase, frozen=True, kw_only=True, tag="user.deleted.v1"):
+    """A user was deleted: all of its keys are refused for ever."""
+
+
 class ModelEventBase(Event, frozen=True, kw_only=True):
     """A change of one model of the registry: `data` is its whole new state."""
 
@@ -291,12 +347,16 @@ class BudgetCleared(Event, frozen=True, kw_only=True, tag="budget.cleared.v1"):
 
 UsageEvent = RequestStarted | UsageRecorded | RequestRejected
 KeyEvent = KeyCreated | KeyUpdated | KeyBlocked | KeyUnblocked | KeyRotated | KeyDeleted
+TeamEvent = TeamCreated | TeamUpdated | TeamBlocked | TeamUnblocked | TeamDeleted
+UserEvent = UserCreated | UserUpdated | UserDeleted
 ModelEvent = ModelCreated | ModelUpdated | ModelDeleted
 BudgetEvent = BudgetExceeded | BudgetCleared
 
 _encoder = msgspec.json.Encoder()
 _usage_decoder: msgspec.json.Decoder[UsageEvent] = msgspec.json.Decoder(UsageEvent)
 _key_decoder: msgspec.json.Decoder[KeyEvent] = msgspec.json.Decoder(KeyEvent)
+_team_decoder: msgspec.json.Decoder[TeamEvent] = msgspec.json.Decoder(TeamEvent)
+_user_decoder: msgspec.json.Decoder[UserEvent] = msgspec.json.Decoder(UserEvent)
 _model_decoder: msgspec.json.Decoder[ModelEvent] = msgspec.json.Decoder(ModelEvent)
 _config_decoder: msgspec.json.Decoder[ConfigChanged] = msgspec.json.Decoder(ConfigChanged)
 _price_decoder: msgspec.json.Decoder[PriceChanged] = msgspec.json.Decoder(PriceChanged)
@@ -316,6 +376,16 @@ def decode_usage_event(payload: bytes | msgspec.Raw) -> UsageEvent:
 def decode_key_event(payload: bytes) -> KeyEvent:
     """Return an event of a key. Raises msgspec.DecodeError or UnicodeDecodeError."""
     return _key_decoder.decode(payload)
+
+
+def decode_team_event(payload: bytes) -> TeamEvent:
+    """Return an event of a team. Raises msgspec.DecodeError or UnicodeDecodeError."""
+    return _team_decoder.decode(payload)
+
+
+def decode_user_event(payload: bytes) -> UserEvent:
+    """Return an event of a user. Raises msgspec.DecodeError or UnicodeDecodeError."""
+    return _user_decoder.decode(payload)
 
 
 def decode_model_event(payload: bytes) -> ModelEvent:

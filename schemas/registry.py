@@ -1,4 +1,4 @@
-"""The registry's records: the whole state of a key or a model, as its events carry it."""
+"""The registry's records: the whole state of a key, team, user or model, as its events carry it."""
 
 import re
 from decimal import Decimal
@@ -6,7 +6,15 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-__all__ = ["ENVIRONMENT_PREFIX", "ConfigChange", "KeyRecord", "ModelRecord"]
+__all__ = [
+    "ENVIRONMENT_PREFIX",
+    "ConfigChange",
+    "KeyRecord",
+    "ModelRecord",
+    "OwnerRecord",
+    "TeamRecord",
+    "UserRecord",
+]
 
 ENVIRONMENT_PREFIX = "os.environ/"
 """Begins a value that stands for a variable of the environment."""
@@ -48,6 +56,40 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     created_by: str | None = None
     updated_at_us: int = 0
     updated_by: str | None = None
+
+
+class OwnerRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a team and a user have in common: both own keys, which name them by their ids.
+
+    `blocked` and `deleted` hold for all of their keys, those that are made later too. `deleted`
+    marks the last record: the id is never given again.
+    """
+
+    max_budget_usd: Decimal | None = None
+    soft_budget_usd: Decimal | None = None
+    budget_duration: str | None = None
+    blocked: bool = False
+    deleted: bool = False
+    metadata: dict[str, Any] = {}
+    created_at_us: int = 0
+    created_by: str | None = None
+    updated_at_us: int = 0
+    updated_by: str | None = None
+
+
+class TeamRecord(OwnerRecord, frozen=True, kw_only=True, omit_defaults=True):
+    """The state of one team. Every `team.*` event carries the whole record."""
+
+    team_id: str
+    team_alias: str | None = None
+
+
+class UserRecord(OwnerRecord, frozen=True, kw_only=True, omit_defaults=True):
+    """The state of one user. Every `user.*` event carries the whole record."""
+
+    user_id: str
+    user_alias: str | None = None
+    user_email: str | None = None
 
 
 class ModelRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -1,5 +1,7 @@
 """The streams and their subjects on NATS JetStream."""
 
+from urllib.parse import quote
+
 import msgspec
 
 from schemas.prices import PriceKind
@@ -24,7 +26,10 @@ __all__ = [
     "model_subject",
     "price_subject",
     "proof_subject",
+    "subject_token",
+    "team_subject",
     "usage_subject",
+    "user_subject",
 ]
 
 USAGE_BATCH_BYTES_MAX = 512 * 1024
@@ -102,6 +107,24 @@ def usage_subject(partition: int = 0) -> str:
 def key_subject(key_id: str) -> str:
     """Return the subject that holds the state of one virtual key."""
     return f"registry.key.{key_id}"
+
+
+def subject_token(text: str) -> str:
+    """Return a text of any characters as one token of a subject; no two texts share one.
+
+    Letters, digits, `_`, `-`, `~` and `@` stay as they are, all others are percent-encoded.
+    """
+    return quote(text, safe="@").replace(".", "%2E")
+
+
+def team_subject(team_id: str) -> str:
+    """Return the subject that holds the state of one team."""
+    return f"registry.team.{subject_token(team_id)}"
+
+
+def user_subject(user_id: str) -> str:
+    """Return the subject that holds the state of one user."""
+    return f"registry.user.{subject_token(user_id)}"
 
 
 def model_subject(model_id: str) -> str:

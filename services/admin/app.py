@@ -20,6 +20,8 @@ from services.admin.routes_keys import KEY_ROUTES
 from services.admin.routes_pages import PAGE_ROUTES
 from services.admin.routes_prices import PRICE_ROUTES
 from services.admin.routes_spend import SPEND_ROUTES
+from services.admin.routes_teams import TEAM_ROUTES
+from services.admin.routes_users import USER_ROUTES
 from services.admin.state import AdminState
 from services.runtime.bus import Bus
 from services.runtime.config_follower import ConfigFollower
@@ -35,7 +37,15 @@ log = logging.getLogger(__name__)
 
 DRAIN_TIMEOUT_S = 3.0
 """Requests that still run so long after the stop are cut: none of them takes longer to store."""
-ROUTES = (*KEY_ROUTES, *SPEND_ROUTES, *PRICE_ROUTES, *CONFIG_ROUTES, *PAGE_ROUTES)
+ROUTES = (
+    *KEY_ROUTES,
+    *TEAM_ROUTES,
+    *USER_ROUTES,
+    *SPEND_ROUTES,
+    *PRICE_ROUTES,
+    *CONFIG_ROUTES,
+    *PAGE_ROUTES,
+)
 
 
 def application(state: AdminState) -> Litestar:

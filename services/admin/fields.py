@@ -1,4 +1,4 @@
-"""The fields that LiteLLM's key routes know: which mean something here, and which do not.
+"""LiteLLM's fields of keys, teams and users: which mean something here, and which do not.
 
 A field without a meaning here is refused by its name, so that nobody believes in a limit that is
 not enforced. Its empty value (null, false, "", [], {}, 0) asks for nothing and is accepted.
@@ -10,7 +10,11 @@ import msgspec
 
 from schemas.errors import BadRequest
 
-__all__ = ["KEY_FIELDS_WITHOUT_MEANING", "refuse_unknown_fields"]
+__all__ = [
+    "KEY_FIELDS_WITHOUT_MEANING",
+    "OWNER_FIELDS_WITHOUT_MEANING",
+    "refuse_unknown_fields",
+]
 
 _RATE = "rate limits are not enforced by this version"
 _SEVERAL = "a key has one budget in this version: max_budget with budget_duration"
@@ -65,6 +69,45 @@ KEY_FIELDS_WITHOUT_MEANING: dict[str, str] = {
     "tpm_limit": _RATE,
     "tpm_limit_type": _RATE,
 }
+
+_KEYS = "keys belong to a team and a user by their own team_id and user_id: set those"
+_NO_BUDGET = "budgets are those of keys in this version: set max_budget on the keys"
+_ROLES = "the master key manages; users have no roles in this version"
+_MAIL = "no mail is sent by this version"
+
+OWNER_FIELDS_WITHOUT_MEANING: dict[str, str] = {
+    **{
+        name: reason
+        for name, reason in KEY_FIELDS_WITHOUT_MEANING.items()
+        if reason in (_RATE, _GUARD, _ROUTES, _ORGANISATION)
+    },
+    "aliases": KEY_FIELDS_WITHOUT_MEANING["aliases"],
+    "budget_duration": _NO_BUDGET,
+    "budget_id": _NO_BUDGET,
+    "budget_limits": _NO_BUDGET,
+    "invite_user": _MAIL,
+    "max_budget": _NO_BUDGET,
+    "members": _KEYS,
+    "members_with_roles": _KEYS,
+    "model_aliases": KEY_FIELDS_WITHOUT_MEANING["aliases"],
+    "model_max_budget": _NO_BUDGET,
+    "models": "the models that may be used are listed on the keys in this version",
+    "organizations": _ORGANISATION,
+    "send_invite_email": _MAIL,
+    "soft_budget": _NO_BUDGET,
+    "spend": KEY_FIELDS_WITHOUT_MEANING["spend"],
+    "sso_user_id": "nobody signs in with SSO in this version",
+    "tags": "tags are set on the keys",
+    "team_member_budget": _NO_BUDGET,
+    "team_member_budget_duration": _NO_BUDGET,
+    "team_member_key_duration": _KEYS,
+    "team_member_permissions": _ROLES,
+    "team_member_rpm_limit": _RATE,
+    "team_member_tpm_limit": _RATE,
+    "teams": _KEYS,
+    "user_role": _ROLES,
+}
+"""The same of teams and users."""
 
 _EMPTY = frozenset({b"null", b"false", b'""', b"[]", b"{}", b"0", b"0.0"})
 

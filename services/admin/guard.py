@@ -32,6 +32,9 @@ async def require_access(
     caller = await admin.identify(find_candidates(headers), address)
     if access == "analyst":
         team_seen_by(caller, now_us())
+        for owner in admin.snapshot.owners_of(caller.key) if caller.key is not None else ():
+            if owner.blocked or owner.deleted:
+                raise Forbidden("the team or the user of this virtual key is blocked or deleted")
     elif caller.key is not None and access != "own_key":
         raise Forbidden(
             f"this route needs the master key; the request was made with the virtual key "

@@ -19,6 +19,8 @@ __all__ = [
     "SPEND_BY_DAY",
     "SPEND_LOGS",
     "SPEND_OF_KEYS",
+    "SPEND_OF_TEAMS",
+    "SPEND_OF_USERS",
     "days_from",
     "logs_from",
     "spends_from",
@@ -35,6 +37,10 @@ JOIN requests ON requests.key_id = wanted.key_id
 GROUP BY wanted.key_id
 """
 """$1: key ids; $2: for each the beginning of its window, in microseconds since the epoch."""
+
+SPEND_OF_TEAMS = SPEND_OF_KEYS.replace("key_id", "team_id")
+SPEND_OF_USERS = SPEND_OF_KEYS.replace("key_id", "user_id")
+"""The same of teams and of users: $1 are their ids."""
 
 GLOBAL_SPEND = "SELECT sum(cost_usd) AS spend FROM requests"
 

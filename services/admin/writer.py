@@ -9,30 +9,50 @@ import logging
 import time
 import uuid
 from datetime import UTC, datetime
+from typing import Any, TypeAlias
 
 from schemas.errors import BadRequest, Conflict, Unavailable
 from schemas.events import (
     EVENT_BYTES_MAX,
+    Event,
     KeyBlocked,
     KeyCreated,
     KeyDeleted,
-    KeyEventBase,
     KeyUnblocked,
     KeyUpdated,
+    TeamBlocked,
+    TeamCreated,
+    TeamDeleted,
+    TeamUnblocked,
+    TeamUpdated,
+    UserCreated,
+    UserDeleted,
+    UserUpdated,
     encode_event,
 )
-from schemas.registry import KeyRecord
-from schemas.streams import key_subject
+from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from services.admin.directory import alias_holders, sequence_of
 from services.runtime.bus import Bus, BusError, BusUnavailable, WrongLastSequence
-from services.runtime.registry import RegistrySnapshot
+from services.runtime.registry import RegistrySnapshot, subject_of
 
-__all__ = ["KeyChange", "RegistryWriter", "alias_taken"]
+__all__ = ["Change", "RegistryWriter", "alias_taken"]
 
 log = logging.getLogger(__name__)
 
+Changed: TypeAlias = KeyRecord | TeamRecord | UserRecord
 KeyChange = (
     type[KeyCreated] | type[KeyUpdated] | type[KeyBlocked] | type[KeyUnblocked] | type[KeyDeleted]
+)
+Change = (
+    KeyChange
+    | type[TeamCreated]
+    | type[TeamUpdated]
+    | type[TeamBlocked]
+    | type[TeamUnblocked]
+    | type[TeamDeleted]
+    | type[UserCreated]
+    | type[UserUpdated]
+    | type[UserDeleted]
 )
 
 SOURCE = "/admin"
@@ -43,17 +63,17 @@ RECONNECT_WAIT_S = 2.0
 
 _NOT_CONNECTED = "NATS cannot be reached, so nothing was changed. Try again when it is back"
 _UNKNOWN = (
-    "NATS did not confirm the change in time: it may be stored or not. Look with GET /key/list "
+    "NATS did not confirm the change in time: it may be stored or not. Look with GET /{kind}/list "
     "before you try again"
 )
 _CHANGED_MEANWHILE = (
-    "the key was changed by somebody else at the same moment, so nothing was changed. Read it with "
-    "GET /key/info and try again"
+    "the {kind} was changed by somebody else at the same moment, so nothing was changed. Read it "
+    "with GET /{kind}/info and try again"
 )
 
 
 class RegistryWriter:
-    """Publishes key events and waits until the own snapshot holds them."""
+    """Publishes changes of keys, teams and users, and waits until the own snapshot holds them."""
 
     def __init__(self, bus: Bus, snapshot: RegistrySnapshot) -> None:
         self._bus = bus
@@ -65,8 +85,8 @@ class RegistryWriter:
         self._progress.set()
         self._progress = asyncio.Event()
 
-    async def write(self, change: KeyChange, record: KeyRecord, *, expected_sequence: int) -> None:
-        """Store a key's new state, if its last event is still the one at `expected_sequence`.
+    async def write(self, change: Change, record: Changed, *, expected_sequence: int) -> None:
+        """Store a record's new state, if its last event is still the one at `expected_sequence`.
 
         Raises Conflict where it is not, Unavailable where NATS cannot store it (the message says
         whether it is certain that nothing was stored), BadRequest where the record is too large.
@@ -75,7 +95,7 @@ class RegistryWriter:
         payload = encode_event(event)
         if len(payload) > EVENT_BYTES_MAX:
             raise BadRequest(
-                f"the key's settings are longer than {EVENT_BYTES_MAX} bytes altogether"
+                f"the {_kind(record)}'s settings are longer than {EVENT_BYTES_MAX} bytes altogether"
             )
         sequence = await self._store(record, event, payload, expected_sequence)
         await self._seen(sequence)
@@ -101,11 +121,13 @@ class RegistryWriter:
         raise alias_taken(record.key_alias)
 
     async def _store(
-        self, record: KeyRecord, event: KeyEventBase, payload: bytes, expected_sequence: int
+        self, record: Changed, event: Event, payload: bytes, expected_sequence: int
     ) -> int:
         if not self._bus.is_connected:
             raise Unavailable(_NOT_CONNECTED)
-        subject = key_subject(record.key_id)
+        subject = subject_of(record)
+        kind = _kind(record)
+        unknown = _UNKNOWN.format(kind=kind)
         for attempt in (1, 2):
             try:
                 return await self._bus.publish(
@@ -116,27 +138,28 @@ class RegistryWriter:
                 )
             except WrongLastSequence:
                 if attempt == 2 and await self._is_stored(record):  # noqa: PLR2004
-                    return sequence_of(self._snapshot, record)
-                raise Conflict(_CHANGED_MEANWHILE, param="key") from None
+                    return self._snapshot.subject_sequences.get(subject, 0)
+                param = "key" if kind == "key" else f"{kind}_id"
+                raise Conflict(_CHANGED_MEANWHILE.format(kind=kind), param=param) from None
             except BusUnavailable:
                 if attempt == 2:  # noqa: PLR2004
-                    raise Unavailable(_UNKNOWN) from None
+                    raise Unavailable(unknown) from None
                 try:
                     await self._bus.wait_connected(RECONNECT_WAIT_S)
                 except BusUnavailable:
-                    raise Unavailable(_UNKNOWN) from None
+                    raise Unavailable(unknown) from None
             except BusError as error:
-                log.error("NATS refused a key event: %s", error)
+                log.error("NATS refused an event of the registry: %s", error)
                 raise Unavailable(
                     "NATS refused to store the change, so nothing was changed; the log of the "
                     "admin service says why"
                 ) from None
         raise AssertionError("the second attempt returns or raises")
 
-    async def _is_stored(self, record: KeyRecord) -> bool:
+    async def _is_stored(self, record: Changed) -> bool:
         """Tell whether the first attempt, whose acknowledgement was lost, is the stored state."""
         deadline_s = time.monotonic() + OWN_WRITE_WAIT_S
-        while self._snapshot.keys.get(record.key_id) != record:
+        while not self._snapshot.holds(record):
             if not await self._next_progress(deadline_s):
                 return False
         return True
@@ -167,11 +190,26 @@ def alias_taken(key_alias: str) -> Conflict:
     )
 
 
-def _event(change: KeyChange, record: KeyRecord) -> KeyEventBase:
-    return change(
+def _kind(record: Changed) -> str:
+    if isinstance(record, KeyRecord):
+        return "key"
+    return "team" if isinstance(record, TeamRecord) else "user"
+
+
+def _event(change: Change, record: Changed) -> Event:
+    # Each of a change's routes pairs it with its own record: the types cannot say so.
+    make: Any = change
+    event: Event = make(
         source=SOURCE,
         id=str(uuid.uuid4()),
         time=datetime.now(UTC),
-        subject=record.key_id,
+        subject=_subject(record),
         data=record,
     )
+    return event
+
+
+def _subject(record: Changed) -> str:
+    if isinstance(record, KeyRecord):
+        return record.key_id
+    return record.team_id if isinstance(record, TeamRecord) else record.user_id

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from schemas.config import SeatPrice
-from schemas.registry import KeyRecord
+from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from schemas.streams import USAGE
 from services.ledger.budgets import Budgets, Standing
 from services.ledger.price_history import PriceState
@@ -65,6 +65,10 @@ class Books:
         if self._budgets is not None:
             for record in records:
                 self._budgets.put_key(record)
+
+    def put_owners(self, records: Sequence[TeamRecord | UserRecord]) -> None:
+        """Take in the state of some teams and users."""
+        self.store.put_owners(records)
 
     def set_timezone(self, timezone: str) -> set[str]:
         """Let budgets begin at another zone's midnights; return the keys whose budgets changed."""

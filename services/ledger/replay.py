@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from schemas.errors import ConfigError
-from schemas.registry import KeyRecord
+from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from schemas.streams import REGISTRY, USAGE
 from services.ledger.books import Books
 from services.ledger.history import check_history, follow_history
@@ -123,20 +123,24 @@ def _take(books: Books, messages: list[StreamMessage], created: str) -> int:
 
 
 async def _take_keys(bus: Bus, books: Books) -> int:
-    """Take in the state of every virtual key; return how many there are."""
+    """Take in the state of every key, team and user; return how many keys there are."""
     snapshot = RegistrySnapshot()
     keys: dict[str, KeyRecord] = {}
+    owners: dict[str, TeamRecord | UserRecord] = {}
     batch: StreamBatch
     async for batch in bus.follow(REGISTRY.name, last_per_subject=True):
         for message in batch.messages:
             record = snapshot.apply(message)
             if isinstance(record, KeyRecord):
                 keys[record.key_id] = record
+            elif isinstance(record, TeamRecord | UserRecord):
+                owners[message.subject] = record
         if batch.pending == 0:
             break
     records = list(keys.values())
     for start in range(0, len(records), KEYS_PER_COMMIT_MAX):
         await asyncio.to_thread(books.put_keys, records[start : start + KEYS_PER_COMMIT_MAX])
+    await asyncio.to_thread(books.put_owners, list(owners.values()))
     return len(records)
 
 

@@ -19,6 +19,8 @@ __all__ = [
     "QUOTA_COLUMNS",
     "REQUEST_COLUMNS",
     "SEAT_COLUMNS",
+    "TEAM_COLUMNS",
+    "USER_COLUMNS",
     "Columns",
     "table",
 ]
@@ -231,6 +233,24 @@ KEY_COLUMNS: Columns = (
     ("deleted", pa.bool_()),
     ("created_at", _TIME),
     ("updated_at", _TIME),
+)
+
+
+_OWNER_COLUMNS: Columns = (
+    ("max_budget_usd", pa.decimal128(18, 6)),
+    ("soft_budget_usd", pa.decimal128(18, 6)),
+    ("budget_duration", _TEXT),
+    ("blocked", pa.bool_()),
+    ("deleted", pa.bool_()),
+    ("created_at", _TIME),
+    ("updated_at", _TIME),
+)
+TEAM_COLUMNS: Columns = (("team_id", _TEXT), ("team_alias", _TEXT), *_OWNER_COLUMNS)
+USER_COLUMNS: Columns = (
+    ("user_id", _TEXT),
+    ("user_alias", _TEXT),
+    ("user_email", _TEXT),
+    *_OWNER_COLUMNS,
 )
 
 

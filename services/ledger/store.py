@@ -17,9 +17,10 @@ import msgspec
 from schemas.config import SeatPrice
 from schemas.events import RequestFacts
 from schemas.money import picos_from_usd
-from schemas.registry import KeyRecord
+from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from services.ledger import rollups, rows
 from services.ledger.books_file import BooksOutdated, BooksUnreadable, open_books
+from services.ledger.owner_rows import team_row, user_row
 from services.ledger.price_history import PriceState, read_price_changes
 from services.ledger.price_rows import price_change_row, price_rows
 from services.ledger.projection import (
@@ -45,9 +46,9 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = "9"
+SCHEMA_VERSION = "10"
 """A file of an older version is built anew from the stream; one of a newer one is not opened."""
-_OUTDATED = frozenset({"1", "2", "3", "4", "5", "6", "7"})
+_OUTDATED = frozenset({"1", "2", "3", "4", "5", "6", "7", "8", "9"})
 """They lack columns, prices or rollups that the events alone can tell."""
 LETTERS_AT_ONCE_MAX = 100
 
@@ -295,6 +296,16 @@ class Store:
         with self._transaction():
             self._delete("keys", "key_id", [record.key_id for record in records])
             self._insert("keys", rows.KEY_COLUMNS, [_key_row(record) for record in records])
+
+    def put_owners(self, records: Sequence[TeamRecord | UserRecord]) -> None:
+        """Set the state of some teams and users."""
+        teams = [each for each in records if isinstance(each, TeamRecord)]
+        users = [each for each in records if isinstance(each, UserRecord)]
+        with self._transaction():
+            self._delete("teams", "team_id", [each.team_id for each in teams])
+            self._insert("teams", rows.TEAM_COLUMNS, [team_row(each) for each in teams])
+            self._delete("users", "user_id", [each.user_id for each in users])
+            self._insert("users", rows.USER_COLUMNS, [user_row(each) for each in users])
 
     def _insert_requests(self, values: Sequence[tuple[Any, ...]]) -> None:
         """Store rows of requests, and count them in every rollup."""

@@ -12,7 +12,7 @@ import duckdb
 
 from schemas.config import SeatPrice
 from schemas.errors import ConfigError
-from schemas.registry import KeyRecord
+from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from schemas.streams import REGISTRY, USAGE
 from services.ledger.books import Books
 from services.ledger.history import check_history, follow_history
@@ -122,19 +122,25 @@ class Worker:
             self._on_spend(changed)
 
     async def follow_keys(self) -> None:
-        """Keep the table of keys, and the budgets, as the registry says, for ever."""
+        """Keep keys, teams, users and the budgets as the registry says, for ever."""
         await wait_for_stream(self._bus, REGISTRY.name)
         snapshot = self.registry
         async for batch in self._bus.follow(REGISTRY.name, last_per_subject=True):
             changed: dict[str, KeyRecord] = {}
+            owners: dict[str, TeamRecord | UserRecord] = {}
             for message in batch.messages:
                 record = snapshot.apply(message)
                 if isinstance(record, KeyRecord):
                     changed[record.key_id] = record
+                elif isinstance(record, TeamRecord | UserRecord):
+                    owners[message.subject] = record
             records = list(changed.values())
             for start in range(0, len(records), KEYS_PER_COMMIT_MAX):
                 some = records[start : start + KEYS_PER_COMMIT_MAX]
                 await self.in_books(lambda some=some: self._books.put_keys(some))  # type: ignore[misc]
+            if owners:
+                found = list(owners.values())
+                await self.in_books(lambda found=found: self._books.put_owners(found))  # type: ignore[misc]
             if changed:
                 self._on_spend(set(changed))
             if batch.pending == 0:

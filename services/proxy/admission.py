@@ -70,6 +70,8 @@ class Admission:
         credentials = auth.find_credentials(headers)
         draft.key = auth.identify(credentials, self._registry.by_hash, draft.setup.master_key_hash)
         limits.check_key(draft.key, draft.started_at_us)
+        for owner in self._registry.owners_of(draft.key):
+            limits.check_owner(draft.key, owner)
         return credentials
 
     async def admit(

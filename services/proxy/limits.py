@@ -5,10 +5,17 @@ from datetime import UTC, datetime
 from schemas.errors import BudgetSpent, Forbidden
 from schemas.events import BudgetState, time_from_us
 from schemas.money import usd_text
-from schemas.registry import KeyRecord
+from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from services.proxy.routing import names_allowed
 
-__all__ = ["RETRY_AFTER_S", "budget_refusal", "check_key", "check_model", "is_exceeded"]
+__all__ = [
+    "RETRY_AFTER_S",
+    "budget_refusal",
+    "check_key",
+    "check_model",
+    "check_owner",
+    "is_exceeded",
+]
 
 RETRY_AFTER_S = 3600
 """`retry-after` of a budget that never resets. Above 60 s Claude Code does not wait (measured)."""
@@ -42,6 +49,25 @@ def check_key(record: KeyRecord, now_us: int) -> None:
             f"The virtual key {_named(record)} expired on {expired}. "
             "Ask your administrator for a new one"
         )
+
+
+def check_owner(record: KeyRecord, owner: TeamRecord | UserRecord) -> None:
+    """Raise Forbidden where the team or user that the key belongs to is blocked or deleted."""
+    if not owner.blocked and not owner.deleted:
+        return
+    if isinstance(owner, TeamRecord):
+        named = f"team {owner.team_alias or owner.team_id}"
+    else:
+        named = f"user {owner.user_alias or owner.user_id}"
+    if owner.deleted:
+        raise Forbidden(
+            f"The virtual key {_named(record)} belongs to the {named}, which was deleted. "
+            "Ask your administrator for a new key"
+        )
+    raise Forbidden(
+        f"The {named}, to which the virtual key {_named(record)} belongs, is blocked. "
+        "Ask your administrator to unblock it"
+    )
 
 
 def check_model(record: KeyRecord, model_name: str, target: str | None = None) -> None:

@@ -45,6 +45,8 @@ _STRUCTS: tuple[type[msgspec.Struct], ...] = (
     usage.Usage,
     usage.IterationUsage,
     registry.KeyRecord,
+    registry.TeamRecord,
+    registry.UserRecord,
     registry.ModelRecord,
     registry.ConfigChange,
     events.BudgetState,
@@ -61,7 +63,14 @@ _STRUCTS: tuple[type[msgspec.Struct], ...] = (
 
 def _event_types() -> list[type[events.Event]]:
     """Return every event, in the order of the streams."""
-    unions = (events.UsageEvent, events.KeyEvent, events.ModelEvent, events.BudgetEvent)
+    unions = (
+        events.UsageEvent,
+        events.KeyEvent,
+        events.TeamEvent,
+        events.UserEvent,
+        events.ModelEvent,
+        events.BudgetEvent,
+    )
     found = [event for union in unions for event in get_args(union)]
     return [*found, events.ConfigChanged, events.PriceChanged]
 

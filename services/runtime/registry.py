@@ -1,4 +1,4 @@
-"""The registry snapshot: keys and models in memory, kept current by the REGISTRY stream.
+"""The registry snapshot: what REGISTRY holds, in memory, kept current by the stream.
 
 The proxy and the admin service hold one each. The proxy also keeps a copy on disk (0600, hashes
 only), so that it starts and serves while NATS is down.
@@ -13,13 +13,26 @@ from typing import TypeAlias
 
 import msgspec
 
-from schemas.events import decode_config_event, decode_key_event, decode_model_event
-from schemas.registry import ConfigChange, KeyRecord, ModelRecord
-from schemas.streams import CONFIG_SUBJECT, REGISTRY, key_subject, model_subject
+from schemas.events import (
+    decode_config_event,
+    decode_key_event,
+    decode_model_event,
+    decode_team_event,
+    decode_user_event,
+)
+from schemas.registry import ConfigChange, KeyRecord, ModelRecord, TeamRecord, UserRecord
+from schemas.streams import (
+    CONFIG_SUBJECT,
+    REGISTRY,
+    key_subject,
+    model_subject,
+    team_subject,
+    user_subject,
+)
 from services.runtime.bus import Bus, BusError, StreamMessage, StreamState
 from services.runtime.folder import write_private
 
-__all__ = ["Record", "RegistrySnapshot", "follow_registry"]
+__all__ = ["Record", "RegistrySnapshot", "follow_registry", "subject_of"]
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +40,10 @@ CACHE_INTERVAL_S = 1.0
 """The copy on disk is at most so much older than the memory it copies."""
 RETRY_WAIT_S = 0.2
 
-Record: TypeAlias = KeyRecord | ModelRecord | ConfigChange
+Record: TypeAlias = KeyRecord | TeamRecord | UserRecord | ModelRecord | ConfigChange
 """What an event of REGISTRY carries: the new state of one thing."""
 
-_KINDS = ("key", "model", "config")
+_KINDS = ("key", "model", "config", "team", "user")
 """The kinds of records that this version understands. A copy on disk that was written by one that
 understood fewer lacks what it passed over, so the stream is then read anew."""
 
@@ -45,18 +58,22 @@ class _Cached(msgspec.Struct, frozen=True):
     kinds: tuple[str, ...] = ("key",)
     models: list[ModelRecord] = []
     config_change: ConfigChange | None = None
+    teams: list[TeamRecord] = []
+    users: list[UserRecord] = []
 
 
 class RegistrySnapshot:
-    """All virtual keys, by id and by hash, all models, and the stream sequence they stand at.
+    """All keys (by id and by hash), teams, users and models, and the sequence they stand at.
 
-    Deleted keys stay by id (their history is asked for) and are gone by hash; deleted models stay
-    by id, too. `models_revision` counts the changes of models. `config_change` is the last word on
-    the configuration file.
+    Deleted keys stay by id (their history is asked for) and are gone by hash; deleted teams,
+    users and models stay by id, too. `models_revision` counts the changes of models.
+    `config_change` is the last word on the configuration file.
     """
 
     def __init__(self) -> None:
         self.keys: dict[str, KeyRecord] = {}
+        self.teams: dict[str, TeamRecord] = {}
+        self.users: dict[str, UserRecord] = {}
         self.models: dict[str, ModelRecord] = {}
         self.models_revision = 0
         self.config_change: ConfigChange | None = None
@@ -70,6 +87,23 @@ class RegistrySnapshot:
     def by_hash(self, key_hash: str) -> KeyRecord | None:
         """Return the key with this SHA-256, unless it was deleted or replaced."""
         return self._by_hash.get(key_hash)
+
+    def owners_of(self, key: KeyRecord) -> list[TeamRecord | UserRecord]:
+        """Return the team and the user that a key names, where the registry knows them."""
+        owners: list[TeamRecord | UserRecord] = []
+        if key.team_id is not None and (team := self.teams.get(key.team_id)) is not None:
+            owners.append(team)
+        if key.user_id is not None and (user := self.users.get(key.user_id)) is not None:
+            owners.append(user)
+        return owners
+
+    def holds(self, record: KeyRecord | TeamRecord | UserRecord) -> bool:
+        """Tell whether this is the last known state of a key, team or user."""
+        if isinstance(record, KeyRecord):
+            return self.keys.get(record.key_id) == record
+        if isinstance(record, TeamRecord):
+            return self.teams.get(record.team_id) == record
+        return self.users.get(record.user_id) == record
 
     def knew_hash(self, key_hash: str) -> bool:
         """Tell whether this is or was a key's hash: such a value is a secret of this gateway."""
@@ -101,7 +135,7 @@ class RegistrySnapshot:
         if message.subject != subject:
             # Only the admin service may write a key's state, and it writes it in its own place.
             log.error(
-                "a registry event about another key than its subject's is skipped",
+                "a registry event about another thing than its subject's is skipped",
                 extra={"subject": message.subject, "sequence": message.sequence},
             )
             return None
@@ -110,9 +144,18 @@ class RegistrySnapshot:
             self.put(record)
         elif isinstance(record, ModelRecord):
             self.put_model(record)
+        elif isinstance(record, TeamRecord | UserRecord):
+            self.put_owner(record)
         else:
             self.config_change = record
         return record
+
+    def put_owner(self, record: TeamRecord | UserRecord) -> None:
+        """Set the state of one team or user."""
+        if isinstance(record, TeamRecord):
+            self.teams[record.team_id] = record
+        else:
+            self.users[record.user_id] = record
 
     def put_model(self, record: ModelRecord) -> None:
         """Set the state of one model."""
@@ -138,6 +181,8 @@ class RegistrySnapshot:
     def clear(self) -> None:
         """Forget everything (the stream is another one)."""
         self.keys.clear()
+        self.teams.clear()
+        self.users.clear()
         self.models.clear()
         self.models_revision += 1
         self.config_change = None
@@ -158,6 +203,8 @@ class RegistrySnapshot:
                 _KINDS,
                 list(self.models.values()),
                 self.config_change,
+                list(self.teams.values()),
+                list(self.users.values()),
             )
         )
         return hashlib.sha256(state).hexdigest().encode() + b"\n" + state
@@ -183,6 +230,10 @@ class RegistrySnapshot:
             self.put(record)
         for model in cached.models:
             self.put_model(model)
+        for team in cached.teams:
+            self.put_owner(team)
+        for user in cached.users:
+            self.put_owner(user)
         self.config_change = cached.config_change
         self.subject_sequences.update(cached.subject_sequences)
         # Sequence 0 reads the stream anew, but its keys are known until then.
@@ -190,6 +241,15 @@ class RegistrySnapshot:
         self.stream_created = cached.stream_created
         self.loaded = True
         return True
+
+
+def subject_of(record: KeyRecord | TeamRecord | UserRecord) -> str:
+    """Return the subject that holds the state of a key, team or user."""
+    if isinstance(record, KeyRecord):
+        return key_subject(record.key_id)
+    if isinstance(record, TeamRecord):
+        return team_subject(record.team_id)
+    return user_subject(record.user_id)
 
 
 async def follow_registry(
@@ -231,6 +291,12 @@ def _read(message: StreamMessage) -> tuple[Record | None, str]:
     if kind == "key":
         key = decode_key_event(message.payload).data
         return key, key_subject(key.key_id)
+    if kind == "team":
+        team = decode_team_event(message.payload).data
+        return team, team_subject(team.team_id)
+    if kind == "user":
+        user = decode_user_event(message.payload).data
+        return user, user_subject(user.user_id)
     if kind == "model":
         model = decode_model_event(message.payload).data
         return model, model_subject(model.model_id)

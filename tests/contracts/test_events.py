@@ -18,6 +18,8 @@ DECODERS = {
     "request": events.decode_usage_event,
     "usage": events.decode_usage_event,
     "key": events.decode_key_event,
+    "team": events.decode_team_event,
+    "user": events.decode_user_event,
     "budget": events.decode_budget_event,
     "model": events.decode_model_event,
     "config": events.decode_config_event,

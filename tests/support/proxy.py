@@ -31,16 +31,19 @@ from schemas.events import (
     KeyUpdated,
     RequestRejected,
     RequestStarted,
+    TeamUpdated,
     UsageEvent,
     UsageRecord,
     UsageRecorded,
+    UserUpdated,
     decode_usage_event,
     encode_event,
 )
 from schemas.keys import hash_key, key_name, new_key, new_key_id
-from schemas.registry import KeyRecord
+from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from schemas.streams import USAGE, budget_subject, key_subject
 from services.runtime.bus import Bus
+from services.runtime.registry import subject_of
 
 __all__ = [
     "MASTER_KEY",
@@ -101,6 +104,14 @@ def publish_key(nats_url: str, record: KeyRecord, *, is_new: bool = False) -> No
         source="/test", id=new_key_id(), time=datetime.now(UTC), data=record
     )
     subject = key_subject(record.key_id)
+    asyncio.run(_with_bus(nats_url, lambda bus: bus.publish(subject, encode_event(event))))
+
+
+def publish_owner(nats_url: str, record: TeamRecord | UserRecord) -> None:
+    """Store a team's or a user's state as the admin service does."""
+    make: Any = TeamUpdated if isinstance(record, TeamRecord) else UserUpdated
+    event = make(source="/test", id=new_key_id(), time=datetime.now(UTC), data=record)
+    subject = subject_of(record)
     asyncio.run(_with_bus(nats_url, lambda bus: bus.publish(subject, encode_event(event))))
 
 

@@ -207,6 +207,52 @@ COMMENT ON COLUMN keys.deleted IS 'Whether it was deleted.';
 COMMENT ON COLUMN keys.created_at IS 'When it was made.';
 COMMENT ON COLUMN keys.updated_at IS 'When it was last changed.';
 
+CREATE TABLE teams (
+    team_id VARCHAR NOT NULL,
+    team_alias VARCHAR,
+    max_budget_usd DECIMAL(18, 6),
+    soft_budget_usd DECIMAL(18, 6),
+    budget_duration VARCHAR,
+    blocked BOOLEAN NOT NULL,
+    deleted BOOLEAN NOT NULL,
+    created_at TIMESTAMP NOT NULL,
+    updated_at TIMESTAMP NOT NULL
+);
+COMMENT ON TABLE teams IS 'Every team that there is or was, as it stands now.';
+COMMENT ON COLUMN teams.team_id IS 'Its id, which keys name.';
+COMMENT ON COLUMN teams.team_alias IS 'Its name.';
+COMMENT ON COLUMN teams.max_budget_usd IS 'The budget of all its keys together in a window; NULL: none.';
+COMMENT ON COLUMN teams.soft_budget_usd IS 'From which spend on a warning is due; NULL: none.';
+COMMENT ON COLUMN teams.budget_duration IS 'The window of its budget; NULL: it never resets.';
+COMMENT ON COLUMN teams.blocked IS 'Whether it is blocked, and all of its keys with it.';
+COMMENT ON COLUMN teams.deleted IS 'Whether it was deleted.';
+COMMENT ON COLUMN teams.created_at IS 'When it was made.';
+COMMENT ON COLUMN teams.updated_at IS 'When it was last changed.';
+
+CREATE TABLE users (
+    user_id VARCHAR NOT NULL,
+    user_alias VARCHAR,
+    user_email VARCHAR,
+    max_budget_usd DECIMAL(18, 6),
+    soft_budget_usd DECIMAL(18, 6),
+    budget_duration VARCHAR,
+    blocked BOOLEAN NOT NULL,
+    deleted BOOLEAN NOT NULL,
+    created_at TIMESTAMP NOT NULL,
+    updated_at TIMESTAMP NOT NULL
+);
+COMMENT ON TABLE users IS 'Every user that there is or was, as it stands now.';
+COMMENT ON COLUMN users.user_id IS 'The id, which keys name.';
+COMMENT ON COLUMN users.user_alias IS 'The name.';
+COMMENT ON COLUMN users.user_email IS 'The mail address.';
+COMMENT ON COLUMN users.max_budget_usd IS 'The budget of all its keys together in a window; NULL: none.';
+COMMENT ON COLUMN users.soft_budget_usd IS 'From which spend on a warning is due; NULL: none.';
+COMMENT ON COLUMN users.budget_duration IS 'The window of its budget; NULL: it never resets.';
+COMMENT ON COLUMN users.blocked IS 'Whether it is blocked, and all of its keys with it.';
+COMMENT ON COLUMN users.deleted IS 'Whether it was deleted.';
+COMMENT ON COLUMN users.created_at IS 'When it was made.';
+COMMENT ON COLUMN users.updated_at IS 'When it was last changed.';
+
 CREATE TABLE producers (producer VARCHAR NOT NULL, last_sequence BIGINT NOT NULL);
 COMMENT ON TABLE producers IS 'How far each producer''s events have been taken in; repeats are known by it.';
 COMMENT ON COLUMN producers.producer IS 'One life of one proxy worker.';

@@ -64,6 +64,8 @@ def test_every_column_is_in_the_schema_in_this_order_and_described(tmp_path: Pat
         ("quota_observations", rows.QUOTA_COLUMNS),
         ("seats", rows.SEAT_COLUMNS),
         ("keys", rows.KEY_COLUMNS),
+        ("teams", rows.TEAM_COLUMNS),
+        ("users", rows.USER_COLUMNS),
     ):
         found = ask(
             "SELECT column_name FROM duckdb_columns() WHERE table_name = ? ORDER BY column_index",

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from schemas.events import BudgetState, RequestRejected
+from schemas.registry import TeamRecord, UserRecord
 from tests.support.mock import MockAnthropic, Scenario
 from tests.support.nats import NatsServer
 from tests.support.proxy import (
@@ -22,6 +23,7 @@ from tests.support.proxy import (
     model_entry,
     publish_budget,
     publish_key,
+    publish_owner,
     running_proxy,
 )
 from tests.support.scripted import ScriptedServer
@@ -316,6 +318,20 @@ def test_key_that_is_blocked_or_deleted_is_refused_at_once(
     # 250 ms is the goal on a quiet machine; the tests run on busy ones.
     assert time.monotonic() - stored_at < 2.5
     publish_key(nats.url, record)
+    wait_for_status(proxy, key, 200)
+
+
+@pytest.mark.parametrize("owner", [TeamRecord(team_id="b.l"), UserRecord(user_id="a@b.c")])
+def test_keys_of_a_blocked_team_or_user_are_refused_until_it_is_unblocked(
+    proxy: ProxyProcess, nats: NatsServer, owner: TeamRecord | UserRecord
+) -> None:
+    # Given a key that names a team or user, when that is blocked, then the key is refused, and
+    # it is let in again when that is no longer so.
+    key = proxy.issue_key(team_id="b.l", user_id="a@b.c")
+    assert post(proxy, key).status_code == 200
+    publish_owner(nats.url, msgspec.structs.replace(owner, blocked=True))
+    assert "is blocked" in wait_for_status(proxy, key, 403).json()["error"]["message"]
+    publish_owner(nats.url, owner)
     wait_for_status(proxy, key, 200)
 
 

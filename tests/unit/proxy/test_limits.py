@@ -2,16 +2,18 @@
 
 from decimal import Decimal
 
+import msgspec
 import pytest
 
 from schemas.errors import Forbidden
 from schemas.events import BudgetState
-from schemas.registry import KeyRecord
+from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from services.proxy.limits import (
     RETRY_AFTER_S,
     budget_refusal,
     check_key,
     check_model,
+    check_owner,
     is_exceeded,
 )
 
@@ -118,3 +120,24 @@ def test_refused_model_is_told_with_the_allowed_ones() -> None:
     with pytest.raises(Forbidden, match=r"may not use the model 'b'. It may use: a, c-\*"):
         check_model(record(models=("a", "c-*")), "b")
     check_model(record(models=("a", "c-*")), "c-1")
+
+
+@pytest.mark.parametrize(
+    ("owner", "words"),
+    [
+        (
+            TeamRecord(team_id="t", team_alias="Blue", blocked=True),
+            "team Blue, to which .* blocked",
+        ),
+        (TeamRecord(team_id="t", deleted=True), "belongs to the team t, which was deleted"),
+        (UserRecord(user_id="bob", blocked=True), "user bob, to which .* is blocked"),
+    ],
+)
+def test_keys_of_a_blocked_or_deleted_owner_are_refused_by_its_name(
+    owner: TeamRecord | UserRecord, words: str
+) -> None:
+    # Given a key whose team or user is blocked or gone, when it is used, then the refusal says so.
+    key = record(team_id="t", user_id="bob", key_alias="alice")
+    with pytest.raises(Forbidden, match=words):
+        check_owner(key, owner)
+    check_owner(key, msgspec.structs.replace(owner, blocked=False, deleted=False))

@@ -1,0 +1,92 @@
+"""What the routes about teams and users share: deleting with all keys, and what was spent."""
+
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from operator import attrgetter
+
+import msgspec
+
+from schemas.errors import ApiError, Conflict
+from schemas.events import KeyDeleted, TeamDeleted, UserDeleted
+from schemas.registry import KeyRecord, TeamRecord, UserRecord
+from services.admin.bodies import PAGE_SIZE_MAX, KeyRow
+from services.admin.directory import live_keys, sequence_of
+from services.admin.ledger_client import SPEND_TIMEOUT_S
+from services.admin.owners import deleted_owner
+from services.admin.records import Issue
+from services.admin.shapes import KeySpend, key_row
+from services.admin.spend_sql import SPEND_OF_TEAMS, SPEND_OF_USERS, spends_from
+from services.admin.state import AdminState, now_us
+from services.runtime.registry import RegistrySnapshot, subject_of
+
+__all__ = ["delete_with_keys", "id_taken", "keys_of", "rows_of_keys", "spend_of_owners"]
+
+_NOTHING = KeySpend(window_usd=Decimal(0), total_usd=Decimal(0))
+
+
+def keys_of(snapshot: RegistrySnapshot, owner: TeamRecord | UserRecord) -> list[KeyRecord]:
+    """Return the live keys that name a team or user."""
+    field, owner_id = _own_id(owner)
+    value = attrgetter(field)
+    return [key for key in live_keys(snapshot) if value(key) == owner_id]
+
+
+async def rows_of_keys(admin: AdminState, owner: TeamRecord | UserRecord) -> tuple[KeyRow, ...]:
+    """Return rows of an owner's first keys with their spend."""
+    keys = keys_of(admin.snapshot, owner)[:PAGE_SIZE_MAX]
+    time_us = now_us()
+    spends = await admin.ledger.spend_of(keys, time_us)
+    return tuple(key_row(key, spends[key.key_id], time_us, admin.timezone) for key in keys)
+
+
+async def spend_of_owners(
+    admin: AdminState, owners: Sequence[TeamRecord | UserRecord]
+) -> list[KeySpend]:
+    """Return what teams, or users, spent. Where the ledger cannot say, each says why not."""
+    if not owners:
+        return []
+    query = SPEND_OF_TEAMS if isinstance(owners[0], TeamRecord) else SPEND_OF_USERS
+    ids = [_own_id(owner)[1] for owner in owners]
+    try:
+        reply = await admin.ledger.query(query, (ids, [0] * len(ids)), timeout_s=SPEND_TIMEOUT_S)
+    except ApiError as error:
+        return [KeySpend(error=error.message)] * len(ids)
+    spends = spends_from(reply)
+    return [spends.get(owner_id, _NOTHING) for owner_id in ids]
+
+
+async def delete_with_keys(
+    admin: AdminState, owners: Iterable[TeamRecord | UserRecord], issue: Issue
+) -> int:
+    """Delete teams or users, then their keys; return how many keys.
+
+    From the first event on the proxies refuse all of an owner's keys, so a failure half way lets
+    none of them in.
+    """
+    snapshot = await admin.registry()
+    count = 0
+    for owner in owners:
+        change = TeamDeleted if isinstance(owner, TeamRecord) else UserDeleted
+        expected = snapshot.subject_sequences.get(subject_of(owner), 0)
+        await admin.writer.write(change, deleted_owner(owner, issue), expected_sequence=expected)
+        for key in keys_of(snapshot, owner):
+            gone = msgspec.structs.replace(
+                key, deleted=True, updated_at_us=issue.now_us, updated_by=issue.by
+            )
+            await admin.writer.write(KeyDeleted, gone, expected_sequence=sequence_of(snapshot, key))
+            count += 1
+    return count
+
+
+def id_taken(kind: str) -> Conflict:
+    """Return the error for an id that a team or user has, or had."""
+    return Conflict(
+        f"a {kind} with this {kind}_id exists already, or did once: choose another",
+        param=f"{kind}_id",
+    )
+
+
+def _own_id(owner: TeamRecord | UserRecord) -> tuple[str, str]:
+    if isinstance(owner, TeamRecord):
+        return "team_id", owner.team_id
+    return "user_id", owner.user_id

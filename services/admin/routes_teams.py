@@ -1,0 +1,249 @@
+"""The routes under /team: LiteLLM's names, shapes and errors, written as events."""
+
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, get, post
+
+from schemas.errors import NotFound
+from schemas.events import TeamBlocked, TeamCreated, TeamUnblocked, TeamUpdated
+from schemas.registry import TeamRecord
+from schemas.streams import team_subject
+from services.admin.bodies_owners import (
+    BlockTeam,
+    DeletedTeams,
+    DeleteTeams,
+    NewTeam,
+    TeamInfo,
+    TeamInfoQuery,
+    TeamRow,
+    UpdatedTeam,
+    UpdateTeam,
+)
+from services.admin.describing import Description, described
+from services.admin.fields import OWNER_FIELDS_WITHOUT_MEANING
+from services.admin.guard import caller_of
+from services.admin.owner_changes import (
+    delete_with_keys,
+    id_taken,
+    rows_of_keys,
+    spend_of_owners,
+)
+from services.admin.owners import changed_owner, new_owner_id, team_row
+from services.admin.reading import answer_json, read_body, read_query
+from services.admin.records import Issue
+from services.admin.state import AdminState, now_us
+from services.runtime.registry import RegistrySnapshot
+
+__all__ = ["TEAM_ROUTES"]
+
+_TAG = "teams"
+_Request = Request[Any, Any, Any]
+
+
+@post(
+    "/team/new",
+    status_code=200,
+    opt=described(
+        Description(
+            summary="Make a team",
+            description=(
+                "Keys belong to it by their `team_id`. Keys that named it before it was made "
+                "belong to it from then on."
+            ),
+            tag=_TAG,
+            body=NewTeam,
+            answer=TeamRow,
+            example_body={"team_id": "blue", "team_alias": "Team Blue"},
+            errors=(400, 409),
+        )
+    ),
+)
+async def new_team(request: _Request, admin: AdminState) -> Response[bytes]:
+    """Make a team."""
+    body = await read_body(request, NewTeam, OWNER_FIELDS_WITHOUT_MEANING)
+    snapshot = await admin.registry()
+    issue = Issue(now_us=now_us(), by=caller_of(request).name)
+    team_id = body.team_id or new_owner_id()
+    if team_id in snapshot.teams:
+        raise id_taken("team")
+    bare = TeamRecord(team_id=team_id, created_at_us=issue.now_us, created_by=issue.by)
+    record = changed_owner(bare, body, issue)
+    await admin.writer.write(TeamCreated, record, expected_sequence=0)
+    return answer_json(await _row(admin, record))
+
+
+@post(
+    "/team/update",
+    status_code=200,
+    opt=described(
+        Description(
+            summary="Change a team",
+            description="Fields that are absent stay as they are; null takes a setting away.",
+            tag=_TAG,
+            body=UpdateTeam,
+            answer=UpdatedTeam,
+            example_body={"team_id": "blue", "metadata": {"cost_centre": "4711"}},
+            errors=(400, 404, 409),
+        )
+    ),
+)
+async def update_team(request: _Request, admin: AdminState) -> Response[bytes]:
+    """Change some settings of a team."""
+    body = await read_body(request, UpdateTeam, OWNER_FIELDS_WITHOUT_MEANING)
+    before = _found(await admin.registry(), body.team_id)
+    record = changed_owner(before, body, Issue(now_us=now_us(), by=caller_of(request).name))
+    await admin.writer.write(TeamUpdated, record, expected_sequence=_sequence(admin, before))
+    return answer_json(UpdatedTeam(team_id=record.team_id, data=await _row(admin, record)))
+
+
+@post(
+    "/team/delete",
+    status_code=200,
+    opt=described(
+        Description(
+            summary="Delete teams",
+            description=(
+                "With all of their keys, which are refused from then on. All teams must exist, "
+                "else none is deleted. Their history stays, and their ids are not given again."
+            ),
+            tag=_TAG,
+            body=DeleteTeams,
+            answer=DeletedTeams,
+            example_body={"team_ids": ["blue"]},
+            errors=(400, 404, 409),
+        )
+    ),
+)
+async def delete_teams(request: _Request, admin: AdminState) -> Response[bytes]:
+    """Delete teams and their keys."""
+    body = await read_body(request, DeleteTeams)
+    snapshot = await admin.registry()
+    teams = {team_id: _found(snapshot, team_id) for team_id in body.team_ids}
+    issue = Issue(now_us=now_us(), by=caller_of(request).name)
+    count = await delete_with_keys(admin, teams.values(), issue)
+    return answer_json(DeletedTeams(deleted_teams=body.team_ids, deleted_keys=count))
+
+
+@post(
+    "/team/block",
+    status_code=200,
+    opt=described(
+        Description(
+            summary="Block a team",
+            description="All of its keys are refused until it is unblocked.",
+            tag=_TAG,
+            body=BlockTeam,
+            answer=TeamRow,
+            example_body={"team_id": "blue"},
+            errors=(400, 404, 409),
+        )
+    ),
+)
+async def block_team(request: _Request, admin: AdminState) -> Response[bytes]:
+    """Block a team."""
+    return await _set_blocked(request, admin, blocked=True)
+
+
+@post(
+    "/team/unblock",
+    status_code=200,
+    opt=described(
+        Description(
+            summary="Unblock a team",
+            description="Its keys may be used again, but for those that are blocked themselves.",
+            tag=_TAG,
+            body=BlockTeam,
+            answer=TeamRow,
+            example_body={"team_id": "blue"},
+            errors=(400, 404, 409),
+        )
+    ),
+)
+async def unblock_team(request: _Request, admin: AdminState) -> Response[bytes]:
+    """Let a blocked team's keys be used again."""
+    return await _set_blocked(request, admin, blocked=False)
+
+
+@get(
+    "/team/info",
+    opt=described(
+        Description(
+            summary="Show a team",
+            description="Its settings, its spend and its keys.",
+            tag=_TAG,
+            query=TeamInfoQuery,
+            answer=TeamInfo,
+            example_query="team_id=blue",
+            errors=(400, 404),
+        )
+    ),
+)
+async def team_info(request: _Request, admin: AdminState) -> Response[bytes]:
+    """Show a team and its keys."""
+    query = read_query(request, TeamInfoQuery)
+    record = _found(await admin.registry(), query.team_id)
+    keys = await rows_of_keys(admin, record)
+    return answer_json(
+        TeamInfo(team_id=record.team_id, team_info=await _row(admin, record), keys=keys)
+    )
+
+
+@get(
+    "/team/list",
+    opt=described(
+        Description(
+            summary="List teams",
+            description="All teams that were not deleted, the newest first.",
+            tag=_TAG,
+            answer=tuple[TeamRow, ...],
+        )
+    ),
+)
+async def list_teams(admin: AdminState) -> Response[bytes]:
+    """List the teams."""
+    snapshot = await admin.registry()
+    teams = [team for team in snapshot.teams.values() if not team.deleted]
+    teams.sort(key=lambda team: team.created_at_us, reverse=True)
+    spends = await spend_of_owners(admin, teams)
+    return answer_json([team_row(*pair) for pair in zip(teams, spends, strict=True)])
+
+
+async def _set_blocked(request: _Request, admin: AdminState, *, blocked: bool) -> Response[bytes]:
+    body = await read_body(request, BlockTeam)
+    record = _found(await admin.registry(), body.team_id)
+    if record.blocked != blocked:
+        expected = _sequence(admin, record)
+        record = msgspec.structs.replace(
+            record, blocked=blocked, updated_at_us=now_us(), updated_by=caller_of(request).name
+        )
+        change = TeamBlocked if blocked else TeamUnblocked
+        await admin.writer.write(change, record, expected_sequence=expected)
+    return answer_json(await _row(admin, record))
+
+
+async def _row(admin: AdminState, record: TeamRecord) -> TeamRow:
+    (spend,) = await spend_of_owners(admin, [record])
+    return team_row(record, spend)
+
+
+def _found(snapshot: RegistrySnapshot, team_id: str) -> TeamRecord:
+    record = snapshot.teams.get(team_id)
+    if record is None or record.deleted:
+        raise NotFound(f"there is no team {team_id!r}", param="team_id")
+    return record
+
+
+def _sequence(admin: AdminState, record: TeamRecord) -> int:
+    return admin.snapshot.subject_sequences.get(team_subject(record.team_id), 0)
+
+
+TEAM_ROUTES = (
+    new_team,
+    update_team,
+    delete_teams,
+    block_team,
+    unblock_team,
+    team_info,
+    list_teams,
+)

@@ -1,0 +1,244 @@
+"""The routes under /user: LiteLLM's names, shapes and errors, written as events."""
+
+from math import ceil
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, get, post
+
+from schemas.errors import NotFound
+from schemas.events import KeyCreated, KeyDeleted, UserCreated, UserUpdated, time_from_us
+from schemas.keys import new_key, new_key_id
+from schemas.registry import KeyRecord, UserRecord
+from schemas.streams import user_subject
+from services.admin.bodies import GenerateKey
+from services.admin.bodies_owners import (
+    DeletedUsers,
+    DeleteUsers,
+    NewUser,
+    NewUserAnswer,
+    UpdatedUser,
+    UpdateUser,
+    UserInfo,
+    UserInfoQuery,
+    UserList,
+    UserListQuery,
+    UserRow,
+)
+from services.admin.describing import Description, described
+from services.admin.directory import alias_holders
+from services.admin.fields import OWNER_FIELDS_WITHOUT_MEANING
+from services.admin.guard import caller_of
+from services.admin.owner_changes import (
+    delete_with_keys,
+    id_taken,
+    keys_of,
+    rows_of_keys,
+    spend_of_owners,
+)
+from services.admin.owners import changed_owner, new_owner_id, own_fields, user_row
+from services.admin.reading import answer_json, read_body, read_query
+from services.admin.records import Issue, created_record
+from services.admin.state import AdminState, now_us
+from services.admin.writer import alias_taken
+from services.runtime.registry import RegistrySnapshot
+
+__all__ = ["USER_ROUTES"]
+
+_TAG = "users"
+_Request = Request[Any, Any, Any]
+
+
+@post(
+    "/user/new",
+    status_code=200,
+    opt=described(
+        Description(
+            summary="Make a user",
+            description=(
+                "Keys belong to a user by their `user_id`. With `auto_create_key`, the default, "
+                "a first key is made too; the answer shows it this once."
+            ),
+            tag=_TAG,
+            body=NewUser,
+            answer=NewUserAnswer,
+            example_body={"user_id": "alice@example.com", "user_alias": "Alice"},
+            errors=(400, 409),
+        )
+    ),
+)
+async def new_user(request: _Request, admin: AdminState) -> Response[bytes]:
+    """Make a user, and a key of the user's."""
+    body = await read_body(request, NewUser, OWNER_FIELDS_WITHOUT_MEANING)
+    snapshot = await admin.registry()
+    issue = Issue(now_us=now_us(), by=caller_of(request).name)
+    user_id = body.user_id or new_owner_id()
+    if user_id in snapshot.users:
+        raise id_taken("user")
+    bare = UserRecord(user_id=user_id, created_at_us=issue.now_us, created_by=issue.by)
+    record = changed_owner(bare, body, issue)
+    secret = new_key() if body.auto_create_key else None
+    key = _first_key(snapshot, body, secret, user_id, issue) if secret is not None else None
+    await admin.writer.write(UserCreated, record, expected_sequence=0)
+    if key is not None:
+        await admin.writer.write(KeyCreated, key, expected_sequence=0)
+        await admin.writer.claim_alias(KeyDeleted, key, msgspec.structs.replace(key, deleted=True))
+    (spend,) = await spend_of_owners(admin, [record])
+    answer = NewUserAnswer(
+        user_id=user_id,
+        user_alias=record.user_alias,
+        user_email=record.user_email,
+        key=secret,
+        token=key.key_hash if key is not None else None,
+        key_id=key.key_id if key is not None else None,
+        key_alias=key.key_alias if key is not None else None,
+        expires=time_from_us(key.expires_at_us) if key is not None and key.expires_at_us else None,
+        **own_fields(record, spend),
+    )
+    return answer_json(answer)
+
+
+@post(
+    "/user/update",
+    status_code=200,
+    opt=described(
+        Description(
+            summary="Change a user",
+            description=(
+                "Fields that are absent stay as they are; null takes a setting away. While "
+                "`blocked` is true all keys of the user are refused."
+            ),
+            tag=_TAG,
+            body=UpdateUser,
+            answer=UpdatedUser,
+            example_body={"user_id": "alice@example.com", "blocked": True},
+            errors=(400, 404, 409),
+        )
+    ),
+)
+async def update_user(request: _Request, admin: AdminState) -> Response[bytes]:
+    """Change some settings of a user."""
+    body = await read_body(request, UpdateUser, OWNER_FIELDS_WITHOUT_MEANING)
+    before = _found(await admin.registry(), body.user_id)
+    expected = admin.snapshot.subject_sequences.get(user_subject(before.user_id), 0)
+    record = changed_owner(before, body, Issue(now_us=now_us(), by=caller_of(request).name))
+    await admin.writer.write(UserUpdated, record, expected_sequence=expected)
+    return answer_json(UpdatedUser(user_id=record.user_id, data=await _row(admin, record)))
+
+
+@post(
+    "/user/delete",
+    status_code=200,
+    opt=described(
+        Description(
+            summary="Delete users",
+            description=(
+                "With all of their keys, which are refused from then on. All users must exist, "
+                "else none is deleted. Their history stays, and their ids are not given again."
+            ),
+            tag=_TAG,
+            body=DeleteUsers,
+            answer=DeletedUsers,
+            example_body={"user_ids": ["alice@example.com"]},
+            errors=(400, 404, 409),
+        )
+    ),
+)
+async def delete_users(request: _Request, admin: AdminState) -> Response[bytes]:
+    """Delete users and their keys."""
+    body = await read_body(request, DeleteUsers)
+    snapshot = await admin.registry()
+    users = {user_id: _found(snapshot, user_id) for user_id in body.user_ids}
+    issue = Issue(now_us=now_us(), by=caller_of(request).name)
+    count = await delete_with_keys(admin, users.values(), issue)
+    return answer_json(DeletedUsers(deleted_users=body.user_ids, deleted_keys=count))
+
+
+@get(
+    "/user/info",
+    opt=described(
+        Description(
+            summary="Show a user",
+            description="The settings, the spend, the keys, and the teams of these keys.",
+            tag=_TAG,
+            query=UserInfoQuery,
+            answer=UserInfo,
+            example_query="user_id=alice@example.com",
+            errors=(400, 404),
+        )
+    ),
+)
+async def user_info(request: _Request, admin: AdminState) -> Response[bytes]:
+    """Show a user and the user's keys."""
+    query = read_query(request, UserInfoQuery)
+    record = _found(await admin.registry(), query.user_id)
+    teams = dict.fromkeys(key.team_id for key in keys_of(admin.snapshot, record) if key.team_id)
+    answer = UserInfo(
+        user_id=record.user_id,
+        user_info=await _row(admin, record),
+        keys=await rows_of_keys(admin, record),
+        teams=tuple(teams),
+    )
+    return answer_json(answer)
+
+
+@get(
+    "/user/list",
+    opt=described(
+        Description(
+            summary="List users",
+            description="One page of the users that were not deleted, the newest first.",
+            tag=_TAG,
+            query=UserListQuery,
+            answer=UserList,
+            example_query="page=1&page_size=25",
+            errors=(400,),
+        )
+    ),
+)
+async def list_users(request: _Request, admin: AdminState) -> Response[bytes]:
+    """List users, page by page."""
+    query = read_query(request, UserListQuery)
+    wanted = (query.user_email or "").lower()
+    snapshot = await admin.registry()
+    found = [
+        user
+        for user in snapshot.users.values()
+        if not user.deleted and wanted in (user.user_email or "").lower()
+    ]
+    found.sort(key=lambda user: user.created_at_us, reverse=True)
+    first = (query.page - 1) * query.page_size
+    users = found[first : first + query.page_size]
+    spends = await spend_of_owners(admin, users)
+    answer = UserList(
+        users=tuple(user_row(*pair) for pair in zip(users, spends, strict=True)),
+        total=len(found),
+        page=query.page,
+        page_size=query.page_size,
+        total_pages=ceil(len(found) / query.page_size),
+    )
+    return answer_json(answer)
+
+
+def _first_key(
+    snapshot: RegistrySnapshot, body: NewUser, secret: str, user_id: str, issue: Issue
+) -> KeyRecord:
+    wanted = GenerateKey(user_id=user_id, key_alias=body.key_alias, duration=body.duration)
+    if body.key_alias is not None and alias_holders(snapshot, body.key_alias):
+        raise alias_taken(body.key_alias)
+    return created_record(wanted, secret, new_key_id(), issue)
+
+
+async def _row(admin: AdminState, record: UserRecord) -> UserRow:
+    (spend,) = await spend_of_owners(admin, [record])
+    return user_row(record, spend)
+
+
+def _found(snapshot: RegistrySnapshot, user_id: str) -> UserRecord:
+    record = snapshot.users.get(user_id)
+    if record is None or record.deleted:
+        raise NotFound(f"there is no user {user_id!r}", param="user_id")
+    return record
+
+
+USER_ROUTES = (new_user, update_user, delete_users, user_info, list_users)

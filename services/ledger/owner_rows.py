@@ -1,0 +1,29 @@
+"""The rows of teams and users. Pure."""
+
+from typing import Any
+
+from schemas.registry import OwnerRecord, TeamRecord, UserRecord
+
+__all__ = ["team_row", "user_row"]
+
+
+def team_row(record: TeamRecord) -> tuple[Any, ...]:
+    """Return a team in the order of TEAM_COLUMNS."""
+    return (record.team_id, record.team_alias, *_owner_cells(record))
+
+
+def user_row(record: UserRecord) -> tuple[Any, ...]:
+    """Return a user in the order of USER_COLUMNS."""
+    return (record.user_id, record.user_alias, record.user_email, *_owner_cells(record))
+
+
+def _owner_cells(record: OwnerRecord) -> tuple[Any, ...]:
+    return (
+        record.max_budget_usd,
+        record.soft_budget_usd,
+        record.budget_duration,
+        record.blocked,
+        record.deleted,
+        record.created_at_us,
+        record.updated_at_us,
+    )

@@ -4,18 +4,21 @@ from typing import Annotated, Literal
 
 import msgspec
 
-__all__ = ["BETAS_MAX", "COUNT_MAX", "TEXT_MAX", "ClientFacts", "Purpose"]
+__all__ = ["BETAS_MAX", "COUNT_MAX", "TEXT_MAX", "USER_MAX", "ClientFacts", "Purpose"]
 
 TEXT_MAX = 128
 """A text of the client's is cut to so many characters."""
 BETAS_MAX = 1024
 """The list of betas is cut to so many characters."""
+USER_MAX = 256
+"""The id or address of an end user that is longer is not kept: cut, it could be another's."""
 COUNT_MAX = 10**15
 """A number of the client's above this is not believed, and not kept."""
 
 Purpose = Literal["main", "agent", "title", "quota_probe", "count_tokens"]
 
 _Text = Annotated[str, msgspec.Meta(max_length=TEXT_MAX)]
+_User = Annotated[str, msgspec.Meta(max_length=USER_MAX)]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=COUNT_MAX)]
 
 
@@ -26,7 +29,8 @@ class ClientFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     `main` (a conversation's own, with tools), `agent` (a sub-agent's), `title` (of a session),
     `quota_probe`, `count_tokens`. `device_hash` and `account_hash` stand for the device and the
     account that `metadata.user_id` names. `betas` are those of `anthropic-beta`, sorted, with
-    commas between them.
+    commas between them. `end_user_id` and `end_user_email` are whom a gateway in front names, told
+    of keys with `names_end_users` alone.
     """
 
     name: _Text | None = None
@@ -43,3 +47,5 @@ class ClientFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     tool_count: _Count | None = None
     message_count: _Count | None = None
     max_tokens: _Count | None = None
+    end_user_id: _User | None = None
+    end_user_email: _User | None = None

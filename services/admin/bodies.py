@@ -74,6 +74,7 @@ class KeySettings(msgspec.Struct, frozen=True, kw_only=True):
     tags: Tags | UnsetType | None = UNSET
     blocked: bool | UnsetType | None = UNSET
     analyst: Literal["team", "all"] | bool | UnsetType | None = UNSET
+    names_end_users: bool | UnsetType | None = UNSET
 
 
 class GenerateKey(KeySettings, frozen=True, kw_only=True):
@@ -137,6 +138,7 @@ class KeyState(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any]
     tags: tuple[str, ...]
     analyst: Literal["team", "all"] | None
+    names_end_users: bool
     created_at: datetime
     created_by: str | None
     updated_at: datetime

@@ -84,6 +84,8 @@ def updated_record(record: KeyRecord, settings: KeySettings, issue: Issue) -> Ke
         changes["expires_at_us"] = _expires_at_us(settings.duration, issue.now_us)
     if settings.metadata is not UNSET:
         changes["metadata"] = _metadata(settings.metadata or {})
+    if settings.names_end_users is not UNSET:
+        changes["names_end_users"] = bool(settings.names_end_users)
     if settings.analyst is not UNSET:
         team_id = changes.get("team_id", record.team_id)
         changes["analyst"] = analyst_from(settings.analyst, team_id)

@@ -44,6 +44,7 @@ class _Row(msgspec.Struct):
     metadata: dict[str, Any] = {}
     tags: list[str] = []
     analyst: str | None = None
+    names_end_users: bool = False
 
 
 class _Created(_Row):
@@ -290,6 +291,7 @@ def _print_row(row: _Row) -> None:
         ["user", row.user_id],
         ["team", row.team_id],
         ["analyst", row.analyst],
+        ["names end users", "yes" if row.names_end_users else "no"],
         ["made", row.created_at],
         ["expires", row.expires or "never"],
         ["tags", ", ".join(row.tags)],

@@ -23,6 +23,7 @@ _FIELDS = {
     "tag": "tags",
     "metadata": "metadata",
     "analyst": "analyst",
+    "names_end_users": "names_end_users",
 }
 """Each option and the field of the API that it sets."""
 
@@ -34,6 +35,11 @@ def setting_options(command: Command) -> Command:
             "--analyst",
             type=click.Choice(["team", "all"]),
             help="Let it ask the ledger in SQL: about its team's rows, or about all.",
+        ),
+        click.option(
+            "--names-end-users/--no-names-end-users",
+            default=None,
+            help="It is the key of a gateway in front, whose headers say who asks.",
         ),
         click.option("--metadata", help="A JSON object of your own."),
         click.option("--tag", multiple=True, help="A label; may be given several times."),

@@ -108,6 +108,8 @@ REQUEST_COLUMNS: Columns = (
     ("tool_count", _COUNT),
     ("message_count", _COUNT),
     ("max_tokens", _COUNT),
+    ("end_user_id", _TEXT),
+    ("end_user_email", _TEXT),
 )
 
 OPEN_REQUEST_COLUMNS: Columns = (

@@ -46,7 +46,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = "10"
+SCHEMA_VERSION = "11"
 """A file of an older version is built anew from the stream; one of a newer one is not opened."""
 _OUTDATED = frozenset({"1", "2", "3", "4", "5", "6", "7", "8", "9"})
 """They lack columns, prices or rollups that the events alone can tell."""

@@ -13,7 +13,7 @@ from services.proxy.answers import Receive
 from services.proxy.attempts import first_attempt
 from services.proxy.body import read_body
 from services.proxy.budgets import SpentBudgets
-from services.proxy.client_facts import client_of, identity_of
+from services.proxy.client_facts import client_of, identity_of, with_end_user
 from services.proxy.draft import TEXT_MAX, Admitted, Draft, Prepared
 from services.proxy.headers import RawHeaders, forwardable_request_headers, header_values
 from services.proxy.health import Health
@@ -104,6 +104,8 @@ class Admission:
         )
         draft.session_id = session[:TEXT_MAX] if session else None
         draft.client = client_of(known, body, read, is_count=draft.endpoint == "count_tokens")
+        if draft.key.names_end_users:
+            draft.client = with_end_user(draft.client, known)
         limits.check_model(draft.key, read.model, setup.router.target_of(read.model))
         group, star = setup.router.find(read.model)
         if group.is_plain:

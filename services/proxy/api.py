@@ -18,7 +18,7 @@ from services.proxy.answers import Receive, Scope, Send, send_error
 from services.proxy.auth import OwnCredential
 from services.proxy.batch_body import BatchModel, batch_models, with_models
 from services.proxy.body import optional_model, with_model
-from services.proxy.client_facts import of_headers
+from services.proxy.client_facts import of_headers, with_end_user
 from services.proxy.draft import Admitted, Draft, new_request_id, now_us
 from services.proxy.headers import RawHeaders, forwardable_request_headers, header_values
 from services.proxy.model_pages import answer_models
@@ -125,9 +125,12 @@ class Api:
         headers: RawHeaders = list(scope["headers"])
         agents = header_values(headers, b"user-agent")
         draft.user_agent = agents[0].decode("latin-1")[:_TEXT_MAX] if agents else None
-        draft.client = of_headers(dict(headers))
+        known = dict(headers)
+        draft.client = of_headers(known)
         credentials = self._admission.identify(headers, draft)
         assert draft.key is not None
+        if draft.key.names_end_users:
+            draft.client = with_end_user(draft.client, known)
         own = self._admission.own_credential(credentials, draft)
         wanted = header_values(headers, DEPLOYMENT_HEADER)
         try:

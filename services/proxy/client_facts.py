@@ -11,10 +11,18 @@ from functools import lru_cache
 
 import msgspec
 
-from schemas.client_facts import BETAS_MAX, COUNT_MAX, TEXT_MAX, ClientFacts, Purpose
+from schemas.client_facts import BETAS_MAX, COUNT_MAX, TEXT_MAX, USER_MAX, ClientFacts, Purpose
 from services.proxy.body import RequestBody
 
-__all__ = ["PART_BYTES_MAX", "REMEMBERED_MAX", "Identity", "client_of", "identity_of", "of_headers"]
+__all__ = [
+    "PART_BYTES_MAX",
+    "REMEMBERED_MAX",
+    "Identity",
+    "client_of",
+    "identity_of",
+    "of_headers",
+    "with_end_user",
+]
 
 PART_BYTES_MAX = 4096
 """A part of a request that is longer than this (its metadata, its output_config) is not read."""
@@ -144,6 +152,20 @@ def client_of(
     )
 
 
+def with_end_user(facts: ClientFacts, headers: dict[bytes, bytes]) -> ClientFacts:
+    """Return facts with the end user whom the headers of a gateway in front name.
+
+    Only for keys that may speak for others. The headers are those of Claude's own gateway, which
+    says LiteLLM's name too; the first that is there counts.
+    """
+    return msgspec.structs.replace(
+        facts,
+        end_user_id=_user(headers.get(b"x-claude-gateway-user-id"))
+        or _user(headers.get(b"x-litellm-end-user-id")),
+        end_user_email=_user(headers.get(b"x-claude-gateway-user-email")),
+    )
+
+
 def identity_of(metadata: msgspec.Raw) -> Identity:
     """Return whom a request's `metadata` names, in either form of Claude Code's `user_id`."""
     return _identity(_small(metadata))
@@ -160,6 +182,11 @@ def _short(value: bytes | None) -> bytes:
 
 def _text(value: bytes | None) -> str | None:
     return value.decode("latin-1")[:TEXT_MAX] if value else None
+
+
+def _user(value: bytes | None) -> str | None:
+    text = value.decode("utf-8", "replace").strip() if value else ""
+    return text if 1 <= len(text) <= USER_MAX else None
 
 
 def _number(part: msgspec.Raw) -> int | None:

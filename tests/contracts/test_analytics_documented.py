@@ -34,6 +34,7 @@ MADE_UP = {
     "billing": "['api', 'subscription'][1 + n % 2]",
     "cost_usd": "n * 0.000001",
     "key_id": "'key-' || n % 3",
+    "purpose": "['main', 'agent', 'title', 'quota_probe', 'count_tokens'][1 + n % 5]",
     "session_id": "'session-' || n % 10",
     "max_budget_usd": "5",
     "deleted": "false",

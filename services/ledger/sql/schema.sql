@@ -78,7 +78,9 @@ CREATE TABLE requests (
     betas VARCHAR,
     tool_count BIGINT,
     message_count BIGINT,
-    max_tokens BIGINT
+    max_tokens BIGINT,
+    end_user_id VARCHAR,
+    end_user_email VARCHAR
 );
 COMMENT ON TABLE requests IS 'One row for each request that is over, refused ones included.';
 COMMENT ON COLUMN requests.request_id IS 'The gateway''s own id of the request (x-tallygate-request-id).';
@@ -154,6 +156,8 @@ COMMENT ON COLUMN requests.betas IS 'The betas asked for (anthropic-beta), sorte
 COMMENT ON COLUMN requests.tool_count IS 'How many tools the request offered.';
 COMMENT ON COLUMN requests.message_count IS 'How many messages the request held.';
 COMMENT ON COLUMN requests.max_tokens IS 'The most tokens that the answer could have.';
+COMMENT ON COLUMN requests.end_user_id IS 'Whom a gateway in front named, with a key that has names_end_users.';
+COMMENT ON COLUMN requests.end_user_email IS 'The address of that end user, as the gateway named it.';
 
 CREATE TABLE open_requests (
     request_id VARCHAR NOT NULL,
@@ -793,7 +797,22 @@ SELECT
     count(*) AS requests,
     sum(prompt_tokens) AS prompt_tokens,
     sum(output_tokens) AS output_tokens,
-    sum(cost_usd) AS cost_usd
+    sum(cost_usd) AS cost_usd,
+    date_diff('millisecond', min(started_at), max(ended_at)) AS duration_ms,
+    arg_max(client_name, started_at) AS client_name,
+    arg_max(client_version, started_at) AS client_version,
+    arg_max(entrypoint, started_at) AS entrypoint,
+    count(DISTINCT device_hash) AS devices,
+    count(DISTINCT agent_id) AS agents,
+    max(message_count) AS messages_max,
+    count(*) FILTER (stop_reason = 'tool_use') AS tool_use_requests,
+    count(*) FILTER (purpose = 'main') AS main_requests,
+    count(*) FILTER (purpose = 'agent') AS agent_requests,
+    count(*) FILTER (purpose = 'title') AS title_requests,
+    count(*) FILTER (purpose = 'quota_probe') AS quota_probe_requests,
+    count(*) FILTER (purpose = 'count_tokens') AS count_tokens_requests,
+    sum(cost_usd) FILTER (purpose = 'main') AS main_cost_usd,
+    sum(cost_usd) FILTER (purpose = 'agent') AS agent_cost_usd
 FROM requests
 WHERE session_id IS NOT NULL AND status <> 'refused'
 GROUP BY session_id;
@@ -807,3 +826,18 @@ COMMENT ON COLUMN sessions.requests IS 'Its requests, without refused ones.';
 COMMENT ON COLUMN sessions.prompt_tokens IS 'Tokens of their whole prompts.';
 COMMENT ON COLUMN sessions.output_tokens IS 'Tokens of their answers.';
 COMMENT ON COLUMN sessions.cost_usd IS 'Their cost at list price, exact, without what is unpriced; NULL: all is unpriced.';
+COMMENT ON COLUMN sessions.duration_ms IS 'From started_at to ended_at.';
+COMMENT ON COLUMN sessions.client_name IS 'The client program, as its latest request named it.';
+COMMENT ON COLUMN sessions.client_version IS 'Its version then.';
+COMMENT ON COLUMN sessions.entrypoint IS 'How it was started then: cli, sdk-cli, ...';
+COMMENT ON COLUMN sessions.devices IS 'How many devices named themselves.';
+COMMENT ON COLUMN sessions.agents IS 'How many sub-agents named themselves.';
+COMMENT ON COLUMN sessions.messages_max IS 'The most messages in one request: how long the conversation grew.';
+COMMENT ON COLUMN sessions.tool_use_requests IS 'Requests whose answer asked for a tool.';
+COMMENT ON COLUMN sessions.main_requests IS 'Requests of the conversation itself.';
+COMMENT ON COLUMN sessions.agent_requests IS 'Requests of sub-agents.';
+COMMENT ON COLUMN sessions.title_requests IS 'Requests for a title.';
+COMMENT ON COLUMN sessions.quota_probe_requests IS 'Probes of the quota.';
+COMMENT ON COLUMN sessions.count_tokens_requests IS 'Requests that counted tokens, which are free.';
+COMMENT ON COLUMN sessions.main_cost_usd IS 'The part of cost_usd for the conversation itself.';
+COMMENT ON COLUMN sessions.agent_cost_usd IS 'The part of cost_usd for sub-agents.';

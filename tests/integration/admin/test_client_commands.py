@@ -139,6 +139,14 @@ def test_sql_as_table_json_and_csv(shell: Shell) -> None:
     ]
 
 
+def test_a_key_may_be_let_name_end_users_and_be_kept_from_it(shell: Shell) -> None:
+    # Given a new key, when it is made one of a gateway and changed back, then it says so each time.
+    made = shell.answer("keys", "create", "--names-end-users")
+    assert made["names_end_users"] is True
+    changed = shell.answer("keys", "update", made["key"], "--no-names-end-users")
+    assert changed["names_end_users"] is False
+
+
 def test_an_analyst_asks_with_a_key_of_their_own(shell: Shell) -> None:
     # Given an analyst's key in a file or in the environment, when the ledger is asked with it,
     # then it sees its team's rows alone, of which there are none here; no master key is needed.

@@ -9,10 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.client_facts import BETAS_MAX, COUNT_MAX, TEXT_MAX, ClientFacts
+from schemas.client_facts import BETAS_MAX, COUNT_MAX, TEXT_MAX, USER_MAX, ClientFacts
+from schemas.events import UsageRecord
+from services.ledger.request_rows import recorded_row
+from services.ledger.rows import REQUEST_COLUMNS
 from services.proxy import body as body_module
 from services.proxy.body import read_body
-from services.proxy.client_facts import PART_BYTES_MAX, client_of, of_headers
+from services.proxy.client_facts import PART_BYTES_MAX, client_of, of_headers, with_end_user
 from tests.support.recorded import RequestKind, claude_code_body, recorded_request
 
 DEVICE = hashlib.sha256(b"0" * 64).hexdigest()[:32]
@@ -198,3 +201,43 @@ def test_parts_of_the_wrong_type_leave_the_others_readable() -> None:
     assert told(odd).tool_count is None
     facts = told(dict(reversed(odd.items())))
     assert (facts.tool_count, facts.message_count, facts.max_tokens) == (None, 1, 5)
+
+
+@pytest.mark.parametrize(
+    ("headers", "user"),
+    [
+        ({}, (None, None)),
+        ({b"x-litellm-end-user-id": b"bob"}, ("bob", None)),
+        ({b"x-litellm-end-user-id": b"bob", b"x-claude-gateway-user-id": b"u-1"}, ("u-1", None)),
+        ({b"x-claude-gateway-user-id": b" "}, (None, None)),
+        ({b"x-claude-gateway-user-id": b"u" * (USER_MAX + 1)}, (None, None)),
+        ({b"x-claude-gateway-user-email": "zoë@x.example".encode()}, (None, "zoë@x.example")),
+        ({b"x-claude-gateway-user-email": b"\xff\xfe"}, (None, "\ufffd\ufffd")),
+    ],
+)
+def test_an_end_user_is_named_whole_or_not_at_all(
+    headers: dict[bytes, bytes], user: tuple[str | None, str | None]
+) -> None:
+    # Given the headers of a gateway in front, when they are read, then the user is the one named;
+    # a name that is too long is nobody's, since cut it could be another's.
+    facts = with_end_user(ClientFacts(name="x"), headers)
+    assert (facts.end_user_id, facts.end_user_email) == user
+    assert facts.name == "x"
+    assert of_headers(headers).end_user_id is None
+
+
+def test_each_fact_has_its_column() -> None:
+    # Given a request with every fact, when it becomes a row, then each stands under its own name.
+    facts = ClientFacts(
+        **{
+            name: number if name.endswith(("_count", "_tokens")) else f"<{name}>"
+            for number, name in enumerate(ClientFacts.__struct_fields__)
+            if name != "purpose"
+        },
+        purpose="title",
+    )
+    record = UsageRecord(request_id="tg_1", started_at_us=0, ended_at_us=0, client=facts)
+    row = recorded_row(record, None, None, ("p", 1, 1))
+    cells = dict(zip((name for name, _ in REQUEST_COLUMNS), row, strict=True))
+    for name, value in msgspec.structs.asdict(facts).items():
+        assert cells[f"client_{name}" if name in {"name", "version"} else name] == value

@@ -129,6 +129,7 @@ bench-smoke: dev
 	$(BIN)/python -m bench --smoke
 	$(BIN)/python -m bench.ledger_ingest --smoke
 	$(BIN)/python -m bench.ledger_queries --smoke
+	$(BIN)/python -m bench.ledger_slowed --smoke
 	$(BIN)/python -m bench.visible --smoke
 
 bench-guard: dev

@@ -131,6 +131,16 @@ METRICS = _all(
         ("model",),
     ),
     Metric(
+        "tallygate_parquet_sequence",
+        "gauge",
+        "Up to which message of USAGE the Parquet files are current; 0: not yet known, or off.",
+    ),
+    Metric(
+        "tallygate_parquet_failures_total",
+        "counter",
+        "Rounds of writing Parquet files that failed and are tried again.",
+    ),
+    Metric(
         "tallygate_budget_events_total",
         "counter",
         "Statements about budgets published by this process.",

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, Literal
@@ -40,6 +41,9 @@ log = logging.getLogger(__name__)
 Role = Literal["writer", "reader", "quack"]
 STREAMS_RETRY_S = 0.2
 QUERIES_AT_ONCE_MAX = 8
+READER_NICENESS = 10
+"""The processes that answer queries give way to the others: with all cores taken, each of them gets
+a tenth of what the writer or a proxy gets (docs/performance.md has what that spares the writer)."""
 
 
 async def run(context: ServiceContext, role: Role) -> None:
@@ -55,6 +59,7 @@ async def run(context: ServiceContext, role: Role) -> None:
         if role == "writer":
             await _run_writer(context, bus)
         else:
+            os.nice(READER_NICENESS)
             await _run_reader(context, bus, role)
     finally:
         await bus.close()
@@ -262,6 +267,7 @@ async def _read_once(
         export = ParquetExport(
             store.connection, worker, context.folder.parquet, context.config.settings
         )
+        context.metrics.put("parquet", export.metrics)
 
     async def follow() -> None:
         try:

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ import pyarrow as pa
 from schemas.config import Settings
 from services.ledger.parquet_days import ParquetDays, Stopped
 from services.ledger.worker import Worker
+from services.runtime.metrics import Sample, sample
 
 __all__ = ["PAUSE_SHARE_MIN", "THOROUGH_INTERVAL_S", "ParquetExport"]
 
@@ -46,6 +48,8 @@ class ParquetExport:
         self._worker = worker
         self._settings = settings
         self._changed = asyncio.Event()
+        self._exported_to = -1
+        self._failures = 0
         self._thread = ThreadPoolExecutor(
             1, thread_name_prefix="parquet", initializer=_be_nice_to_queries
         )
@@ -58,22 +62,20 @@ class ParquetExport:
     async def run(self) -> None:
         """Write what has changed, again and again; a failure is told, and tried again."""
         await self._worker.caught_up()
-        loop = asyncio.get_running_loop()
-        exported_to = -1
-        thorough_at_s = loop.time()
+        thorough_at_s = _now_s()
         while True:
+            self._changed.clear()
             interval_s = self._settings.parquet_interval_s
-            began_s = loop.time()
+            began_s = _now_s()
             is_thorough = began_s >= thorough_at_s
             sequence = self._worker.sequence
-            is_due = interval_s > 0 and (is_thorough or sequence != exported_to)
+            is_due = interval_s > 0 and (is_thorough or sequence != self._exported_to)
             if is_due and await self._round(thorough=is_thorough):
-                exported_to = sequence
+                self._exported_to = sequence
                 if is_thorough:
                     thorough_at_s = began_s + THOROUGH_INTERVAL_S
-            pause_s = min(PAUSE_SHARE_MIN * (loop.time() - began_s), PAUSE_MAX_S)
+            pause_s = min(PAUSE_SHARE_MIN * (_now_s() - began_s), PAUSE_MAX_S)
             pause_s = max(interval_s, pause_s)
-            self._changed.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), pause_s if interval_s else None)
 
@@ -87,6 +89,7 @@ class ParquetExport:
         except Stopped:
             return False
         except (OSError, duckdb.Error, pa.ArrowException, MemoryError) as error:
+            self._failures += 1
             log.error(
                 "the Parquet files are not current: %s; trying again",
                 str(error).split("\n", 1)[0][:300],
@@ -96,11 +99,23 @@ class ParquetExport:
             log.debug("Parquet files are written", extra={"days": written})
         return True
 
+    async def metrics(self) -> list[Sample]:
+        """Return how current the files are."""
+        is_on = self._settings.parquet_interval_s > 0
+        return [
+            sample("tallygate_parquet_sequence", max(0, self._exported_to) if is_on else 0),
+            sample("tallygate_parquet_failures_total", self._failures),
+        ]
+
     async def close(self) -> None:
         """Break off what is being written, and wait until it has ended."""
         self._days.stop()
         await asyncio.to_thread(self._thread.shutdown)
         self._days.close()
+
+
+def _now_s() -> float:
+    return time.monotonic()
 
 
 def _be_nice_to_queries() -> None:

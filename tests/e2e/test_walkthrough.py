@@ -12,6 +12,7 @@ import duckdb
 import pytest
 
 from schemas.usage import Usage
+from services.ledger.app import READER_NICENESS
 from tests.support.claude_code import run_claude
 from tests.support.gateway import MASTER_KEY, TALLYGATE, Gateway, wait_until
 from tests.support.mock import MockAnthropic, headers_of, record_usage, tool_round_trip
@@ -208,6 +209,10 @@ def test_the_commands_of_the_readme_work_as_typed(gateway: Gateway) -> None:
     printed = shell(f'{TALLYGATE} sql "{query}" --format csv')
     assert printed.splitlines()[0] == "cost_usd"
     assert Decimal(printed.splitlines()[1]) > 0
+    copy = gateway.data.parent / "snapshot-of-the-walkthrough.duckdb"
+    assert f"{copy}: " in shell(f"{TALLYGATE} snapshot --force {copy} --data {gateway.data}")
+    with duckdb.connect(str(copy), read_only=True) as database:
+        assert str(database.execute(query).fetchall()[0][0]) == printed.splitlines()[1]
     created = shell(f"{TALLYGATE} keys create --alias developer-2 --json")
     assert json.loads(created)["key"].startswith("sk-")
     logs = json.loads(
@@ -217,6 +222,16 @@ def test_the_commands_of_the_readme_work_as_typed(gateway: Gateway) -> None:
         )
     )
     assert logs
+
+
+def test_queries_give_way_to_what_serves_requests(gateway: Gateway) -> None:
+    # Given a gateway, when all of its processes want a core, then those that answer SQL come last.
+    def niceness(part: str) -> list[int]:
+        return [os.getpriority(os.PRIO_PROCESS, each) for each in gateway.processes(part)]
+
+    assert niceness("--role reader") == [READER_NICENESS]
+    assert niceness("--role writer") == [0]
+    assert set(niceness(" proxy ")) == {0}
 
 
 def test_the_database_file_holds_the_rows_after_the_gateway_has_stopped(

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from schemas.snapshot import SnapshotReply, SnapshotRequest
+from services import cli
 from services.ledger import snapshot, snapshot_child
 from services.ledger.books import Books
 from services.ledger.snapshot import SnapshotFailed, make_snapshot, remove_leftovers
@@ -93,6 +94,20 @@ def books(tmp_path: Path) -> Path:
     return data
 
 
+def test_a_snapshot_of_a_gateway_that_does_not_run_needs_nothing_but_its_folder(
+    tmp_path: Path, books: Path
+) -> None:
+    # Given a data folder on which nothing runs, and which nobody else uses, when a snapshot is
+    # made, then it is; while another process has the books open, then that is said.
+    file = tmp_path / "books.duckdb"
+    done = tallygate("snapshot", "--json", file, "--data", books)
+    assert (done.returncode, json.loads(done.stdout)["requests"]) == (0, 0), done.stderr
+    store = Store(books / "ledger.duckdb")
+    done = tallygate("snapshot", "--force", file, "--data", books)
+    store.close()
+    assert (done.returncode, "cannot be opened" in done.stderr) == (78, True), done.stderr
+
+
 @pytest.mark.parametrize(
     ("target", "said"),
     [
@@ -105,13 +120,14 @@ def books(tmp_path: Path) -> Path:
     ],
 )
 def test_a_snapshot_never_takes_the_place_of_the_books(
-    tmp_path: Path, books: Path, target: str, said: str
+    tmp_path: Path, books: Path, target: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Given books, when a snapshot is to be made in the place of one of the gateway's own files, or
     # where no file can be, then it is refused, even by force, and the books are as they were.
     before = (books / "ledger.duckdb").read_bytes()
-    done = tallygate("snapshot", "--force", tmp_path / target, "--data", books)
-    assert (done.returncode, said in done.stderr) == (78, True), done.stderr
+    code = cli.run(["snapshot", "--force", str(tmp_path / target), "--data", str(books)])
+    told = capsys.readouterr().err
+    assert (code, said in told) == (78, True), told
     assert (books / "ledger.duckdb").read_bytes() == before
 
 

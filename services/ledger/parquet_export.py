@@ -28,7 +28,8 @@ tenth of the time, however large the day has become."""
 PAUSE_MAX_S = 3600.0
 THOROUGH_INTERVAL_S = 3600.0
 """So often, and at the start, every column of every row is compared, not counts and sums alone."""
-_NICENESS = 10
+_NICER_BY = 5
+_NICENESS_MAX = 19
 
 
 class ParquetExport:
@@ -122,4 +123,7 @@ def _be_nice_to_queries() -> None:
     """Let this thread run when no other one wants to. Only Linux has a priority for each."""
     if sys.platform == "linux":
         with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+            # The whole process may be nice already.
+            thread = threading.get_native_id()
+            niceness = os.getpriority(os.PRIO_PROCESS, thread) + _NICER_BY
+            os.setpriority(os.PRIO_PROCESS, thread, min(niceness, _NICENESS_MAX))

@@ -59,7 +59,7 @@ def test_files_follow_the_books_and_survive_kills_and_a_new_file_of_the_reader(
         config.write_text(plain + "tallygate: {parquet_interval_s: 1}\n")
         reader.start()
         wait_for_rows(600)
-        first = (folder / "day=2026-11-24" / "requests.parquet").stat().st_ino
+        first = (folder / "day=2026-11-24" / "requests.parquet").stat().st_mtime_ns
         publish(nats_server.url, [usage(producer, day, 200) for day in (1, 2)])
         reader.kill()
         reader.start()
@@ -73,7 +73,7 @@ def test_files_follow_the_books_and_survive_kills_and_a_new_file_of_the_reader(
         assert reader.stop() == 0
     finally:
         reader.stop()
-    assert (folder / "day=2026-11-24" / "requests.parquet").stat().st_ino == first
+    assert (folder / "day=2026-11-24" / "requests.parquet").stat().st_mtime_ns == first
     with duckdb.connect(str(reader.database), read_only=True) as connection:
         connection.execute(f"CREATE TEMP VIEW files AS FROM read_parquet('{folder}/*/*.parquet')")
         query = f"SELECT count(*), sum(cost_usd), sum(hash({FACTS})::HUGEINT) FROM "

@@ -133,26 +133,33 @@ def test_only_days_that_changed_are_written(
     # thorough comparison, of a new process too, which knows the files alone.
     days.write_due(thorough=True)
 
-    def inodes() -> dict[date, int]:
+    def written_at() -> dict[date, int]:
         return {
-            day: file_of(tmp_path, day).stat().st_ino
+            day: file_of(tmp_path, day).stat().st_mtime_ns
             for day in (FIRST, SECOND, THIRD)
             if file_of(tmp_path, day).exists()
         }
 
-    before = inodes()
+    before = written_at()
     assert days.write_due(thorough=True) == 0
     store.connection.execute(
         f"UPDATE requests SET cost_usd = 1 WHERE started_at::DATE = '{FIRST}' AND cost_usd = 0"
     )
     assert days.write_due(thorough=False) == 1
+    # A lost request whose end came after all: another row, with the same sums, in its place.
+    store.connection.execute("DELETE FROM requests WHERE stream_sequence = 1")
+    add(store, FIRST, 1, first=450)
+    store.connection.execute(
+        "UPDATE requests SET cost_usd = NULL, unpriced = true WHERE stream_sequence = 450"
+    )
+    assert days.write_due(thorough=False) == 1
     add(store, THIRD, 1, first=500)
     assert days.write_due(thorough=False) == 1
-    assert inodes()[SECOND] == before[SECOND]
-    assert inodes()[FIRST] != before[FIRST]
+    assert written_at()[SECOND] == before[SECOND]
+    assert written_at()[FIRST] != before[FIRST]
     store.connection.execute(f"DELETE FROM requests WHERE started_at::DATE = '{THIRD}'")
     assert days.write_due(thorough=False) == 0
-    assert set(inodes()) == {FIRST, SECOND}
+    assert set(written_at()) == {FIRST, SECOND}
     store.connection.execute(
         f"UPDATE requests SET stop_reason = 'x' WHERE started_at::DATE = '{SECOND}'"
     )

@@ -1,6 +1,8 @@
 """When the Parquet files are written: how often, after a failure, and never when it is off."""
 
 import asyncio
+import os
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -130,6 +132,28 @@ def test_a_round_that_fails_is_counted_told_and_tried_again(
 
     run_export(monkeypatch, tmp_path, 0, check)
     assert "the Parquet files are not current" in caplog.text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own there")
+def test_the_thread_that_writes_lets_queries_go_first(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # Given the process that answers queries, when files are written, then by a thread that the
+    # kernel lets run after the others, which keep their priority.
+    seen: list[int] = []
+
+    def noted(self: Rounds, *, thorough: bool) -> int:
+        seen.append(os.getpriority(os.PRIO_PROCESS, 0))
+        return 0
+
+    async def check(export: ParquetExport, worker: CaughtUp, rounds: Rounds) -> None:
+        await until(lambda: export._exported_to == 1)
+
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    monkeypatch.setattr(Rounds, "write_due", noted)
+    run_export(monkeypatch, tmp_path, 60, check)
+    assert seen == [min(before + 5, 19)]
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
 
 
 def test_a_long_round_is_followed_by_a_longer_pause(

@@ -76,7 +76,7 @@ async def examine(
     checks += _guarded("disk", lambda: [check_disk(place)])
     checks += found.checks
     checks += _guarded("services", lambda: check_parts(place))
-    checks += _guarded("proxy", lambda: [check_proxy(place)])
+    checks += _guarded("proxy", lambda: check_proxy(place))
     checks += _guarded("quack", lambda: check_quack(place))
     created, first = (usage.created, usage.first_sequence) if usage else (None, None)
     checks += _guarded("archive", lambda: [check_archive(place, created, first)])

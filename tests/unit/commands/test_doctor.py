@@ -17,7 +17,7 @@ from services.commands.doctor_folder import (
     check_permissions,
     check_versions,
 )
-from services.commands.doctor_parts import check_parts
+from services.commands.doctor_parts import check_parts, check_proxy
 from services.ledger.archive import Archive
 from services.proxy.journal import Journal, Position, unread_bytes
 from services.runtime.bus import StreamMessage
@@ -169,6 +169,14 @@ def test_one_service_in_a_folder_of_its_own_is_no_broken_gateway(tmp_path: Path)
     assert found.keys() == {"services", "outbox of proxy-0"}
 
 
+def test_the_proxy_is_not_asked_where_another_service_is_alone(tmp_path: Path) -> None:
+    # Given a container with the writer alone, then the proxy, which it cannot reach, is not
+    # missed; given a worker, or nothing at all, it is.
+    assert check_proxy(place(tmp_path, told("ledger-writer"))) == []
+    for text in (told("proxy-0"), ""):
+        assert [each.status for each in check_proxy(place(tmp_path, text))] == ["fail"]
+
+
 def test_versions_that_differ_are_told(tmp_path: Path) -> None:
     # Given a process of another version than the installed one, then it is named.
     texts = told("admin", sample("tallygate_build_info", 1, "0.0.1"))
@@ -195,7 +203,7 @@ def test_rights_of_others_are_found_and_the_lines_take_them_away(tmp_path: Path)
     secrets.mkdir(mode=0o700)
     token = secrets / "quack_token"
     token.write_text("t")
-    token.chmod(0o644)
+    token.chmod(0o640)
     found = check_permissions(place(tmp_path))
     assert found.status == "fail"
     assert found.lines == (f"chmod 600 {token}",)

@@ -12,6 +12,7 @@ __all__ = [
     "CONFIG_SUBJECT",
     "PRICE_SUBJECTS",
     "PROOF_SUBJECT",
+    "QUERY_CONTROL_SUBJECT",
     "QUERY_SUBJECT",
     "READER_STATE_SUBJECT",
     "REGISTRY",
@@ -39,6 +40,9 @@ USAGE_BATCH_EVENTS_MAX = 1000
 
 QUERY_SUBJECT = "rpc.ledger.query"
 """Request/reply: a QueryRequest to the ledger's reader, a QueryReply back (schemas.rpc)."""
+
+QUERY_CONTROL_SUBJECT = "rpc.ledger.query.control"
+"""Request/reply: a QueryControl to the ledger's reader, a QueryReply back (schemas.rpc)."""
 
 READER_STATE_SUBJECT = "rpc.ledger.reader"
 """Request/reply: nothing to the ledger's reader, its ReaderState back (schemas.rpc)."""

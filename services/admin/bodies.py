@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from schemas.keys import KEY_LENGTH_MAX
-from schemas.rpc import QUERY_ROWS_MAX, QUERY_SQL_BYTES_MAX, Column
+from schemas.rpc import QUERY_PARTS_ROWS_MAX, QUERY_SQL_BYTES_MAX, Column
 
 __all__ = [
     "KEYS_DELETED_MAX",
@@ -277,12 +277,15 @@ class GlobalSpend(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SqlQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """POST /ledger/sql: one SELECT; `parameters` fill its `$1`, `$2`, … (or `?`) marks."""
+    """POST /ledger/sql: one SELECT; `parameters` fill its `$1`, `$2`, … (or `?`) marks.
+
+    Without `format` the header Accept decides.
+    """
 
     query: Annotated[str, Meta(min_length=1, max_length=QUERY_SQL_BYTES_MAX)]
     parameters: Annotated[tuple[Any, ...], Meta(max_length=1000)] = ()
-    rows_max: Annotated[int, Meta(ge=1, le=QUERY_ROWS_MAX)] = QUERY_ROWS_MAX
-    format: Literal["json", "csv", "arrow"] = "json"
+    rows_max: Annotated[int, Meta(ge=1, le=QUERY_PARTS_ROWS_MAX)] | None = None
+    format: Literal["json", "csv", "arrow"] | None = None
 
 
 class SqlAnswer(msgspec.Struct, frozen=True, kw_only=True):

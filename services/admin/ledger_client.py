@@ -1,8 +1,10 @@
 """Asking the ledger's reader, by request and reply on NATS."""
 
 import asyncio
+import contextlib
+import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from decimal import Decimal
 from typing import Literal
 
@@ -10,8 +12,15 @@ import msgspec
 
 from schemas.errors import ApiError, BadRequest, Unavailable
 from schemas.registry import KeyRecord
-from schemas.rpc import QUERY_ROWS_MAX, QUERY_TIMEOUT_S, QueryReply, QueryRequest, ReaderState
-from schemas.streams import QUERY_SUBJECT, READER_STATE_SUBJECT
+from schemas.rpc import (
+    QUERY_ROWS_MAX,
+    QUERY_TIMEOUT_S,
+    QueryControl,
+    QueryReply,
+    QueryRequest,
+    ReaderState,
+)
+from schemas.streams import QUERY_CONTROL_SUBJECT, QUERY_SUBJECT, READER_STATE_SUBJECT
 from services.admin.shapes import KeySpend, window_start_us
 from services.admin.spend_sql import SPEND_OF_KEYS, spends_from
 from services.runtime.bus import Bus, BusUnavailable, NobodyServes
@@ -25,6 +34,9 @@ READER_LOOK_INTERVAL_S = 0.5
 """While an answer is waited for, the reader is asked so often whether it still is the one."""
 SPEND_TIMEOUT_S = 3.0
 """Spend beside a key's settings: the settings are not kept waiting for longer than this."""
+
+CANCEL_TIMEOUT_S = 5.0
+"""The reader gets so long to say that it has heard of a cancellation."""
 
 _NOTHING = KeySpend(window_usd=Decimal(0), total_usd=Decimal(0))
 
@@ -42,6 +54,7 @@ class LedgerClient:
     def __init__(self, bus: Bus, timezone: str) -> None:
         self._bus = bus
         self._timezone = timezone
+        self._telling: set[asyncio.Task[None]] = set()
 
     def set_timezone(self, timezone: str) -> None:
         """Let budget windows begin at another zone's midnights."""
@@ -69,17 +82,66 @@ class LedgerClient:
             timeout_s=timeout_s,
             format=answer_format,
             team_id=team_id,
+            query_id=secrets.token_hex(16),
         )
+        return await self._query(request)
+
+    async def query_in_parts(
+        self,
+        sql: str,
+        parameters: Sequence[object],
+        *,
+        rows_max: int,
+        answer_format: Literal["csv", "arrow"],
+        team_id: str | None,
+    ) -> tuple[QueryReply, AsyncGenerator[bytes, None]]:
+        """Return the first part of the reader's answer, and the contents of all its parts.
+
+        A part is asked for when the one before it was taken. Raises as `query` does; where a
+        further part fails, the generator does.
+        """
+        request = QueryRequest(
+            query=sql,
+            parameters=tuple(parameters),
+            rows_max=rows_max,
+            format=answer_format,
+            team_id=team_id,
+            query_id=secrets.token_hex(16),
+            in_parts=True,
+        )
+        first = await self._query(request)
+        return first, self._contents(request, first)
+
+    async def _contents(
+        self, request: QueryRequest, part: QueryReply
+    ) -> AsyncGenerator[bytes, None]:
+        is_whole = False
         try:
-            payload = await self._ask(msgspec.json.encode(request), timeout_s + REPLY_MARGIN_S)
-        except BusUnavailable:
-            raise Unavailable(
-                "the ledger's reader cannot be reached at the moment; requests go on being "
-                "counted meanwhile. Try again in some seconds"
-            ) from None
+            yield part.content
+            while part.more:
+                control = QueryControl(query_id=request.query_id, action="next")
+                part = self._checked(
+                    request, await self._ask(QUERY_CONTROL_SUBJECT, control, request.timeout_s)
+                )
+                yield part.content
+            is_whole = True
+        finally:
+            if not is_whole:
+                self._cancel(request.query_id)
+
+    async def _query(self, request: QueryRequest) -> QueryReply:
+        try:
+            payload = await self._ask(QUERY_SUBJECT, request, request.timeout_s)
+        except asyncio.CancelledError:
+            self._cancel(request.query_id)
+            raise
+        return self._checked(request, payload)
+
+    def _checked(self, request: QueryRequest, payload: bytes) -> QueryReply:
+        """Return the reader's reply. Raises what its error means to the API."""
         reply = msgspec.json.decode(payload, type=QueryReply)
         if reply.error is None:
-            if reply.team_id != team_id:
+            if reply.team_id != request.team_id:
                 raise Unavailable(
                     "the ledger's reader is of an older version, which cannot limit an answer to "
                     "the rows of a team: upgrade it with the admin service"
@@ -95,10 +157,36 @@ class LedgerClient:
             case _:
                 raise Unavailable(reply.error)
 
-    async def _ask(self, payload: bytes, timeout_s: float) -> bytes:
-        """Return the reader's reply. Raises BusUnavailable as soon as the reader is known dead."""
+    def _cancel(self, query_id: str) -> None:
+        """Tell the reader that nobody waits for this query any more; it is not waited for."""
+        control = QueryControl(query_id=query_id, action="cancel")
+
+        async def tell() -> None:
+            # A reader that cannot be told ends the query at its limit of time.
+            with contextlib.suppress(BusUnavailable):
+                await self._bus.request(
+                    QUERY_CONTROL_SUBJECT, msgspec.json.encode(control), timeout_s=CANCEL_TIMEOUT_S
+                )
+
+        task = asyncio.create_task(tell())
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def _ask(self, subject: str, question: msgspec.Struct, time_s: float) -> bytes:
+        """Return the reader's reply. Raises Unavailable as soon as the reader is known dead."""
+        try:
+            return await self._reply(
+                subject, msgspec.json.encode(question), time_s + REPLY_MARGIN_S
+            )
+        except BusUnavailable:
+            raise Unavailable(
+                "the ledger's reader cannot be reached at the moment; requests go on being "
+                "counted meanwhile. Try again in some seconds"
+            ) from None
+
+    async def _reply(self, subject: str, payload: bytes, timeout_s: float) -> bytes:
         asked_at_s = time.monotonic()
-        asking = asyncio.create_task(self._bus.request(QUERY_SUBJECT, payload, timeout_s=timeout_s))
+        asking = asyncio.create_task(self._bus.request(subject, payload, timeout_s=timeout_s))
         try:
             while True:
                 done, _ = await asyncio.wait({asking}, timeout=READER_LOOK_INTERVAL_S)

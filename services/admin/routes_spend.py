@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from litestar import Request, Response, get, post
+from litestar.response import Stream
 
 from schemas.errors import BadRequest, NotFound
 from schemas.events import us_from_time
@@ -22,13 +23,16 @@ from services.admin.guard import caller_of
 from services.admin.reading import answer_json, read_body, read_query
 from services.admin.spend_sql import GLOBAL_SPEND, SPEND_BY_DAY, SPEND_LOGS, days_from, logs_from
 from services.admin.spend_sql import money as money_from
+from services.admin.sql_answers import (
+    TRUNCATED_HEADER,
+    answer_sql,
+    chosen_format,
+    unless_left,
+)
 from services.admin.state import AdminState, now_us
 
 __all__ = ["SPEND_ROUTES"]
 
-TRUNCATED_HEADER = "x-tallygate-truncated"
-"""Set to `true` where an answer that is a bare list was cut at QUERY_ROWS_MAX rows."""
-_MEDIA_TYPES = {"csv": "text/csv", "arrow": "application/vnd.apache.arrow.stream"}
 _LATEST_US = 253_402_300_799_999_999
 _Request = Request[Any, Any, Any]
 
@@ -123,31 +127,12 @@ async def global_spend(admin: AdminState) -> Response[bytes]:
         access="analyst",
     ),
 )
-async def ledger_sql(request: _Request, admin: AdminState) -> Response[bytes]:
+async def ledger_sql(request: _Request, admin: AdminState) -> Response[bytes] | Stream:
     """Run one SELECT over the ledger."""
     body = await read_body(request, SqlQuery)
-    reply = await admin.ledger.query(
-        body.query,
-        body.parameters,
-        rows_max=body.rows_max,
-        answer_format=body.format,
-        team_id=team_seen_by(caller_of(request), now_us()),
-    )
-    if body.format != "json":
-        return Response(
-            content=reply.content,
-            media_type=_MEDIA_TYPES[body.format],
-            headers={TRUNCATED_HEADER: "true" if reply.truncated else "false"},
-        )
-    return answer_json(
-        SqlAnswer(
-            columns=reply.columns,
-            rows=reply.rows,
-            truncated=reply.truncated,
-            duration_ms=reply.duration_ms,
-            stream_sequence=reply.stream_sequence,
-        )
-    )
+    team_id = team_seen_by(caller_of(request), now_us())
+    form = chosen_format(body.format, request.headers.get("accept"))
+    return await unless_left(request, answer_sql(admin.ledger, body, form, team_id))
 
 
 def _midnight_us(name: str, date: str, *, days_after: int = 0) -> int:

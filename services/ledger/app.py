@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from schemas.config import GatewayConfig
 from schemas.errors import ConfigError, TallygateError
-from schemas.streams import QUERY_SUBJECT, USAGE
+from schemas.streams import QUERY_CONTROL_SUBJECT, QUERY_SUBJECT, USAGE
 from services.ledger.archiver import Archiver
 from services.ledger.books import Books
 from services.ledger.history import is_whole
@@ -44,6 +44,10 @@ QUERIES_AT_ONCE_MAX = 8
 READER_NICENESS = 10
 """The processes that answer queries give way to the others: with all cores taken, each of them gets
 a tenth of what the writer or a proxy gets (docs/performance.md has what that spares the writer)."""
+CONTROLS_AT_ONCE_MAX = 16
+"""So many further parts and cancellations are answered at a time."""
+ANSWERS_LOOK_INTERVAL_S = 5.0
+"""Answers that nobody asks on for are looked for so often."""
 
 
 async def run(context: ServiceContext, role: Role) -> None:
@@ -341,11 +345,28 @@ async def _serve_queries(bus: Bus, queries: QueryService, status: ReaderStatus) 
             lost.set()
         return reply
 
+    async def control(payload: bytes) -> bytes:
+        reply: bytes = await asyncio.to_thread(queries.control, payload)
+        if queries.failed:
+            lost.set()
+        return reply
+
+    async def clean_up() -> None:
+        while True:
+            await asyncio.sleep(ANSWERS_LOOK_INTERVAL_S)
+            await asyncio.to_thread(queries.close_given_up)
+
     await bus.wait_connected()
     stop = await bus.serve(QUERY_SUBJECT, answer, parallel_max=QUERIES_AT_ONCE_MAX)
+    stop_control = await bus.serve(
+        QUERY_CONTROL_SUBJECT, control, parallel_max=CONTROLS_AT_ONCE_MAX
+    )
+    cleaning = asyncio.create_task(clean_up())
     try:
         await lost.wait()
     finally:
+        await end_tasks(cleaning)
+        await stop_control()
         await stop()
     raise _InstanceLost("DuckDB has shut the reader's database down; the reader starts again")
 

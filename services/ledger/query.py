@@ -9,17 +9,27 @@ own whose file can be rebuilt from the events: the books are not reachable from 
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import duckdb
 import msgspec
 import pyarrow as pa
 
-from schemas.rpc import QUERY_ROWS_MAX, QUERY_TIMEOUT_S, Column, QueryReply, QueryRequest
+from schemas.rpc import (
+    QUERY_PARTS_ROWS_MAX,
+    QUERY_ROWS_MAX,
+    QUERY_TIMEOUT_S,
+    Column,
+    QueryControl,
+    QueryReply,
+    QueryRequest,
+)
 from services.ledger.cells import UnsupportedType, cell_reader
 from services.ledger.query_counts import QueryCounts
 from services.ledger.query_formats import arrow_stream, csv_content
+from services.ledger.query_open import OpenAnswer, OpenAnswers
+from services.ledger.query_parts import AnswerTooLarge, parts_of
 from services.ledger.query_watch import QueryWatch, Run
 from services.ledger.sql_rules import SqlInvalid, SqlRefused, check_sql
 from services.ledger.team_scope import TeamScope
@@ -117,6 +127,7 @@ class QueryService:
         self._failed = False
         self.counts = QueryCounts()
         self._watch = QueryWatch(self._root.cursor(), memory_bytes_max)
+        self._answers = OpenAnswers()
 
     @property
     def failed(self) -> bool:
@@ -126,12 +137,14 @@ class QueryService:
     def close(self) -> None:
         """Interrupt what runs and end the watching thread."""
         self._watch.close()
+        self._answers.close()
         with self._root_lock:
             self._root.close()
 
     def answer(self, payload: bytes) -> bytes:
         """Answer a QueryRequest in JSON with a QueryReply in JSON. Blocks; never raises."""
         started = time.perf_counter()
+        self.close_given_up()
         with self.counts.running():
             reply = self._reply(payload)
         reply = msgspec.structs.replace(
@@ -144,6 +157,30 @@ class QueryService:
         self.counts.ended(reply.error_kind or "ok", time.perf_counter() - started)
         return encoded
 
+    def control(self, payload: bytes) -> bytes:
+        """Answer a QueryControl in JSON: with the next part, or with nothing. Never raises."""
+        try:
+            asked = msgspec.json.decode(payload, type=QueryControl)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            return msgspec.json.encode(_error("invalid", f"this asks for nothing: {error}"))
+        if asked.action == "cancel":
+            self._answers.cancel(asked.query_id)
+            return msgspec.json.encode(QueryReply())
+        answer = self._answers.take(asked.query_id)
+        if answer is None:
+            return msgspec.json.encode(
+                _error("unavailable", "the rest of this answer is not there any more: ask again")
+            )
+        try:
+            reply = self._in_turn(lambda: self._part(asked.query_id, answer), answer.close)
+        finally:
+            self._answers.left(asked.query_id)
+        return msgspec.json.encode(reply)
+
+    def close_given_up(self) -> None:
+        """Close the answers whose further parts nobody has asked for."""
+        self._answers.close_given_up()
+
     def _reply(self, payload: bytes) -> QueryReply:
         if len(payload) > QUERY_PAYLOAD_BYTES_MAX:
             return _error(
@@ -155,14 +192,23 @@ class QueryService:
             request = msgspec.json.decode(payload, type=QueryRequest)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             return _error("invalid", f"the request is no query: {error}")
+        with self._answers.asked(request.query_id) as is_wanted:
+            return self._in_turn(lambda: self._run(request) if is_wanted() else _cancelled())
+
+    def _in_turn(
+        self, work: Callable[[], QueryReply], on_refusal: Callable[[], None] | None = None
+    ) -> QueryReply:
+        """Do some work when there is a place for it."""
         if not self._at_once.acquire(timeout=QUERY_QUEUE_WAIT_S):
+            if on_refusal is not None:
+                on_refusal()
             return _error(
                 "unavailable",
                 f"{self._queries_at_once_max} queries run already (QUERIES_AT_ONCE_MAX): "
                 "try again in some seconds",
             )
         try:
-            return self._run(request)
+            return work()
         except Exception:  # noqa: BLE001 - whoever asked must get an answer, whatever happened
             _log.exception("a query failed in an unforeseen way")
             return _error("unavailable", "the query failed inside the ledger: its log says why")
@@ -174,9 +220,37 @@ class QueryService:
         with self._root_lock:
             cursor = self._root.cursor()
         run = Run(cursor, timeout_s)
+        self._answers.runs(request.query_id, run)
+        if not (request.in_parts and request.format != "json"):
+            try:
+                return self._guarded(run, lambda: self._select(cursor, request), timeout_s)
+            finally:
+                cursor.close()
+        answer = OpenAnswer(run, self._parts(cursor, request), timeout_s, request.team_id)
+        return self._part(request.query_id, answer)
+
+    def _part(self, query_id: str, answer: OpenAnswer) -> QueryReply:
+        """Return the next part of an answer, which stays open where there are more."""
+        timeout_s = answer.begins()
+        reply = self._guarded(answer.run, lambda: next(answer.parts), timeout_s)
+        answer.pauses()
+        if reply.more and not self._answers.keep(query_id, answer):
+            reply = _error(
+                "unavailable",
+                "too many long answers are under way (ANSWERS_OPEN_MAX), or this one was "
+                "cancelled: try again in some seconds",
+            )
+        if not reply.more:
+            answer.close()
+        if reply.error is not None:
+            return reply
+        return msgspec.structs.replace(reply, team_id=answer.team_id)
+
+    def _guarded(self, run: Run, work: Callable[[], QueryReply], timeout_s: float) -> QueryReply:
+        """Do a query's work under watch; what goes wrong becomes an error of ours."""
         try:
             with self._watch.watching(run):
-                return self._select(cursor, request)
+                return work()
         except SqlRefused as error:
             return _error("refused", str(error))
         except (SqlInvalid, UnsupportedType) as error:
@@ -188,7 +262,7 @@ class QueryService:
             return _error("unavailable", "the ledger's reader must be started again")
         except (duckdb.OutOfMemoryException, MemoryError):
             return _memory_exceeded()
-        except _TooLarge:
+        except (_TooLarge, AnswerTooLarge):
             return _answer_too_large()
         except (duckdb.Error, pa.ArrowException, OSError, ValueError, TypeError) as error:
             # Arrow wraps DuckDB's errors, an interrupt among them, in its own.
@@ -201,37 +275,28 @@ class QueryService:
                 )
             if run.stopped == "memory" or "Out of Memory Error" in str(error):
                 return _memory_exceeded()
+            if run.stopped == "cancelled":
+                return _cancelled()
             if run.stopped == "closed":
                 return _error("unavailable", "the ledger's reader is stopping: try again")
             return _error("invalid", self._clean(str(error)))
-        finally:
-            cursor.close()
+
+    def _parts(
+        self, cursor: duckdb.DuckDBPyConnection, request: QueryRequest
+    ) -> Iterator[QueryReply]:
+        """Yield an answer in CSV or Arrow part by part; its transaction stays open."""
+        assert request.format != "json"
+        cursor.execute("BEGIN TRANSACTION READ ONLY")
+        kinds, sequence = self._execute(cursor, request)
+        rows_max = min(max(request.rows_max, 0), QUERY_PARTS_ROWS_MAX)
+        for reply in parts_of(cursor, request.format, kinds, rows_max):
+            yield msgspec.structs.replace(reply, stream_sequence=sequence)
 
     def _select(self, cursor: duckdb.DuckDBPyConnection, request: QueryRequest) -> QueryReply:
         cursor.execute("BEGIN TRANSACTION READ ONLY")
         try:
-            names = cursor.execute(
-                "SELECT current_database(), table_name FROM information_schema.tables"
-                " WHERE table_catalog = current_database() AND table_schema = 'main'"
-            ).fetchall()
-            database = names[0][0] if names else ""
-            scope = None if request.team_id is None else TeamScope(request.team_id)
-            if scope is not None:
-                scope.open(cursor, database)
-            statement = check_sql(
-                cursor,
-                request.query,
-                [name for _, name in names],
-                database,
-                None if scope is None else scope.check,
-            )
-            sequence = 0
-            if self._sequence_query is not None:
-                row = cursor.execute(self._sequence_query).fetchone()
-                sequence = int(row[0]) if row and row[0] is not None else 0
+            kinds, sequence = self._execute(cursor, request)
             rows_max = min(max(request.rows_max, 0), QUERY_ROWS_MAX)
-            cursor.execute(statement, list(request.parameters) or None)
-            kinds = [(entry[0], entry[1]) for entry in cursor.description or ()]
             columns = tuple(Column(name, str(kind)) for name, kind in kinds)
             if request.format == "arrow":
                 content, truncated = _arrow(cursor, rows_max)
@@ -255,6 +320,32 @@ class QueryService:
             )
         finally:
             cursor.execute("ROLLBACK")
+
+    def _execute(
+        self, cursor: duckdb.DuckDBPyConnection, request: QueryRequest
+    ) -> tuple[list[tuple[str, Any]], int]:
+        """Check a query and begin it; return its columns and up to which message it holds."""
+        names = cursor.execute(
+            "SELECT current_database(), table_name FROM information_schema.tables"
+            " WHERE table_catalog = current_database() AND table_schema = 'main'"
+        ).fetchall()
+        database = names[0][0] if names else ""
+        scope = None if request.team_id is None else TeamScope(request.team_id)
+        if scope is not None:
+            scope.open(cursor, database)
+        statement = check_sql(
+            cursor,
+            request.query,
+            [name for _, name in names],
+            database,
+            None if scope is None else scope.check,
+        )
+        sequence = 0
+        if self._sequence_query is not None:
+            row = cursor.execute(self._sequence_query).fetchone()
+            sequence = int(row[0]) if row and row[0] is not None else 0
+        cursor.execute(statement, list(request.parameters) or None)
+        return [(entry[0], entry[1]) for entry in cursor.description or ()], sequence
 
     def _clean(self, message: str) -> str:
         """Take the host's paths out of DuckDB's words."""
@@ -308,6 +399,10 @@ def _arrow(cursor: duckdb.DuckDBPyConnection, rows_max: int) -> tuple[bytes, boo
 
 def _error(kind: str, message: str) -> QueryReply:
     return QueryReply(error=message, error_kind=kind)
+
+
+def _cancelled() -> QueryReply:
+    return _error("cancelled", "the query was cancelled: nobody waited for its answer any more")
 
 
 def _answer_too_large() -> QueryReply:

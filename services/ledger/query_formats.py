@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-__all__ = ["arrow_stream", "csv_content"]
+__all__ = ["arrow_stream", "csv_cell", "csv_content"]
 
 
 def csv_content(names: list[str], rows: Iterable[tuple[Any, ...]]) -> bytes:
@@ -21,7 +21,7 @@ def csv_content(names: list[str], rows: Iterable[tuple[Any, ...]]) -> bytes:
     file = io.StringIO(newline="")
     writer = csv.writer(file)
     writer.writerow(names)
-    writer.writerows([_cell(value) for value in row] for row in rows)
+    writer.writerows([csv_cell(value) for value in row] for row in rows)
     return file.getvalue().encode("utf-8", "replace")
 
 
@@ -34,7 +34,8 @@ def arrow_stream(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def _cell(value: Any) -> str:
+def csv_cell(value: Any) -> str:
+    """Return a JSON value as a cell of CSV; NULL is empty."""
     if value is None:
         return ""
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -65,7 +65,12 @@ class Run:
     def __init__(self, cursor: duckdb.DuckDBPyConnection, timeout_s: float) -> None:
         self.cursor = cursor
         self.deadline = time.monotonic() + timeout_s
-        self.stopped: Literal["timeout", "memory", "closed"] | None = None
+        self.stopped: Literal["timeout", "memory", "closed", "cancelled"] | None = None
+
+    def cancel(self) -> None:
+        """Stop it, since nobody waits for its answer any more."""
+        self.stopped = "cancelled"
+        self.cursor.interrupt()
 
 
 class QueryLoad:

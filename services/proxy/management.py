@@ -5,7 +5,8 @@ This is not the hot path: it uses httpx.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 import httpx
 
@@ -14,9 +15,11 @@ from schemas.errors import ApiError, BadRequest, BodyTooLarge, Unavailable
 from services.proxy.admission import BodyTooSlow, ClientGone
 from services.proxy.answers import Receive, Scope, Send, send_error
 from services.proxy.draft import new_request_id, now_us
+from services.runtime.tasks import end_tasks
 
 __all__ = ["Management"]
 
+_T = TypeVar("_T")
 log = logging.getLogger(__name__)
 
 BODY_BYTES_MAX = 4 * 1024 * 1024
@@ -41,7 +44,7 @@ _HOP_BY_HOP = frozenset(
 
 
 class Management:
-    """Passes requests to the admin service, body and answer whole and bounded."""
+    """Passes requests on: the body whole and bounded, an answer of unknown length as it comes."""
 
     def __init__(self, admin_url: str | None, master_key_hash: Callable[[], str]) -> None:
         """`master_key_hash()` is that of the master key in force, which proves who passes on."""
@@ -67,20 +70,16 @@ class Management:
             return
         except ClientGone:
             return
-        headers = [
-            (name.lower(), value)
-            for name, value in response.headers.raw
-            # httpx has unpacked the body.
-            if name.lower() not in _HOP_BY_HOP and name.lower() != b"content-encoding"
-        ]
-        content = await response.aread()
-        headers.append((b"content-length", b"%d" % len(content)))
-        await send(
-            {"type": "http.response.start", "status": response.status_code, "headers": headers}
-        )
-        # An answer to HEAD has a length and no body.
-        body = b"" if scope["method"] == "HEAD" else content
-        await send({"type": "http.response.body", "body": body})
+        try:
+            if "content-length" in response.headers or scope["method"] == "HEAD":
+                await _pass_whole(response, scope, send)
+            else:
+                await _while_there(receive, _pass_on(response, send))
+        except ClientGone:
+            return
+        finally:
+            # Before its end this tells the admin service that nobody reads on.
+            await response.aclose()
 
     async def _ask(self, scope: Scope, receive: Receive) -> httpx.Response:
         path: bytes = scope["raw_path"].split(b"?", 1)[0]
@@ -115,7 +114,7 @@ class Management:
             content=body or None,
         )
         try:
-            return await self._client.send(request)
+            return await _while_there(receive, self._client.send(request, stream=True))
         except httpx.LocalProtocolError:
             raise BadRequest("A header of the request holds characters that HTTP forbids") from None
         except httpx.HTTPError as error:
@@ -129,6 +128,52 @@ class Management:
         """Close the connections to the admin service."""
         if self._client is not None:
             await self._client.aclose()
+
+
+async def _pass_whole(response: httpx.Response, scope: Scope, send: Send) -> None:
+    """Send an answer whose length is known, and which is short."""
+    content = await response.aread()
+    headers = [*_headers_of(response), (b"content-length", b"%d" % len(content))]
+    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+    # An answer to HEAD has a length and no body.
+    body = b"" if scope["method"] == "HEAD" else content
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _pass_on(response: httpx.Response, send: Send) -> None:
+    """Send an answer as it comes. Where it breaks off, so does this: by what it raises."""
+    headers = _headers_of(response)
+    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+    async for chunk in response.aiter_bytes():
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def _headers_of(response: httpx.Response) -> list[tuple[bytes, bytes]]:
+    return [
+        (name.lower(), value)
+        for name, value in response.headers.raw
+        # httpx has unpacked the body.
+        if name.lower() not in _HOP_BY_HOP and name.lower() != b"content-encoding"
+    ]
+
+
+async def _while_there(receive: Receive, work: Coroutine[Any, Any, _T]) -> _T:
+    """Return the result of some work. Raises ClientGone, and cancels it, once the client leaves."""
+    task = asyncio.create_task(work)
+    leaving = asyncio.create_task(_gone(receive))
+    try:
+        await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientGone
+        return task.result()
+    finally:
+        await end_tasks(task, leaving)
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _whole_body(receive: Receive) -> bytes:

@@ -17,6 +17,7 @@ from schemas.streams import (
     BUDGET,
     CONFIG_STATE_SUBJECT,
     PROOF_SUBJECT,
+    QUERY_CONTROL_SUBJECT,
     QUERY_SUBJECT,
     READER_STATE_SUBJECT,
     REGISTRY,
@@ -93,6 +94,7 @@ NATS_USERS = (
         publish=_reading(USAGE, REGISTRY, BUDGET),
         subscribe=(
             QUERY_SUBJECT,
+            QUERY_CONTROL_SUBJECT,
             READER_STATE_SUBJECT,
             CONFIG_STATE_SUBJECT,
             proof_subject("reader"),
@@ -105,6 +107,7 @@ NATS_USERS = (
             *REGISTRY.subjects,
             price_subject("api"),
             QUERY_SUBJECT,
+            QUERY_CONTROL_SUBJECT,
             READER_STATE_SUBJECT,
             f"{PROOF_SUBJECT}.*",
             SNAPSHOT_SUBJECT,

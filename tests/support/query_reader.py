@@ -12,7 +12,7 @@ import duckdb
 import msgspec
 
 from schemas.rpc import ReaderState
-from schemas.streams import QUERY_SUBJECT, READER_STATE_SUBJECT
+from schemas.streams import QUERY_CONTROL_SUBJECT, QUERY_SUBJECT, READER_STATE_SUBJECT
 from services.ledger.query import QueryService
 from services.runtime.bus import Bus
 
@@ -59,7 +59,9 @@ def request_row(**cells: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def running_query_reader(folder: Path, nats_url: str, rows: list[dict[str, Any]]) -> Iterator[None]:
+def running_query_reader(
+    folder: Path, nats_url: str, rows: list[dict[str, Any]]
+) -> Iterator[QueryService]:
     """Answer queries on QUERY_SUBJECT from the ledger's own schema, for a with statement."""
     folder.mkdir(parents=True, exist_ok=True)
     connection = duckdb.connect(str(folder / "reader.duckdb"))
@@ -83,12 +85,16 @@ def running_query_reader(folder: Path, nats_url: str, rows: list[dict[str, Any]]
         async def answer(payload: bytes) -> bytes:
             return await asyncio.to_thread(service.answer, payload)
 
+        async def control(payload: bytes) -> bytes:
+            return await asyncio.to_thread(service.control, payload)
+
         async def tell(_: bytes) -> bytes:
             return msgspec.json.encode(ReaderState(uptime_s=loop.time() - began_at_s))
 
         began_at_s = loop.time()
         await bus.serve(READER_STATE_SUBJECT, tell)
         await bus.serve(QUERY_SUBJECT, answer)
+        await bus.serve(QUERY_CONTROL_SUBJECT, control)
         await bus.flush()
         serving.set()
         await stop.wait()
@@ -98,7 +104,7 @@ def running_query_reader(folder: Path, nats_url: str, rows: list[dict[str, Any]]
     thread.start()
     assert serving.wait(START_TIMEOUT_S), "the query service did not start"
     try:
-        yield
+        yield service
     finally:
         loop.call_soon_threadsafe(stop.set)
         thread.join(START_TIMEOUT_S)

@@ -1,5 +1,6 @@
 """Spend and SQL through the management API, answered by the ledger's own query service."""
 
+import contextlib
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -233,10 +234,67 @@ def test_sql_answers_in_csv_and_arrow_with_exact_money(admin: RunningAdmin) -> N
     whole = admin.http.post("/ledger/sql", json={"query": query, "format": "arrow"})
     assert whole.headers["x-tallygate-truncated"] == "false"
     assert pa.ipc.open_stream(whole.content).read_all().num_rows == 3
-    large = {"query": "SELECT repeat('x', 1000) FROM range(10000)"}
-    for form in ("csv", "arrow"):
+    # A row that no message could hold is refused, in any form.
+    large = {
+        "query": "SELECT list_transform(range(9000), x -> repeat('x', 1000))".replace(
+            "range(9000)", "(SELECT list(i) FROM range(9000) AS r(i))"
+        )
+    }
+    for form in ("json", "csv", "arrow"):
         refused = admin.http.post("/ledger/sql", json=large | {"format": form})
-        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "query")
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "query"), form
+
+
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        ("text/csv", "text/csv; charset=utf-8"),
+        ("application/vnd.apache.arrow.stream", "application/vnd.apache.arrow.stream"),
+        ("application/json;q=0.5, text/csv", "text/csv; charset=utf-8"),
+        ("text/csv;q=0.1, */*", "application/json"),
+        ("text/html", "application/json"),
+    ],
+)
+def test_accept_decides_where_the_body_does_not(
+    admin: RunningAdmin, accept: str, media_type: str
+) -> None:
+    # Given a header Accept, when a query names no format, then its answer has the one that is
+    # liked best; a format in the body goes before the header.
+    headers = {"Accept": accept}
+    answer = admin.http.post("/ledger/sql", json={"query": "SELECT 1 AS n"}, headers=headers)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, media_type)
+    body = {"query": "SELECT 1 AS n", "format": "json"}
+    answer = admin.http.post("/ledger/sql", json=body, headers=headers)
+    assert answer.json()["rows"] == [[1]]
+
+
+def test_a_long_answer_comes_in_parts_and_says_at_its_end_that_it_was_cut(
+    admin: RunningAdmin,
+) -> None:
+    # Given an answer of many parts, when it is asked for whole, then every row is there.
+    query = "SELECT range AS n, repeat('x', 100) AS text FROM range(50000)"
+    whole = admin.http.post("/ledger/sql", json={"query": query, "format": "csv"})
+    lines = whole.text.split("\r\n")
+    assert whole.headers["x-tallygate-truncated"] == "at-end"
+    assert (len(lines), lines[-2].partition(",")[0], lines[-1]) == (50002, "49999", "")
+    arrow = admin.http.post("/ledger/sql", json={"query": query, "format": "arrow"})
+    table = pa.ipc.open_stream(arrow.content).read_all()
+    assert table["n"].to_pylist() == list(range(50000))
+    # When it is cut, then its end says so, in each form; JSON has its own limit.
+    cut = {"query": query, "rows_max": 30001}
+    lines = admin.http.post("/ledger/sql", json=cut | {"format": "csv"}).text.split("\r\n")
+    assert len(lines) == 1 + 30001 + 1 + 1
+    assert lines[-2] == "# truncated after 30001 rows"
+    arrow = admin.http.post("/ledger/sql", json=cut | {"format": "arrow"})
+    reader = pa.ipc.open_stream(arrow.content)
+    batches = []
+    with contextlib.suppress(StopIteration):
+        while True:
+            batches.append(reader.read_next_batch_with_custom_metadata())
+    assert sum(batch.num_rows for batch, _ in batches) == 30001
+    assert dict(batches[-1][1]) == {b"tallygate.truncated": b"after 30001 rows"}
+    refused = admin.http.post("/ledger/sql", json=cut | {"format": "json"})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "rows_max")
 
 
 def test_analysts_keys_see_their_team_or_all_and_no_other_key_sees_anything(

@@ -2,13 +2,16 @@
 
 import json
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
 
 from schemas.client_address import CLIENT_HEADER, PROOF_HEADER
 from services.admin.failures import FAILURES_MAX
+from services.ledger.query import QueryService
+from services.ledger.query_open import ANSWER_PAUSE_S
 from tests.support.admin import MASTER_KEY as ADMIN_KEY
 from tests.support.admin import RunningAdmin, running_admin
 from tests.support.mock import MockAnthropic
@@ -20,6 +23,12 @@ from tests.support.proxy import (
     model_entry,
     running_proxy,
 )
+from tests.support.query_reader import running_query_reader
+
+LEFT_TIMEOUT_S = ANSWER_PAUSE_S * 0.8
+"""What a client left must end within this: not by the limit on pauses."""
+SLOW = "SELECT count(*) FROM range(100000) a, range(10000000) b WHERE hash(a.range + b.range) = 1"
+LONG = "SELECT range AS n, repeat('x', 100) AS text FROM range(1000000)"
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +50,15 @@ def proxy(
     config["litellm_settings"]["master_key"] = ADMIN_KEY
     with running_proxy(tmp_path_factory.mktemp("proxy"), nats.url, config) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def reader(
+    nats: NatsServer, admin: RunningAdmin, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[QueryService]:
+    assert admin.process.poll() is None
+    with running_query_reader(tmp_path_factory.mktemp("reader"), nats.url, []) as service:
+        yield service
 
 
 def ask(proxy: ProxyProcess, authorization: bytes) -> tuple[int, dict[str, object]]:
@@ -91,3 +109,56 @@ def test_guesses_of_one_client_do_not_lock_out_the_administrator(proxy: ProxyPro
         right = {"authorization": f"Bearer {ADMIN_KEY}"}
         assert client.get("/key/list", headers=right).status_code == 429
     assert httpx.get(f"{proxy.url}/key/list", headers=right, trust_env=False).status_code == 200
+
+
+def sql_connection(proxy: ProxyProcess, body: dict[str, str]) -> socket.socket:
+    """Return a connection on which a query was sent and nothing was read."""
+    content = json.dumps(body).encode()
+    head = (
+        f"POST /ledger/sql HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {ADMIN_KEY}\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n"
+    )
+    connection = socket.create_connection(("127.0.0.1", int(proxy.url.rpartition(":")[2])))
+    connection.sendall(head.encode() + content)
+    return connection
+
+
+def wait_until(is_so: Callable[[], bool], timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_long_answer_passes_through_whole(proxy: ProxyProcess, reader: QueryService) -> None:
+    # Given an answer that comes in parts, when it passes the proxy, then all of it does, as parts.
+    assert not reader.failed
+    body = {"query": LONG.replace("1000000", "20000"), "format": "csv"}
+    right = {"authorization": f"Bearer {ADMIN_KEY}"}
+    answer = httpx.post(f"{proxy.url}/ledger/sql", json=body, headers=right, trust_env=False)
+    assert answer.headers["x-tallygate-truncated"] == "at-end"
+    assert "content-length" not in answer.headers
+    assert answer.text.count("\r\n") == 20001
+
+
+def test_query_ends_when_its_client_leaves(proxy: ProxyProcess, reader: QueryService) -> None:
+    # Given a query that takes long, when its client leaves, then it is stopped in the reader, and
+    # not by its limit of time.
+    connection = sql_connection(proxy, {"query": SLOW})
+    wait_until(lambda: reader.counts._running == 1, LEFT_TIMEOUT_S)
+    connection.close()
+    wait_until(lambda: reader.counts._running == 0, LEFT_TIMEOUT_S)
+    assert reader.counts._outcomes.get("cancelled") == 1
+    assert "timeout" not in reader.counts._outcomes
+
+
+def test_long_answer_waits_for_its_client_and_ends_when_it_leaves(
+    proxy: ProxyProcess, reader: QueryService
+) -> None:
+    # Given a client that reads nothing of an answer of 100 MB, then the reader makes no more of it
+    # than fits on the way; when the client leaves, then the answer is given up at once.
+    connection = sql_connection(proxy, {"query": LONG, "format": "csv"})
+    answers = reader._answers
+    wait_until(lambda: len(answers._open) == 1, LEFT_TIMEOUT_S)
+    connection.close()
+    wait_until(lambda: not answers._open and not answers._runs, LEFT_TIMEOUT_S)

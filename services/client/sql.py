@@ -1,29 +1,19 @@
-"""`tallygate sql`: ask the ledger."""
+"""`tallygate sql`: ask the ledger, one question or many."""
 
 import sys
-from typing import Any
 
-import msgspec
 import rich_click as click
 
-from schemas.rpc import QUERY_ROWS_MAX, Column
-from services.client.gateway import ClientError, Gateway
+from schemas.rpc import QUERY_ROWS_MAX
+from services.client.answers import ask, print_answer, print_arrow
+from services.client.gateway import Gateway
 from services.client.options import gateway_options_with_key
-from services.client.output import csv_text, note, print_json, print_table
 
 __all__ = ["sql"]
 
-_NUMERIC = ("DECIMAL", "DOUBLE", "FLOAT", "BIGINT", "INTEGER", "HUGEINT", "SMALLINT", "TINYINT")
-
-
-class _Answer(msgspec.Struct):
-    columns: list[Column]
-    rows: list[list[Any]]
-    truncated: bool = False
-
 
 @click.command()
-@click.argument("query")
+@click.argument("query", required=False)
 @click.option(
     "--format",
     "output",
@@ -48,7 +38,7 @@ class _Answer(msgspec.Struct):
 @gateway_options_with_key
 def sql(
     *,
-    query: str,
+    query: str | None,
     output: str,
     raw: bool,
     rows_max: int,
@@ -56,36 +46,29 @@ def sql(
 ) -> None:
     """Run one SELECT over the ledger of a running gateway. A QUERY of - is read from stdin.
 
+    Without a QUERY, in a terminal: a shell for many questions, in which .help tells the rest.
+
     tallygate sql "SELECT key_alias, sum(cost_usd) AS spend FROM requests GROUP BY ALL"
     """
+    if query is None:
+        _open_shell(gateway, output, raw=raw, rows_max=rows_max)
+        return
     text = sys.stdin.read() if query == "-" else query
     body = {"query": text, "rows_max": rows_max}
     if output == "arrow":
-        _print_arrow(gateway, body)
-        return
-    content = gateway.post("/ledger/sql", body)
-    answer = msgspec.json.decode(content, type=_Answer)
-    names = [(column.name, column.type) for column in answer.columns]
-    if output == "json":
-        print_json(content)
-    elif output == "csv":
-        sys.stdout.write(csv_text(names, answer.rows, raw=raw))
+        print_arrow(gateway, body)
     else:
-        right = frozenset(
-            number
-            for number, (_, kind) in enumerate(names)
-            if kind.lstrip("U").startswith(_NUMERIC)
+        print_answer(ask(gateway, body), output, raw=raw)
+
+
+def _open_shell(gateway: Gateway, output: str, *, raw: bool, rows_max: int) -> None:
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise click.UsageError(
+            "QUERY is missing: without one this is a shell for a terminal. "
+            "A QUERY of - is read from standard input"
         )
-        print_table([name for name, _ in names], answer.rows, right=right)
-    if answer.truncated:
-        note(f"note: cut after {len(answer.rows)} rows; there are more")
+    if output == "arrow":
+        raise click.UsageError("an Arrow stream is not for a screen: give a QUERY, and redirect it")
+    from services.client.shell import SqlShell
 
-
-def _print_arrow(gateway: Gateway, body: dict[str, Any]) -> None:
-    """Write an Arrow IPC stream to standard output. Raises ClientError where that is a screen."""
-    if sys.stdout.isatty():
-        raise ClientError("an Arrow stream is not for a screen: redirect it, as in > answer.arrows")
-    content, headers = gateway.post_for("/ledger/sql", body | {"format": "arrow"})
-    sys.stdout.buffer.write(content)
-    if headers.get("x-tallygate-truncated") == "true":
-        note(f"note: cut after {body['rows_max']} rows; there are more")
+    SqlShell(gateway, mode=output, raw=raw, rows_max=rows_max).run()

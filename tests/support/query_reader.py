@@ -108,7 +108,7 @@ def running_query_reader(
     finally:
         loop.call_soon_threadsafe(stop.set)
         thread.join(START_TIMEOUT_S)
+        service.close()  # stops what still runs
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
-        service.close()
         connection.close()

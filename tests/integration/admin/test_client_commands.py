@@ -191,7 +191,7 @@ def test_cut_answer_is_said_on_standard_error(shell: Shell) -> None:
         (("keys", "create", "--metadata", "[1]"), {}, 2, "JSON object"),
         (("keys", "update", "sk-some-key"), {}, 2, "nothing to change"),
         (("keys", "nonsense"), {}, 2, "nonsense"),
-        (("sql",), {}, 2, "QUERY"),
+        (("sql",), {}, 2, "QUERY is missing"),
         (("keys", "list"), {"LITELLM_MASTER_KEY": "sk-wrong-master-key"}, 77, "neither the master"),
         (("keys", "list"), {"LITELLM_MASTER_KEY": ""}, 77, "--master-key-file"),
         (("keys", "list", "--master-key-file", "none"), {}, 77, "cannot be read"),

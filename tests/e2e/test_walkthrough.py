@@ -13,10 +13,10 @@ import pytest
 
 from schemas.usage import Usage
 from services.ledger.app import READER_NICENESS
-from tests.support.claude_code import run_claude
+from tests.support.claude_code import CLAUDE_CODE_VERSION, run_claude
 from tests.support.gateway import MASTER_KEY, TALLYGATE, Gateway, wait_until
 from tests.support.mock import MockAnthropic, headers_of, record_usage, tool_round_trip
-from tests.support.mock_anthropic.scenario import Scenario, UsageFigures
+from tests.support.mock_anthropic.scenario import Scenario, ToolCall, UsageFigures
 
 OAUTH_TOKEN = "sk-ant-oat01-the-developers-own-token"
 
@@ -256,3 +256,39 @@ def test_the_database_file_holds_the_rows_after_the_gateway_has_stopped(
         assert gateway.data.stat().st_mode & 0o777 == 0o700
         for secret_file in (gateway.data / "secrets").iterdir():
             assert secret_file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.claude
+def test_a_sub_agents_request_is_told_from_the_conversations_own(
+    gateway: Gateway, mock_anthropic: MockAnthropic, tmp_path: Path
+) -> None:
+    # Given an answer that makes Claude Code start a sub-agent, when it has worked, then the three
+    # requests of the session are booked as what they are, from one device.
+    key = gateway.new_key(key_alias="agents")
+    task = {
+        "description": "say hi",
+        "prompt": "Say hi.",
+        "subagent_type": "general-purpose",
+        "run_in_background": False,
+    }
+    call = ToolCall(name="Agent", input=task)
+    mock_anthropic.set_default(Scenario(text="Hi."))
+    mock_anthropic.queue(Scenario(reply="tools", tools=(call,)))
+
+    answer = run_claude(gateway.url, key, "start an agent", home=tmp_path)
+
+    assert not answer.is_error, answer.output
+    query = (
+        "SELECT purpose, agent_id IS NOT NULL, client_name, client_version, entrypoint, device_hash"
+        f" FROM requests WHERE session_id = '{answer.session_id}' ORDER BY started_at"
+    )
+
+    def enough() -> list[list[Any]] | None:
+        rows = gateway.sql(query)
+        return rows if len(rows) >= len(mock_anthropic.messages()) else None
+
+    rows = wait_until(enough, 30, "all rows of the session")
+    assert [row[:2] for row in rows] == [["main", False], ["agent", True], ["main", False]]
+    assert {tuple(row[2:5]) for row in rows} == {("claude-cli", CLAUDE_CODE_VERSION, "sdk-cli")}
+    assert len({row[5] for row in rows}) == 1
+    assert rows[0][5] is not None

@@ -241,3 +241,29 @@ def test_each_fact_has_its_column() -> None:
     cells = dict(zip((name for name, _ in REQUEST_COLUMNS), row, strict=True))
     for name, value in msgspec.structs.asdict(facts).items():
         assert cells[f"client_{name}" if name in {"name", "version"} else name] == value
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        b'"metadata":{"user_id":"\xff"}',
+        b'"metadata":{"user_id":"' + b"[" * 3000 + b'"}',
+        b'"metadata":{"user_id":"{\\"device_id\\":' + b"[" * 3000 + b'"}',
+        b'"output_config":{"effort":"\xff"}',
+        b'"thinking":{"type":"\xff"}',
+        b'"max_tokens":1,"messages":[{"content":"\xff"}]',
+        b'"max_tokens":-1,"tools":[{"name":"\xff"}],"system":[{"type":"text","text":"\xff"}]',
+    ],
+)
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_bytes_that_are_no_text_and_texts_that_nest_too_deeply_are_not_told(
+    part: bytes, place: str
+) -> None:
+    # Given parts that the first reading passes over and that cannot be read, when the facts are
+    # asked for, then there are none of that part, and no error.
+    model = b'"model":"m"'
+    raw = b"{" + b",".join((model, part) if place == "first" else (part, model)) + b"}"
+    facts = told(raw)
+    assert (facts.device_hash, facts.effort, facts.thinking) == (None, None, None)
+    assert (facts.entrypoint, facts.max_tokens in {None, 1}) == ("cli", True)
+    assert facts.purpose in {None, "main"}

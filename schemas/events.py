@@ -28,6 +28,7 @@ __all__ = [
     "Billing",
     "BudgetCleared",
     "BudgetExceeded",
+    "BudgetScope",
     "BudgetState",
     "ConfigChanged",
     "Endpoint",
@@ -80,6 +81,7 @@ EVENT_BYTES_MAX = 64 * 1024
 """No event is larger than this; texts from outside are cut to keep to it."""
 
 Billing = Literal["api", "subscription"]
+BudgetScope = Literal["key", "user", "team"]
 RequestStatus = Literal["success", "failure", "refused", "client_closed"]
 Endpoint = Literal["messages", "count_tokens", "batches", "batch_result", "files", "pass_through"]
 
@@ -323,7 +325,7 @@ class BudgetState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     the budget has no window, it never resets by itself).
     """
 
-    scope: Literal["key"]
+    scope: BudgetScope
     scope_id: str
     name: str
     spend_usd: Decimal

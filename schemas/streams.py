@@ -148,4 +148,4 @@ def price_subject(kind: PriceKind) -> str:
 
 def budget_subject(scope: str, scope_id: str) -> str:
     """Return the subject that holds the state of one budget."""
-    return f"budget.{scope}.{scope_id}"
+    return f"budget.{scope}.{subject_token(scope_id)}"

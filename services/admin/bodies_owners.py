@@ -45,6 +45,9 @@ Ids = Annotated[tuple[Name, ...], Meta(min_length=1, max_length=OWNERS_DELETED_M
 class OwnerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What can be set on teams and users alike. Absent: it stays; null takes it away."""
 
+    max_budget: Decimal | UnsetType | None = UNSET
+    soft_budget: Decimal | UnsetType | None = UNSET
+    budget_duration: Duration | UnsetType | None = UNSET
     metadata: dict[str, Any] | UnsetType | None = UNSET
     blocked: bool | UnsetType | None = UNSET
 
@@ -114,23 +117,25 @@ class DeleteUsers(msgspec.Struct, frozen=True, kw_only=True):
 class OwnerRow(msgspec.Struct, frozen=True, kw_only=True):
     """What LiteLLM shows of teams and users alike.
 
-    `spend` is that of all their keys, since ever; null where the ledger could not be asked
-    (`spend_error` says why). The fields at the end have no meaning here and are always empty.
+    `spend` is that of all their keys in the current budget window, `total_spend` that since ever;
+    both are null where the ledger could not be asked (`spend_error` says why). The fields at the
+    end have no meaning here and are always empty.
     """
 
     blocked: bool
     spend: Decimal | None
+    total_spend: Decimal | None
     spend_error: str | None
+    max_budget: Decimal | None
+    soft_budget: Decimal | None
+    budget_duration: str | None
+    budget_reset_at: datetime | None
     metadata: dict[str, Any]
     created_at: datetime
     created_by: str | None
     updated_at: datetime
     updated_by: str | None
     models: tuple[str, ...] = ()
-    max_budget: None = None
-    soft_budget: None = None
-    budget_duration: None = None
-    budget_reset_at: None = None
     tpm_limit: None = None
     rpm_limit: None = None
     max_parallel_requests: None = None

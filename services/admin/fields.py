@@ -71,7 +71,7 @@ KEY_FIELDS_WITHOUT_MEANING: dict[str, str] = {
 }
 
 _KEYS = "keys belong to a team and a user by their own team_id and user_id: set those"
-_NO_BUDGET = "budgets are those of keys in this version: set max_budget on the keys"
+_NO_BUDGET = "a team or user has one budget in this version: max_budget with budget_duration"
 _ROLES = "the master key manages; users have no roles in this version"
 _MAIL = "no mail is sent by this version"
 
@@ -82,11 +82,9 @@ OWNER_FIELDS_WITHOUT_MEANING: dict[str, str] = {
         if reason in (_RATE, _GUARD, _ROUTES, _ORGANISATION)
     },
     "aliases": KEY_FIELDS_WITHOUT_MEANING["aliases"],
-    "budget_duration": _NO_BUDGET,
     "budget_id": _NO_BUDGET,
     "budget_limits": _NO_BUDGET,
     "invite_user": _MAIL,
-    "max_budget": _NO_BUDGET,
     "members": _KEYS,
     "members_with_roles": _KEYS,
     "model_aliases": KEY_FIELDS_WITHOUT_MEANING["aliases"],
@@ -94,7 +92,6 @@ OWNER_FIELDS_WITHOUT_MEANING: dict[str, str] = {
     "models": "the models that may be used are listed on the keys in this version",
     "organizations": _ORGANISATION,
     "send_invite_email": _MAIL,
-    "soft_budget": _NO_BUDGET,
     "spend": KEY_FIELDS_WITHOUT_MEANING["spend"],
     "sso_user_id": "nobody signs in with SSO in this version",
     "tags": "tags are set on the keys",

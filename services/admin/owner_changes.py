@@ -14,7 +14,7 @@ from services.admin.directory import live_keys, sequence_of
 from services.admin.ledger_client import SPEND_TIMEOUT_S
 from services.admin.owners import deleted_owner
 from services.admin.records import Issue
-from services.admin.shapes import KeySpend, key_row
+from services.admin.shapes import KeySpend, key_row, window_start_us
 from services.admin.spend_sql import SPEND_OF_TEAMS, SPEND_OF_USERS, spends_from
 from services.admin.state import AdminState, now_us
 from services.runtime.registry import RegistrySnapshot, subject_of
@@ -47,8 +47,10 @@ async def spend_of_owners(
         return []
     query = SPEND_OF_TEAMS if isinstance(owners[0], TeamRecord) else SPEND_OF_USERS
     ids = [_own_id(owner)[1] for owner in owners]
+    time_us = now_us()
+    starts_us = [window_start_us(owner, time_us, admin.timezone) for owner in owners]
     try:
-        reply = await admin.ledger.query(query, (ids, [0] * len(ids)), timeout_s=SPEND_TIMEOUT_S)
+        reply = await admin.ledger.query(query, (ids, starts_us), timeout_s=SPEND_TIMEOUT_S)
     except ApiError as error:
         return [KeySpend(error=error.message)] * len(ids)
     spends = spends_from(reply)

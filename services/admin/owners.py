@@ -1,6 +1,7 @@
 """Records of teams and users from what a request asks for, and what is shown of them. Pure."""
 
 import secrets
+from decimal import Decimal
 from typing import Any, TypeVar
 
 import msgspec
@@ -12,8 +13,9 @@ from schemas.registry import OwnerRecord, TeamRecord, UserRecord
 from services.admin.bodies import METADATA_BYTES_MAX
 from services.admin.bodies_owners import OwnerSettings, TeamRow, UserRow
 from services.admin.money import plain_number
-from services.admin.records import Issue
+from services.admin.records import Issue, budget_changes
 from services.admin.shapes import KeySpend
+from services.runtime.durations import budget_window
 
 __all__ = [
     "changed_owner",
@@ -39,6 +41,7 @@ def changed_owner(record: Owner, settings: OwnerSettings, issue: Issue) -> Owner
     changes: dict[str, Any] = {
         name: value for name in _TEXTS if (value := getattr(settings, name, UNSET)) is not UNSET
     }
+    changes |= budget_changes(settings)
     if settings.blocked is not UNSET:
         changes["blocked"] = bool(settings.blocked)
     if settings.metadata is not UNSET:
@@ -60,28 +63,38 @@ def deleted_owner(record: Owner, issue: Issue) -> Owner:
     )
 
 
-def team_row(record: TeamRecord, spend: KeySpend) -> TeamRow:
+def team_row(record: TeamRecord, spend: KeySpend, now_us: int, timezone: str) -> TeamRow:
     """Return a team as LiteLLM shows it."""
     return TeamRow(
-        team_id=record.team_id, team_alias=record.team_alias, **own_fields(record, spend)
+        team_id=record.team_id,
+        team_alias=record.team_alias,
+        **own_fields(record, spend, now_us, timezone),
     )
 
 
-def user_row(record: UserRecord, spend: KeySpend) -> UserRow:
+def user_row(record: UserRecord, spend: KeySpend, now_us: int, timezone: str) -> UserRow:
     """Return a user as LiteLLM shows it."""
     return UserRow(
         user_id=record.user_id,
         user_alias=record.user_alias,
         user_email=record.user_email,
-        **own_fields(record, spend),
+        **own_fields(record, spend, now_us, timezone),
     )
 
 
-def own_fields(record: OwnerRecord, spend: KeySpend) -> dict[str, Any]:
+def own_fields(record: OwnerRecord, spend: KeySpend, now_us: int, timezone: str) -> dict[str, Any]:
     """Return the fields of OwnerRow."""
+    resets_at = None
+    if record.budget_duration is not None:
+        resets_at = time_from_us(budget_window(record.budget_duration, now_us, timezone)[1])
     return {
         "blocked": record.blocked,
-        "spend": None if spend.total_usd is None else plain_number(spend.total_usd),
+        "spend": _number(spend.window_usd),
+        "total_spend": _number(spend.total_usd),
+        "max_budget": _number(record.max_budget_usd),
+        "soft_budget": _number(record.soft_budget_usd),
+        "budget_duration": record.budget_duration,
+        "budget_reset_at": resets_at,
         "spend_error": spend.error,
         "metadata": record.metadata,
         "created_at": time_from_us(record.created_at_us),
@@ -89,3 +102,7 @@ def own_fields(record: OwnerRecord, spend: KeySpend) -> dict[str, Any]:
         "updated_at": time_from_us(record.updated_at_us),
         "updated_by": record.updated_by,
     }
+
+
+def _number(amount_usd: Decimal | None) -> Decimal | None:
+    return None if amount_usd is None else plain_number(amount_usd)

@@ -12,10 +12,17 @@ from schemas.keys import KEY_PREFIX, hash_key, key_name
 from schemas.registry import KeyRecord
 from services.admin.analysts import analyst_from, check_analyst
 from services.admin.bodies import KEY_LENGTH_MIN, METADATA_BYTES_MAX, GenerateKey, KeySettings
+from services.admin.bodies_owners import OwnerSettings
 from services.admin.money import budget_problem, plain_number
 from services.runtime.durations import expiry_from, parse_duration
 
-__all__ = ["Issue", "chosen_key_id", "created_record", "updated_record"]
+__all__ = [
+    "Issue",
+    "budget_changes",
+    "chosen_key_id",
+    "created_record",
+    "updated_record",
+]
 
 _NEVER_EXPIRES = "-1"
 """LiteLLM's word for a key that lives for ever, in /key/update."""
@@ -74,12 +81,7 @@ def updated_record(record: KeyRecord, settings: KeySettings, issue: Issue) -> Ke
         changes["tags"] = tuple(dict.fromkeys(settings.tags or ()))
     if settings.blocked is not UNSET:
         changes["blocked"] = bool(settings.blocked)
-    if settings.max_budget is not UNSET:
-        changes["max_budget_usd"] = _budget("max_budget", settings.max_budget)
-    if settings.soft_budget is not UNSET:
-        changes["soft_budget_usd"] = _budget("soft_budget", settings.soft_budget)
-    if settings.budget_duration is not UNSET:
-        changes["budget_duration"] = _budget_duration(settings.budget_duration)
+    changes |= budget_changes(settings)
     if settings.duration is not UNSET:
         changes["expires_at_us"] = _expires_at_us(settings.duration, issue.now_us)
     if settings.metadata is not UNSET:
@@ -93,6 +95,18 @@ def updated_record(record: KeyRecord, settings: KeySettings, issue: Issue) -> Ke
     return msgspec.structs.replace(
         record, **changes, updated_at_us=issue.now_us, updated_by=issue.by
     )
+
+
+def budget_changes(settings: KeySettings | OwnerSettings) -> dict[str, Any]:
+    """Return the fields of a record that set its budget. Raises BadRequest, naming the field."""
+    changes: dict[str, Any] = {}
+    if settings.max_budget is not UNSET:
+        changes["max_budget_usd"] = _budget("max_budget", settings.max_budget)
+    if settings.soft_budget is not UNSET:
+        changes["soft_budget_usd"] = _budget("soft_budget", settings.soft_budget)
+    if settings.budget_duration is not UNSET:
+        changes["budget_duration"] = _budget_duration(settings.budget_duration)
+    return changes
 
 
 def _check_chosen_key(key: str) -> None:

@@ -54,7 +54,7 @@ _Request = Request[Any, Any, Any]
             tag=_TAG,
             body=NewTeam,
             answer=TeamRow,
-            example_body={"team_id": "blue", "team_alias": "Team Blue"},
+            example_body={"team_id": "blue", "max_budget": 1000.0, "budget_duration": "monthly"},
             errors=(400, 409),
         )
     ),
@@ -206,7 +206,9 @@ async def list_teams(admin: AdminState) -> Response[bytes]:
     teams = [team for team in snapshot.teams.values() if not team.deleted]
     teams.sort(key=lambda team: team.created_at_us, reverse=True)
     spends = await spend_of_owners(admin, teams)
-    return answer_json([team_row(*pair) for pair in zip(teams, spends, strict=True)])
+    return answer_json(
+        [team_row(*pair, now_us(), admin.timezone) for pair in zip(teams, spends, strict=True)]
+    )
 
 
 async def _set_blocked(request: _Request, admin: AdminState, *, blocked: bool) -> Response[bytes]:
@@ -224,7 +226,7 @@ async def _set_blocked(request: _Request, admin: AdminState, *, blocked: bool) -
 
 async def _row(admin: AdminState, record: TeamRecord) -> TeamRow:
     (spend,) = await spend_of_owners(admin, [record])
-    return team_row(record, spend)
+    return team_row(record, spend, now_us(), admin.timezone)
 
 
 def _found(snapshot: RegistrySnapshot, team_id: str) -> TeamRecord:

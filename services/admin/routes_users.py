@@ -93,7 +93,7 @@ async def new_user(request: _Request, admin: AdminState) -> Response[bytes]:
         key_id=key.key_id if key is not None else None,
         key_alias=key.key_alias if key is not None else None,
         expires=time_from_us(key.expires_at_us) if key is not None and key.expires_at_us else None,
-        **own_fields(record, spend),
+        **own_fields(record, spend, issue.now_us, admin.timezone),
     )
     return answer_json(answer)
 
@@ -211,7 +211,9 @@ async def list_users(request: _Request, admin: AdminState) -> Response[bytes]:
     users = found[first : first + query.page_size]
     spends = await spend_of_owners(admin, users)
     answer = UserList(
-        users=tuple(user_row(*pair) for pair in zip(users, spends, strict=True)),
+        users=tuple(
+            user_row(*pair, now_us(), admin.timezone) for pair in zip(users, spends, strict=True)
+        ),
         total=len(found),
         page=query.page,
         page_size=query.page_size,
@@ -231,7 +233,7 @@ def _first_key(
 
 async def _row(admin: AdminState, record: UserRecord) -> UserRow:
     (spend,) = await spend_of_owners(admin, [record])
-    return user_row(record, spend)
+    return user_row(record, spend, now_us(), admin.timezone)
 
 
 def _found(snapshot: RegistrySnapshot, user_id: str) -> UserRecord:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from schemas.events import time_from_us
-from schemas.registry import KeyRecord
+from schemas.registry import KeyRecord, OwnerRecord
 from services.admin.bodies import GeneratedKey, KeyRow, KeyState, UpdatedKey
 from services.admin.money import plain_number
 from services.runtime.durations import budget_window
@@ -43,8 +43,8 @@ def status_of(record: KeyRecord, now_us: int) -> Literal["active", "expired", "r
     return "active"
 
 
-def window_start_us(record: KeyRecord, now_us: int, timezone: str) -> int:
-    """Return when the key's current budget window began; 0 where its budget never resets."""
+def window_start_us(record: KeyRecord | OwnerRecord, now_us: int, timezone: str) -> int:
+    """Return when the current budget window began; 0 where the budget never resets."""
     if record.budget_duration is None:
         return 0
     return budget_window(record.budget_duration, now_us, timezone)[0]

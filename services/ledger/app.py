@@ -24,6 +24,7 @@ from services.ledger.query_watch import limit_process_memory
 from services.ledger.reader_status import ReaderStatus
 from services.ledger.rebuild import Retry, files_of, retry_due, set_aside
 from services.ledger.snapshot_service import SnapshotService
+from services.ledger.spends import Whose
 from services.ledger.store import BooksOutdated, BooksUnreadable, Store
 from services.ledger.worker import Worker, wait_for_stream
 from services.runtime.bus import Bus, BusUnavailable
@@ -77,9 +78,9 @@ async def _run_writer(context: ServiceContext, bus: Bus) -> None:
     books = Books(store, book, timezone=context.config.timezone, with_budgets=True)
     publisher: BudgetPublisher | None = None
 
-    def on_spend(key_ids: set[str]) -> None:
+    def on_spend(owners: set[Whose]) -> None:
         if publisher is not None:
-            publisher.look_at(key_ids)
+            publisher.look_at(owners)
 
     archives = context.folder.archive
     books.put_seats(context.config.seats)

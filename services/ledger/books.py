@@ -8,6 +8,7 @@ from schemas.streams import USAGE
 from services.ledger.budgets import Budgets, Standing
 from services.ledger.price_history import PriceState
 from services.ledger.projection import Counts, Projected, Projection
+from services.ledger.spends import Whose
 from services.ledger.store import Checkpoint, Store
 from services.ledger.unpriced import UnpricedAlarm
 from services.runtime.bus import StreamMessage
@@ -37,8 +38,8 @@ class Books:
         self._waiting = self._projection.project(messages)
         return self._waiting.counts
 
-    def commit(self, stream: str, stream_created: str) -> set[str]:
-        """Store what `project` made; return the keys whose budgets changed.
+    def commit(self, stream: str, stream_created: str) -> set[Whose]:
+        """Store what `project` made; return whose budgets changed.
 
         May be called again after a failure: nothing was stored then.
         """
@@ -64,20 +65,23 @@ class Books:
         self.store.put_keys(records)
         if self._budgets is not None:
             for record in records:
-                self._budgets.put_key(record)
+                self._budgets.put(record)
 
     def put_owners(self, records: Sequence[TeamRecord | UserRecord]) -> None:
         """Take in the state of some teams and users."""
         self.store.put_owners(records)
+        if self._budgets is not None:
+            for record in records:
+                self._budgets.put(record)
 
-    def set_timezone(self, timezone: str) -> set[str]:
-        """Let budgets begin at another zone's midnights; return the keys whose budgets changed."""
+    def set_timezone(self, timezone: str) -> set[Whose]:
+        """Let budgets begin at another zone's midnights; return whose budgets changed."""
         return self._budgets.set_timezone(timezone) if self._budgets is not None else set()
 
-    def standings(self, key_ids: Iterable[str], now_us: int) -> dict[str, Standing | None]:
-        """Return where the budgets of some keys stand; None where a key has none."""
+    def standings(self, owners: Iterable[Whose], now_us: int) -> dict[Whose, Standing | None]:
+        """Return where some budgets stand; None where there is none."""
         assert self._budgets is not None
-        return {key_id: self._budgets.standing(key_id, now_us) for key_id in key_ids}
+        return {owner: self._budgets.standing(owner, now_us) for owner in owners}
 
     def checkpoint(self, stream: str) -> Checkpoint | None:
         """Return how far a stream has been taken in."""

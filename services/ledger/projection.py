@@ -45,6 +45,7 @@ from services.ledger.request_rows import (
     recorded_row,
     rejected_row,
 )
+from services.ledger.spends import Spend
 from services.runtime.bus import StreamMessage
 from services.runtime.price_book import PriceBook, PriceBookError
 from services.runtime.price_checks import OVERLAYS_MAX
@@ -58,7 +59,6 @@ __all__ = [
     "Projected",
     "Projection",
     "ProjectionState",
-    "Spend",
     "why_unreadable",
 ]
 
@@ -76,14 +76,6 @@ _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 _events_decoder = msgspec.json.Decoder(list[UsageEvent])
 _batch_decoder = msgspec.json.Decoder(list[msgspec.Raw])
-
-
-class Spend(msgspec.Struct, frozen=True):
-    """What one request adds to the budgets: whose, when it started, how much."""
-
-    key_id: str
-    started_at_us: int
-    cost_picos: int
 
 
 class Counts(msgspec.Struct):
@@ -330,7 +322,10 @@ class Projection:
         if is_result:
             self._booked.add(record.request_id)
         if cost is not None and record.key_id is not None and (total := cost.total):
-            out.spends.append(Spend(record.key_id, record.started_at_us, total))
+            spend = Spend(
+                record.key_id, record.started_at_us, total, record.user_id, record.team_id
+            )
+            out.spends.append(spend)
 
     def _ended(self, out: Projected, request_id: str, row: tuple[Any, ...]) -> None:
         out.requests.append(row)

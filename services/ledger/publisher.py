@@ -22,6 +22,7 @@ from schemas.events import (
 from schemas.streams import BUDGET, budget_subject
 from services.ledger.books import Books
 from services.ledger.budgets import Standing
+from services.ledger.spends import Whose
 from services.ledger.worker import Worker
 from services.runtime.bus import Bus, BusError, StreamMessage
 
@@ -53,7 +54,7 @@ class BudgetPublisher:
         self._count = 0
         self._published: dict[str, _Published] = {}
         self._is_read = asyncio.Event()
-        self._due: set[str] = set()
+        self._due: set[Whose] = set()
         self._wake = asyncio.Event()
 
     @property
@@ -61,9 +62,9 @@ class BudgetPublisher:
         """How many statements about budgets this process has made."""
         return self._count
 
-    def look_at(self, key_ids: set[str]) -> None:
-        """Look at the budgets of some keys soon: their spend or their settings changed."""
-        self._due |= key_ids
+    def look_at(self, owners: set[Whose]) -> None:
+        """Look at some budgets soon: their spend or their settings changed."""
+        self._due |= owners
         self._wake.set()
 
     async def follow_published(self) -> None:
@@ -73,7 +74,7 @@ class BudgetPublisher:
                 self._read(message)
             if batch.pending == 0 and not self._is_read.is_set():
                 self._is_read.set()
-                self.look_at({each.state.scope_id for each in self._published.values()})
+                self.look_at({_whose(each) for each in self._published.values()})
 
     def _read(self, message: StreamMessage) -> None:
         try:
@@ -97,9 +98,9 @@ class BudgetPublisher:
             standings = await self._worker.in_books(
                 lambda due=due, now_us=now_us: self._books.standings(due, now_us)  # type: ignore[misc]
             )
-            for key_id, standing in standings.items():
-                if not await self._say(key_id, standing):
-                    self._due.add(key_id)
+            for owner, standing in standings.items():
+                if not await self._say(owner, standing):
+                    self._due.add(owner)
             if self._due:
                 self._wake.set()
                 await asyncio.sleep(RETRY_WAIT_S)
@@ -117,14 +118,12 @@ class BudgetPublisher:
             async with asyncio.timeout(wait_s):
                 await self._wake.wait()
         except TimeoutError:
-            self._due |= {
-                each.state.scope_id for each in self._published.values() if each.is_exceeded
-            }
+            self._due |= {_whose(each) for each in self._published.values() if each.is_exceeded}
         self._wake.clear()
 
-    async def _say(self, key_id: str, standing: Standing | None) -> bool:
+    async def _say(self, owner: Whose, standing: Standing | None) -> bool:
         """Publish a budget's state where it is news; False where that must be tried again."""
-        subject = budget_subject("key", key_id)
+        subject = budget_subject(owner.scope, owner.scope_id)
         before = self._published.get(subject)
         if not _is_news(before, standing):
             return True
@@ -151,8 +150,12 @@ class BudgetPublisher:
             return False
         self._published[subject] = _Published(sequence, standing.is_exceeded, standing.state)
         verb = "exceeded" if standing.is_exceeded else "cleared"
-        log.info("budget %s", verb, extra={"scope": "key", "scope_id": key_id})
+        log.info("budget %s", verb, extra={"scope": owner.scope, "scope_id": owner.scope_id})
         return True
+
+
+def _whose(published: _Published) -> Whose:
+    return Whose(published.state.scope, published.state.scope_id)
 
 
 def _is_news(before: _Published | None, standing: Standing | None) -> bool:

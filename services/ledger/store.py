@@ -31,6 +31,7 @@ from services.ledger.projection import (
     ProjectionState,
 )
 from services.ledger.request_rows import LOST_ERROR_TYPE
+from services.ledger.spends import Whose
 from services.runtime.price_book import PriceBook
 
 __all__ = [
@@ -48,7 +49,7 @@ log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = "11"
 """A file of an older version is built anew from the stream; one of a newer one is not opened."""
-_OUTDATED = frozenset({"1", "2", "3", "4", "5", "6", "7", "8", "9"})
+_OUTDATED = frozenset(str(version) for version in range(1, int(SCHEMA_VERSION)))
 """They lack columns, prices or rollups that the events alone can tell."""
 LETTERS_AT_ONCE_MAX = 100
 
@@ -204,12 +205,13 @@ class Store:
         ).fetchall()
         return {row[0] for row in found}
 
-    def spend_picos(self, key_id: str, since_us: int) -> int:
-        """Return what a key's requests that started at or after a moment cost, exactly."""
+    def spend_picos(self, whose: Whose, since_us: int) -> int:
+        """Return what the requests of a key, user or team since a moment cost, exactly."""
+        column = {"key": "key_id", "user": "user_id", "team": "team_id"}[whose.scope]
         found = self.connection.execute(
-            "SELECT coalesce(sum(cost_usd), 0)::DECIMAL(38, 12) FROM requests "
-            "WHERE key_id = ? AND started_at >= make_timestamp(?)",
-            [key_id, since_us],
+            "SELECT coalesce(sum(cost_usd), 0)::DECIMAL(38, 12) FROM requests "  # noqa: S608 - ours
+            f"WHERE {column} = ? AND started_at >= make_timestamp(?)",
+            [whose.scope_id, since_us],
         ).fetchall()
         return picos_from_usd(found[0][0])
 

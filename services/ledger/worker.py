@@ -15,7 +15,9 @@ from schemas.errors import ConfigError
 from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from schemas.streams import REGISTRY, USAGE
 from services.ledger.books import Books
+from services.ledger.budgets import whose
 from services.ledger.history import check_history, follow_history
+from services.ledger.spends import Whose
 from services.runtime.bus import Bus, BusError, StreamBatch, StreamState
 from services.runtime.metrics import Histogram
 from services.runtime.registry import RegistrySnapshot
@@ -41,12 +43,12 @@ class Worker:
     """Takes one stream into the books.
 
     All work on the books is done in one thread of its own, in order; the event loop stays free.
-    `on_spend` hears which keys' budgets may have changed. `archives` is the folder of the archive,
+    `on_spend` hears whose budgets may have changed. `archives` is the folder of the archive,
     where that is which has left the stream.
     """
 
     def __init__(
-        self, bus: Bus, books: Books, on_spend: Callable[[set[str]], None], archives: Path
+        self, bus: Bus, books: Books, on_spend: Callable[[set[Whose]], None], archives: Path
     ) -> None:
         self._archives = archives
         self._bus = bus
@@ -141,8 +143,8 @@ class Worker:
             if owners:
                 found = list(owners.values())
                 await self.in_books(lambda found=found: self._books.put_owners(found))  # type: ignore[misc]
-            if changed:
-                self._on_spend(set(changed))
+            if changed or owners:
+                self._on_spend({whose(each) for each in (*records, *owners.values())})
             if batch.pending == 0:
                 snapshot.loaded = True
                 self._has_keys.set()

@@ -127,12 +127,12 @@ class Admission:
         return prepared.admitted(draft.deployment, draft.model, credential)
 
     def check_budget(self, draft: Draft) -> None:
-        """Raise BudgetSpent where the budget of the draft's key is spent."""
+        """Raise BudgetSpent where the budget of the draft's key, its user or its team is spent."""
         assert draft.key is not None
-        state = self._budgets.of_key(draft.key.key_id)
-        if state is not None and limits.is_exceeded(state, draft.started_at_us):
-            message = draft.setup.settings.budget_message
-            raise limits.budget_refusal(state, draft.started_at_us, message)
+        for state in self._budgets.of(draft.key):
+            if limits.is_exceeded(state, draft.started_at_us):
+                message = draft.setup.settings.budget_message
+                raise limits.budget_refusal(state, draft.started_at_us, message)
 
     async def read(
         self, headers: RawHeaders, receive: Receive, draft: Draft, *, is_whole: bool = False

@@ -1,10 +1,12 @@
 """The budgets that are spent: the BUDGET stream's state in memory."""
 
 import logging
+from collections.abc import Sequence
 
 import msgspec
 
 from schemas.events import BudgetExceeded, BudgetState, decode_budget_event
+from schemas.registry import KeyRecord
 from schemas.streams import BUDGET, budget_subject
 from services.runtime.bus import Bus, StreamMessage
 
@@ -21,11 +23,18 @@ class SpentBudgets:
     """
 
     def __init__(self) -> None:
-        self._exceeded: dict[str, BudgetState] = {}
+        self._exceeded: dict[tuple[str, str], BudgetState] = {}
 
-    def of_key(self, key_id: str) -> BudgetState | None:
-        """Return the state of a key's budget where it was exceeded."""
-        return self._exceeded.get(budget_subject("key", key_id))
+    def of(self, key: KeyRecord) -> Sequence[BudgetState]:
+        """Return the exceeded budgets of a key, of its user and of its team."""
+        if not self._exceeded:
+            return ()
+        wanted = (("key", key.key_id), ("user", key.user_id), ("team", key.team_id))
+        return [
+            state
+            for scope, scope_id in wanted
+            if scope_id is not None and (state := self._exceeded.get((scope, scope_id)))
+        ]
 
     def apply(self, message: StreamMessage) -> None:
         """Take one message of BUDGET in; one that cannot be read is logged and changes nothing."""
@@ -38,9 +47,9 @@ class SpentBudgets:
             log.error("a budget event about another budget than its subject's is skipped")
             return
         if isinstance(event, BudgetExceeded):
-            self._exceeded[message.subject] = event.data
+            self._exceeded[event.data.scope, event.data.scope_id] = event.data
         else:
-            self._exceeded.pop(message.subject, None)
+            self._exceeded.pop((event.data.scope, event.data.scope_id), None)
 
     async def follow(self, bus: Bus) -> None:
         """Keep the state current for ever."""

@@ -13,7 +13,7 @@ import duckdb
 import pytest
 
 from schemas.events import BudgetExceeded, decode_budget_event
-from schemas.registry import KeyRecord
+from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from schemas.streams import BUDGET, USAGE
 from services.ledger.store import Store, digest
 from services.runtime.bus import Bus
@@ -27,6 +27,7 @@ from tests.support.ledger import (
     run,
 )
 from tests.support.nats import NatsServer
+from tests.support.proxy import publish_owner
 
 KEY = KeyRecord(key_id="key_test", key_hash="c" * 64, key_name="sk-...test", key_alias="test")
 
@@ -177,6 +178,23 @@ def test_a_row_is_visible_soon_and_a_spent_budget_is_told_within_a_second(
             lambda: ((w := budget_words(nats_server.url))[1:] and w) or None, "it is cleared"
         )
         assert [type(each).__name__ for each in after] == ["BudgetExceeded", "BudgetCleared"]
+
+        # When its user and its team get budgets that are spent already, then both are told.
+        spent = producer.record(user_id="a@b.c", team_id="b.l u*e")
+        publish(nats_server.url, [batch(producer.recorded(spent))])
+        small = {"max_budget_usd": Decimal("0.01"), "budget_duration": "30d"}
+        publish_owner(nats_server.url, UserRecord(user_id="a@b.c", **small))
+        publish_owner(nats_server.url, TeamRecord(team_id="b.l u*e", **small))
+        both = ledger.wait_for(
+            lambda: ((w := budget_words(nats_server.url))[3:] and w) or None, "both are told"
+        )
+        assert {
+            (type(each).__name__, each.data.scope, each.data.scope_id, each.data.spend_usd)
+            for each in both[2:]
+        } == {
+            ("BudgetExceeded", "user", "a@b.c", Decimal("0.0165")),
+            ("BudgetExceeded", "team", "b.l u*e", Decimal("0.0165")),
+        }
 
 
 def test_a_budget_passed_while_the_ledger_was_dead_is_told_at_its_start_and_once(

@@ -16,8 +16,15 @@ from schemas.events import (
 )
 from schemas.usage import Usage
 from services.ledger import rows
-from services.ledger.projection import LOST_AFTER_S, Counts, Projected, Projection, ProjectionState
+from services.ledger.projection import (
+    LOST_AFTER_S,
+    Counts,
+    Projected,
+    Projection,
+    ProjectionState,
+)
 from services.ledger.rollups import ROLLUPS, differing
+from services.ledger.spends import Whose
 from services.ledger.store import BooksOutdated, Store, digest
 from services.runtime.bus import StreamMessage
 from services.runtime.price_book import PriceBook
@@ -93,8 +100,8 @@ def test_costs_and_times_are_stored_exactly(tmp_path: Path) -> None:
     assert found == [
         (Decimal("0.000000780000"), Decimal("0.000000030000"), START_US, "DECIMAL(18,12)")
     ]
-    assert store.spend_picos("key_a", START_US) == 780_000
-    assert store.spend_picos("key_a", START_US + 1) == 0
+    assert store.spend_picos(Whose("key", "key_a"), START_US) == 780_000
+    assert store.spend_picos(Whose("key", "key_a"), START_US + 1) == 0
     store.close()
 
 

@@ -12,7 +12,7 @@ import httpx
 import msgspec
 import pytest
 
-from schemas.events import BudgetState, RequestRejected
+from schemas.events import BudgetScope, BudgetState, RequestRejected
 from schemas.registry import TeamRecord, UserRecord
 from tests.support.mock import MockAnthropic, Scenario
 from tests.support.nats import NatsServer
@@ -291,6 +291,29 @@ def test_spent_budget_is_429_until_it_is_cleared_or_its_window_ends(
     wait_for_status(proxy, key, 429)
     wait_for_status(proxy, key, 200)
     assert len(mock.messages()) >= 3
+
+
+@pytest.mark.parametrize(("scope", "scope_id"), [("user", "u@x.y"), ("team", "b.l u*e")])
+def test_spent_budget_of_a_user_or_team_refuses_its_keys_and_no_others(
+    proxy: ProxyProcess, nats: NatsServer, scope: BudgetScope, scope_id: str
+) -> None:
+    # Given a key of a user and a team, when the budget of either is spent, then the key is
+    # refused in its name, a key of others is not, and it is let in when that is cleared.
+    key = proxy.issue_key(user_id="u@x.y", team_id="b.l u*e")
+    other = proxy.issue_key(user_id="other", team_id="other")
+    state = BudgetState(
+        scope=scope,
+        scope_id=scope_id,
+        name="blue",
+        spend_usd=Decimal("10.02"),
+        max_budget_usd=Decimal(10),
+    )
+    publish_budget(nats.url, state)
+    message = wait_for_status(proxy, key, 429).json()["error"]["message"]
+    assert message.startswith(f"Budget of {scope} blue used up ($10.02 of $10.00) · ")
+    assert post(proxy, other).status_code == 200
+    publish_budget(nats.url, state, exceeded=False)
+    wait_for_status(proxy, key, 200)
 
 
 def wait_for_status(

@@ -10,23 +10,26 @@ from hypothesis import strategies as st
 
 from schemas.events import us_from_time
 from schemas.money import PICOS_PER_USD
-from schemas.registry import KeyRecord
+from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from services.ledger.budgets import Budgets
-from services.ledger.projection import Spend
+from services.ledger.spends import Spend, Whose
 
 DAY_US = 86_400_000_000
 NOW_US = us_from_time(datetime(2026, 11, 24, 12, tzinfo=UTC))
-KEY = "key_a"
+KEY = Whose("key", "key_a")
 
 
 def key(**fields: Any) -> KeyRecord:
     return KeyRecord(
-        key_id=KEY, key_hash="a" * 64, key_name="sk-...abcd", **{"key_alias": "dev", **fields}
+        key_id=KEY.scope_id,
+        key_hash="a" * 64,
+        key_name="sk-...abcd",
+        **{"key_alias": "dev", **fields},
     )
 
 
 def spend(usd: str, at_us: int = NOW_US) -> Spend:
-    return Spend(KEY, at_us, int(Decimal(usd) * PICOS_PER_USD))
+    return Spend(KEY.scope_id, at_us, int(Decimal(usd) * PICOS_PER_USD))
 
 
 class Books:
@@ -36,12 +39,12 @@ class Books:
         self.spends: list[Spend] = []
         self.asked = 0
 
-    def since(self, key_id: str, start_us: int) -> int:
+    def since(self, owner: Whose, start_us: int) -> int:
         self.asked += 1
         return sum(
             each.cost_picos
             for each in self.spends
-            if each.key_id == key_id and each.started_at_us >= start_us
+            if owner in each.owners() and each.started_at_us >= start_us
         )
 
 
@@ -49,11 +52,11 @@ def budgets_with(record: KeyRecord, *committed: Spend) -> tuple[Budgets, Books]:
     books = Books()
     books.spends.extend(committed)
     budgets = Budgets("UTC", books.since)
-    budgets.put_key(record)
+    budgets.put(record)
     return budgets, books
 
 
-def commit(budgets: Budgets, books: Books, *spends: Spend) -> set[str]:
+def commit(budgets: Budgets, books: Books, *spends: Spend) -> set[Whose]:
     books.spends.extend(spends)
     return budgets.add(spends)
 
@@ -101,14 +104,14 @@ def test_a_raised_budget_is_no_longer_exceeded_and_a_removed_one_is_none() -> No
     # Given an exceeded budget, when it is raised, then removed, then the key is deleted.
     budgets, books = budgets_with(key(max_budget_usd=Decimal(1)))
     commit(budgets, books, spend("2"))
-    budgets.put_key(key(max_budget_usd=Decimal(3)))
+    budgets.put(key(max_budget_usd=Decimal(3)))
     raised = budgets.standing(KEY, NOW_US)
     assert raised is not None
     assert not raised.is_exceeded
     assert raised.state.spend_usd == Decimal(2)
-    budgets.put_key(key())
+    budgets.put(key())
     assert budgets.standing(KEY, NOW_US) is None
-    budgets.put_key(key(max_budget_usd=Decimal(1), deleted=True))
+    budgets.put(key(max_budget_usd=Decimal(1), deleted=True))
     assert budgets.standing(KEY, NOW_US) is None
 
 
@@ -133,7 +136,7 @@ def test_spend_does_not_depend_on_order_or_on_when_counting_began(
     costs: list[int], seed: int, begin: int
 ) -> None:
     # Given spends in any order, some committed before the counter began, then the sum is exact.
-    spends = [Spend(KEY, NOW_US, cost) for cost in costs]
+    spends = [Spend(KEY.scope_id, NOW_US, cost) for cost in costs]
     random.Random(seed).shuffle(spends)
     budgets, books = budgets_with(key(max_budget_usd=Decimal(1)), *spends[:begin])
     budgets.standing(KEY, NOW_US)
@@ -165,3 +168,32 @@ def test_another_time_zone_counts_the_window_anew_from_its_own_midnight() -> Non
     assert budgets.set_timezone("Asia/Tokyo") == set()
     budgets.standing(KEY, NOW_US)
     assert books.asked == asked + 1
+
+
+def test_one_spend_counts_for_its_key_its_user_and_its_team_each_in_its_own_window() -> None:
+    # Given budgets of a key, its user and its team with windows of their own, when two keys of the
+    # team spend, then each budget has its own part of it, and each is exceeded by itself.
+    budgets, books = budgets_with(key(max_budget_usd=Decimal(5)))
+    budgets.put(UserRecord(user_id="u", max_budget_usd=Decimal(3)))
+    budgets.put(
+        TeamRecord(team_id="t", team_alias="Blue", max_budget_usd=Decimal(4), budget_duration="1d")
+    )
+    user, team = Whose("user", "u"), Whose("team", "t")
+    one = Spend(KEY.scope_id, NOW_US, 3 * PICOS_PER_USD, "u", "t")
+    old = Spend(KEY.scope_id, NOW_US - DAY_US, PICOS_PER_USD, None, "t")
+    other = Spend("key_b", NOW_US, PICOS_PER_USD, "nobody", "t")
+
+    assert commit(budgets, books, one, old) == {KEY, user, team}
+    spent = {each: budgets.standing(each, NOW_US) for each in (KEY, user, team)}
+    found = {
+        each.scope: (standing.state.spend_usd, standing.is_exceeded)
+        for each, standing in spent.items()
+        if standing is not None
+    }
+    assert found == {"key": (4, False), "user": (3, True), "team": (3, False)}
+    assert commit(budgets, books, other) == {team}
+    standing = budgets.standing(team, NOW_US)
+    assert standing is not None
+    assert standing.is_exceeded
+    assert (standing.state.scope, standing.state.scope_id) == ("team", "t")
+    assert (standing.state.name, standing.state.spend_usd) == ("Blue", 4)

@@ -10,12 +10,21 @@ import duckdb
 from schemas.rpc import QueryReply
 from services.ledger.query_watch import Run
 
-__all__ = ["ANSWERS_OPEN_MAX", "ANSWER_LIFE_S", "ANSWER_PAUSE_S", "OpenAnswer", "OpenAnswers"]
+__all__ = [
+    "ANSWERS_OPEN_MAX",
+    "ANSWER_LIFE_S",
+    "ANSWER_PAUSE_S",
+    "ANSWER_REST_WORK_S",
+    "OpenAnswer",
+    "OpenAnswers",
+]
 
 ANSWERS_OPEN_MAX = 4
 """So many answers may wait for their next part to be asked for; a further long one is refused."""
 ANSWER_PAUSE_S = 30.0
 """An answer whose next part is not asked for within this is given up."""
+ANSWER_REST_WORK_S = 60.0
+"""All parts after the first may take so much work: a million rows of CSV take a while."""
 ANSWER_LIFE_S = 300.0
 """An answer is given up so long after its first part: it keeps old rows from being cleared away."""
 
@@ -34,6 +43,7 @@ class OpenAnswer:
         self.parts = parts
         self.team_id = team_id
         self._time_left_s = time_left_s
+        self._is_first = True
         self._gives_up_at = time.monotonic() + ANSWER_LIFE_S
         self._asked_at = time.monotonic()
 
@@ -46,7 +56,10 @@ class OpenAnswer:
     def pauses(self) -> None:
         """Stop the clock until the next part is asked for."""
         now = time.monotonic()
-        self._time_left_s -= now - self._asked_at
+        if self._is_first:
+            self._is_first, self._time_left_s = False, ANSWER_REST_WORK_S
+        else:
+            self._time_left_s -= now - self._asked_at
         self._asked_at = now
 
     def is_given_up(self) -> bool:

@@ -119,6 +119,9 @@ def test_usage_event_becomes_exact_spend_in_every_answer(tmp_path: Path) -> None
         answer = admin.http.post("/ledger/sql", json={"query": query}).json()
         assert answer["rows"] == [["tutorial", "0.249753600000"]]
         assert answer["stream_sequence"] == 2  # the price book comes first
+        # And a long answer comes through in its parts.
+        long = {"query": "SELECT range, repeat('x', 100) FROM range(20000)", "format": "csv"}
+        assert admin.http.post("/ledger/sql", json=long).text.count("\r\n") == 20_001
         set_and_read_prices(admin)
         # And SQL computes the booked cost from the table of prices, but for the new discount.
         (row,) = admin.http.post("/ledger/sql", json={"query": QUESTION}).json()["rows"]

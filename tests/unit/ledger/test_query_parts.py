@@ -106,23 +106,31 @@ def test_open_answers_are_few_and_each_is_asked_for_in_time(
     assert control(service, "next", "c").error_kind == "unavailable"
 
 
-def test_errors_and_limits_of_time_hold_in_every_part(service: QueryService) -> None:
+def test_errors_and_limits_of_time_hold_in_every_part(
+    service: QueryService, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # given a query that fails in a row far down, when its parts are asked for, then the part fails.
     failing = QUERY.replace("repeat", f"CASE WHEN range = {ROWS - 1} THEN error_of END || repeat")
     parts = [begin(service, query=failing.replace("error_of", "'x'::INT::VARCHAR"))]
     while parts[-1].more:
         parts.append(control(service, "next"))
     assert parts[-1].error_kind == "invalid"
-    # given an answer whose time is used up, when it is asked on, then it is stopped.
+    # given a query whose rows do not come, when its time is over, then it is stopped: before the
+    # first part, and in the midst of them.
     slow = "SELECT a.range FROM range(100000) a, range(1000000) b WHERE hash(a.range + b.range) = 1"
     assert begin(service, query=slow, timeout_s=0.2).error_kind == "timeout"
+    monkeypatch.setattr(query_open, "ANSWER_REST_WORK_S", 0.2)
+    stuck = begin(service, "b", query=f"FROM ({QUERY}) UNION ALL SELECT *, '' FROM ({slow})")
+    while stuck.more:
+        stuck = control(service, "next", "b")
+    assert stuck.error_kind == "timeout"
 
 
 def test_wide_rows_are_refused_and_not_sent_in_too_long_a_message(service: QueryService) -> None:
     # given rows of a megabyte, when they are asked for, then they come a few at a time; a row that
     # is longer than a message is refused.
-    wide = "SELECT list_transform(l, x -> repeat('x', 1000)) AS cell FROM (SELECT list(range) AS l"
-    wide += " FROM range({rows})) t, range(5)"
+    cell = "list_transform(l, lambda x: repeat('x', 1000)) AS cell"
+    wide = f"SELECT {cell} FROM (SELECT list(range) AS l FROM range({{rows}})) t, range(5)"
     parts = all_parts(service, query=wide.format(rows=900))
     assert sum(part.content.count(b"\n") for part in parts) == 6
     assert begin(service, query=wide.format(rows=9000)).error_kind == "too_large"

@@ -151,8 +151,8 @@ METRICS = _all(
     Metric(
         "tallygate_queries_total",
         "counter",
-        "Queries answered, by outcome: ok, refused, invalid, timeout (stopped), too_large, "
-        "unavailable.",
+        "Queries answered, by outcome: ok, refused, invalid, timeout (stopped), cancelled (the "
+        "client left), too_large, unavailable.",
         ("outcome",),
     ),
     Metric("tallygate_queries_running", "gauge", "Queries under way, over SQL or Quack."),

@@ -253,6 +253,8 @@ class SpendLog(msgspec.Struct, frozen=True, kw_only=True):
     custom_llm_provider: str
     user: str | None
     team_id: str | None
+    end_user: str | None
+    agent_id: str | None
     session_id: str | None
     status: Literal["success", "failure"]
     cache_hit: str

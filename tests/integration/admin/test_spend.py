@@ -35,6 +35,8 @@ def _reader(
     rows = [
         request_row(
             request_id="tg_now",
+            end_user_id="user-alice",
+            agent_id="a-1",
             started_at=created,
             first_byte_at=created,
             ended_at=created,
@@ -104,6 +106,7 @@ def test_spend_logs_are_litellms_rows(admin: RunningAdmin, key: dict[str, Any]) 
     assert row["api_key"] == key["token"]
     assert (row["model"], row["model_group"]) == ("claude-sonnet-4-20250514", "anthropic-claude")
     assert (row["status"], row["user"], row["team_id"]) == ("success", "u1", "t")
+    assert (row["end_user"], row["agent_id"]) == ("user-alice", "a-1")
     assert row["call_type"] == "anthropic_messages"
     assert row["startTime"].endswith("Z")
     assert row["metadata"]["usage_object"]["cache_read_input_tokens"] == 25142

@@ -106,6 +106,8 @@ class Gateway:
             timeout=httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
             follow_redirects=False,
             trust_env=False,
+            # Reading all certificates takes longer than a question; http needs none of them.
+            verify=parts.scheme == "https",
         )
 
     def __enter__(self) -> Self:

@@ -1,11 +1,68 @@
 """SQL texts: attacks that the query service must refuse, and questions that it must answer.
 
-They speak of the tables `requests` and `keys`. Each has a name that says what it tries.
+They speak of the tables `requests` and `keys`. Each has a name that says what it tries. All doors
+into the ledger run through them: the rules, the query service, Quack, `POST /ledger/sql` and
+`tallygate sql`.
 """
+
+import re
+from pathlib import Path
+from typing import Any
 
 import duckdb
 
-__all__ = ["ALLOWED", "INVALID", "REFUSED"]
+__all__ = ["ALLOWED", "INVALID", "REFUSED", "harm_state", "names_what_is_wrong"]
+
+_THINGS = re.compile(
+    r"^(?P<statement>[A-Z]+) is refused: one SELECT|function (?P<function>\S+) is refused"
+    r'|the table "(?P<table>.+)" is not one of the ledger'
+    r"|^(?P<size>\w+) needs (?:a length|its template)"
+    r"|^of (?P<show>SHOW), only|^a (?P<pivot>PIVOT) that|^(?P<travel>AT) \("
+)
+_REASONS = re.compile(
+    r"\([A-Z_]+_MAX\)|holds \d+ statements|several statements|zero byte|query is empty"
+    r"|^query: Expected|near \"|A CTE needs a SELECT|kind DELETE"
+)
+
+
+def names_what_is_wrong(text: str, message: str) -> bool:
+    """Tell whether a refusal names what in the text it is about, or the limit that is passed."""
+    thing = _THINGS.search(message)
+    if thing is None:
+        return _REASONS.search(message) is not None
+    named = str(next(filter(None, thing.groups()))).lower()
+    return all(part in text.lower() for part in named.split("."))
+
+
+def harm_state(connection: duckdb.DuckDBPyConnection, folder: Path) -> list[Any]:
+    """Return all that an attack might change: rows, what there is, settings, files."""
+    cursor = connection.cursor()
+    names = cursor.execute(
+        "SELECT table_name FROM duckdb_tables() WHERE NOT internal ORDER BY ALL"
+    ).fetchall()
+    state: list[Any] = [
+        cursor.execute(
+            f"SELECT '{name}', count(*), bit_xor(hash(t)), sum(hash(t)) FROM \"{name}\" AS t"
+        ).fetchall()
+        for (name,) in names
+    ]
+    state += [
+        cursor.execute(f"SELECT * FROM {what} ORDER BY ALL").fetchall()
+        for what in (
+            "(SELECT schema_name, view_name, sql FROM duckdb_views())",
+            "(SELECT table_name, column_name, data_type, comment FROM duckdb_columns())",
+            "(SELECT function_name, count(*) FROM duckdb_functions() GROUP BY ALL)",
+            "(SELECT database_name, path FROM duckdb_databases())",
+            "(SELECT name, value FROM duckdb_settings())",
+        )
+    ]
+    cursor.close()
+    state.append(sorted(str(path) for path in folder.rglob("*") if path.suffix != ".wal"))
+    state.append(
+        [path.exists() for path in map(Path, ("/tmp/evil", "/tmp/evil.csv", "/tmp/evil.db"))]
+    )
+    return state
+
 
 REFUSED: dict[str, str] = {
     # Writes and other statements

@@ -12,7 +12,7 @@ import pytest
 from services.ledger import quack
 from services.ledger.quack import Judge, QuackServer, is_free
 from services.ledger.quack_extension import QuackMissing, extension_file, load_quack
-from tests.support.sql_corpus import ALLOWED, INVALID, REFUSED
+from tests.support.sql_corpus import ALLOWED, INVALID, REFUSED, harm_state, names_what_is_wrong
 
 TOKEN = "token-of-the-tests-0123456789"
 MEMORY_BYTES_MAX = 512 * 1024 * 1024
@@ -27,7 +27,8 @@ pytestmark = pytest.mark.skipif(
 class Server:
     """A server in this process: its address, and why it would have ended its process."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, port: int) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, folder: Path, port: int) -> None:
+        self.folder = folder
         self.address = f"quack:127.0.0.1:{port}"
         self.harms: list[str] = []
         self.quack = QuackServer(
@@ -52,7 +53,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     assert is_free("127.0.0.1", port)
-    server = Server(connection, port)
+    server = Server(connection, folder, port)
     assert not is_free("127.0.0.1", port)
     yield server
     server.quack.close()
@@ -99,18 +100,25 @@ def test_wrong_token_reads_nothing(server: Server) -> None:
 def test_attack_corpus_gets_nothing_and_changes_nothing(
     server: Server, client: duckdb.DuckDBPyConnection
 ) -> None:
-    # given the attack corpus, when a client sends each text, then none runs, and the books and
-    # the server are as before
-    went_through = []
+    # given the attack corpus, when a client sends each text, then none runs, the log has a reason
+    # that names what is wrong, and the books, the settings and the server are as before
+    root, folder = server.quack._root, server.folder
+    before = harm_state(root, folder)
+    went_through, other, unclear = [], {}, {}
     for name, text in {**REFUSED, **INVALID}.items():
         if "\0" in text:
             continue  # the client itself cuts it
         try:
             ask(client, text)
-        except duckdb.Error:
+        except duckdb.Error as error:
+            if "Authorization failed" not in str(error):
+                other[name] = str(error)
+            reason = str(server.quack.judge.reason(text))
+            if not names_what_is_wrong(text, reason):
+                unclear[name] = reason
             continue
         went_through.append(name)
-    assert went_through == []
+    assert (went_through, other, unclear) == ([], {}, {})
     for text in (
         "DROP TABLE ledger.amounts",
         "INSERT INTO ledger.amounts VALUES (1, 1)",
@@ -121,6 +129,7 @@ def test_attack_corpus_gets_nothing_and_changes_nothing(
             client.execute(text)
     assert ask(client, "SELECT count(*) FROM amounts") == [(ROWS,)]
     assert server.harms == []
+    assert harm_state(root, folder) == before
 
 
 def test_questions_of_analysts_are_judged_as_over_http(server: Server) -> None:

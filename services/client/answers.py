@@ -51,11 +51,21 @@ def print_answer(answer: Answer, output: str, *, raw: bool) -> None:
         note(f"note: cut after {len(answer.rows)} rows; there are more")
 
 
+_CUT_MARK = b"tallygate.truncated"
+_END_BYTES = 64 * 1024
+"""The last batch of a cut answer, without rows, and the end of the stream are shorter than this."""
+
+
 def print_arrow(gateway: Gateway, body: dict[str, Any]) -> None:
     """Write an Arrow IPC stream to standard output. Raises ClientError where that is a screen."""
     if sys.stdout.isatty():
         raise ClientError("an Arrow stream is not for a screen: redirect it, as in > answer.arrows")
-    content, headers = gateway.post_for(SQL_PATH, body | {"format": "arrow"})
-    sys.stdout.buffer.write(content)
-    if headers.get("x-tallygate-truncated") == "true":
-        note(f"note: cut after {body['rows_max']} rows; there are more")
+    end = b""
+    with gateway.streamed_post(SQL_PATH, body | {"format": "arrow"}) as (headers, chunks):
+        for chunk in chunks:
+            sys.stdout.buffer.write(chunk)
+            end = (end + chunk)[-_END_BYTES:]
+    sys.stdout.buffer.flush()
+    truncated = headers.get("x-tallygate-truncated")
+    if truncated == "true" or (truncated == "at-end" and _CUT_MARK in end):
+        note("note: the answer was cut; there are more rows")

@@ -1,5 +1,7 @@
 """HTTP to a running gateway: one call, one answer, errors in words."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Self
@@ -131,16 +133,45 @@ class Gateway:
             "POST", path, content=content, headers={"content-type": "application/json"}
         )
 
-    def _call(self, method: str, path: str, **request: Any) -> tuple[bytes, httpx.Headers]:
+    @contextmanager
+    def streamed_post(
+        self, path: str, body: dict[str, Any]
+    ) -> Iterator[tuple[httpx.Headers, Iterator[bytes]]]:
+        """Give the headers and, as they come, the bytes of the answer to a POST of JSON.
+
+        Raises ClientError, also where the answer breaks off.
+        """
+        content = msgspec.json.encode(body)
+        headers = {"content-type": "application/json"}
+        with (
+            self._reachable(),
+            self._http.stream("POST", path, content=content, headers=headers) as response,
+        ):
+            if response.status_code != httpx.codes.OK:
+                raise _refusal(response.status_code, _read(response), self.url)
+            yield response.headers, response.iter_bytes()
+
+    @contextmanager
+    def _reachable(self) -> Iterator[None]:
+        """Make errors of the connection ours while the body runs."""
         try:
-            with self._http.stream(method, path, **request) as response:
-                content = _read(response)
+            yield
+        except httpx.RemoteProtocolError as error:
+            raise ClientError(
+                f"the answer broke off ({error}): what has come of it is not all. Ask again, or "
+                "for less",
+                EXIT_UNAVAILABLE,
+            ) from None
         except httpx.HTTPError as error:
             raise ClientError(
                 f"no gateway answers at {self.url} ({type(error).__name__}): start it with "
                 "`tallygate serve`, or name another one with --url",
                 EXIT_UNAVAILABLE,
             ) from None
+
+    def _call(self, method: str, path: str, **request: Any) -> tuple[bytes, httpx.Headers]:
+        with self._reachable(), self._http.stream(method, path, **request) as response:
+            content = _read(response)
         if response.status_code != httpx.codes.OK:
             raise _refusal(response.status_code, content, self.url)
         return content, response.headers

@@ -4,7 +4,7 @@ import sys
 
 import rich_click as click
 
-from schemas.rpc import QUERY_ROWS_MAX
+from schemas.rpc import QUERY_PARTS_ROWS_MAX, QUERY_ROWS_MAX
 from services.client.answers import ask, print_answer, print_arrow
 from services.client.gateway import Gateway
 from services.client.options import gateway_options_with_key
@@ -30,10 +30,9 @@ __all__ = ["sql"]
 )
 @click.option(
     "--rows-max",
-    type=click.IntRange(1, QUERY_ROWS_MAX),
-    default=QUERY_ROWS_MAX,
-    show_default=True,
-    help="At most so many rows.",
+    type=click.IntRange(1, QUERY_PARTS_ROWS_MAX),
+    help=f"At most so many rows. Without it {QUERY_ROWS_MAX}, which is the most but for arrow: "
+    f"there {QUERY_PARTS_ROWS_MAX}.",
 )
 @gateway_options_with_key
 def sql(
@@ -41,7 +40,7 @@ def sql(
     query: str | None,
     output: str,
     raw: bool,
-    rows_max: int,
+    rows_max: int | None,
     gateway: Gateway,
 ) -> None:
     """Run one SELECT over the ledger of a running gateway. A QUERY of - is read from stdin.
@@ -51,10 +50,12 @@ def sql(
     tallygate sql "SELECT key_alias, sum(cost_usd) AS spend FROM requests GROUP BY ALL"
     """
     if query is None:
-        _open_shell(gateway, output, raw=raw, rows_max=rows_max)
+        _open_shell(
+            gateway, output, raw=raw, rows_max=min(rows_max or QUERY_ROWS_MAX, QUERY_ROWS_MAX)
+        )
         return
     text = sys.stdin.read() if query == "-" else query
-    body = {"query": text, "rows_max": rows_max}
+    body = {"query": text} | ({} if rows_max is None else {"rows_max": rows_max})
     if output == "arrow":
         print_arrow(gateway, body)
     else:

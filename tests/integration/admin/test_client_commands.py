@@ -133,7 +133,7 @@ def test_sql_as_table_json_and_csv(shell: Shell) -> None:
         timeout=60,
         check=True,
     )
-    assert b"cut after 1 rows" in arrow.stderr
+    assert b"the answer was cut" in arrow.stderr
     assert pa.ipc.open_stream(arrow.stdout).read_all()["cost_usd"].to_pylist() == [
         Decimal("0.249754")
     ]
@@ -145,6 +145,25 @@ def test_a_key_may_be_let_name_end_users_and_be_kept_from_it(shell: Shell) -> No
     assert made["names_end_users"] is True
     changed = shell.answer("keys", "update", made["key"], "--no-names-end-users")
     assert changed["names_end_users"] is False
+
+
+def test_a_long_arrow_answer_is_whole_or_says_that_it_was_cut(shell: Shell) -> None:
+    # Given an answer of many parts, when it is written, then it is all of it; when it is cut, then
+    # a note says so, which only the answer's end knows.
+    query = "SELECT range AS n, repeat('x', 100) AS text FROM range(20000)"
+    for rows_max, rows, is_cut in ((None, 20000, False), (15000, 15000, True)):
+        options = [] if rows_max is None else ["--rows-max", str(rows_max)]
+        done = subprocess.run(
+            [sys.executable, "-m", "services.cli", "sql", query, "--format", "arrow", *options],
+            cwd=shell.folder,
+            env=shell.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=60,
+            check=True,
+        )
+        assert pa.ipc.open_stream(done.stdout).read_all()["n"].to_pylist() == list(range(rows))
+        assert (b"the answer was cut" in done.stderr) == is_cut
 
 
 def test_an_analyst_asks_with_a_key_of_their_own(shell: Shell) -> None:

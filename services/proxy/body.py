@@ -122,15 +122,18 @@ def _read_rest(body: bytes, first: re.Match[bytes]) -> RequestBody:
     model = _name_decoder.decode(first[1])
     left = b"{" + body[first.end() :]
     rest: _Rest | _RestWithParts
+    parts = BodyParts()
     try:
         # One decoding tells all of nearly every request.
         rest = (_parts_decoder if len(body) <= COUNTED_BYTES_MAX else _rest_decoder).decode(left)
     except msgspec.ValidationError:
         # It may be a part that only the books are interested in.
         rest = _rest_decoder.decode(left)
+        parts = _sound_parts(left)
     if rest.model is not msgspec.UNSET:
         raise _not_once()
-    parts = rest if isinstance(rest, _RestWithParts) else BodyParts()
+    if isinstance(rest, _RestWithParts):
+        parts = rest
     return RequestBody(model, rest.stream is True, rest.metadata, first.span(1), parts)
 
 
@@ -164,6 +167,14 @@ def _read_whole(body: bytes) -> RequestBody:
         found.span(1),
         _parts_of(fields) if len(body) <= COUNTED_BYTES_MAX else BodyParts(),
     )
+
+
+def _sound_parts(body: bytes) -> BodyParts:
+    """Return those parts of a body that have the types that they should have."""
+    try:
+        return _parts_of(_object_decoder.decode(body))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return BodyParts()
 
 
 def _parts_of(fields: dict[str, msgspec.Raw]) -> BodyParts:

@@ -195,12 +195,14 @@ def test_nothing_in_a_request_keeps_it_from_being_served(
 
 
 def test_parts_of_the_wrong_type_leave_the_others_readable() -> None:
-    # Given tools that are no list, when the request is read, then its other parts are told all the
-    # same where the model does not stand first, and the request is served in any case.
+    # Given tools that are no list, wherever the model stands, when the request is read, then its
+    # other parts are told all the same; a key that is no text costs no more than the parts.
     odd = {"model": "m", "tools": 7, "messages": [{}], "max_tokens": 5}
-    assert told(odd).tool_count is None
-    facts = told(dict(reversed(odd.items())))
-    assert (facts.tool_count, facts.message_count, facts.max_tokens) == (None, 1, 5)
+    for body in (odd, dict(reversed(odd.items()))):
+        facts = told(body)
+        assert (facts.tool_count, facts.message_count, facts.max_tokens) == (None, 1, 5)
+    raw = b'{"model":"m","tools":7,"max_tokens":5,"\xff":1}'
+    assert told(raw).max_tokens is None
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from services.proxy.answers import Receive
 from services.proxy.attempts import first_attempt
 from services.proxy.body import read_body
 from services.proxy.budgets import SpentBudgets
-from services.proxy.client_facts import client_of, identity_of, with_end_user
+from services.proxy.client_facts import client_of, with_end_user
+from services.proxy.client_identity import identity_of
 from services.proxy.draft import TEXT_MAX, Admitted, Draft, Prepared
 from services.proxy.headers import RawHeaders, forwardable_request_headers, header_values
 from services.proxy.health import Health

@@ -5,7 +5,6 @@ clients repeat in request after request (their user agent, betas, ids, options) 
 remembered.
 """
 
-import hashlib
 import re
 from functools import lru_cache
 
@@ -13,24 +12,14 @@ import msgspec
 
 from schemas.client_facts import BETAS_MAX, COUNT_MAX, TEXT_MAX, USER_MAX, ClientFacts, Purpose
 from services.proxy.body import RequestBody
+from services.proxy.client_identity import PART_BYTES_MAX, REMEMBERED_MAX, identity_of
 
 __all__ = [
-    "PART_BYTES_MAX",
-    "REMEMBERED_MAX",
-    "Identity",
     "client_of",
-    "identity_of",
     "of_headers",
     "with_end_user",
 ]
 
-PART_BYTES_MAX = 4096
-"""A part of a request that is longer than this (its metadata, its output_config) is not read."""
-REMEMBERED_MAX = 1024
-"""So many different values of each kind are remembered, those used last."""
-
-_HASH_CHARACTERS = 32
-_ID_MAX = 128
 _PROBE_BYTES_MAX = 2048
 _AGENT = re.compile(r"([!-.0-9:-~]{1,128})/([!-'*-~]{1,128})")
 _CLAUDE_CODE = "claude-cli"
@@ -41,28 +30,7 @@ _LINE = re.compile(
 _LINE_BYTES_MAX = 1280
 _ENTRYPOINT = re.compile(rb"\bcc_entrypoint=([0-9A-Za-z_.-]{1,128})")
 _SUBAGENT = b"cc_is_subagent=true"
-_USER_ID = re.compile(
-    r"user_([0-9A-Za-z]{1,128})_account_([0-9A-Za-z-]{0,128})(?:_session_([0-9A-Za-z-]{1,128}))?"
-)
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-
-
-class Identity(msgspec.Struct, frozen=True, gc=False):
-    """Whom `metadata.user_id` names: its session, and hashes for the device and the account."""
-
-    session_id: str | None = None
-    device_hash: str | None = None
-    account_hash: str | None = None
-
-
-class _Metadata(msgspec.Struct):
-    user_id: str
-
-
-class _UserId(msgspec.Struct):
-    device_id: object = None
-    account_uuid: object = None
-    session_id: object = None
 
 
 class _Typed(msgspec.Struct):
@@ -90,8 +58,6 @@ class _Probe(msgspec.Struct):
     messages: list[_Message]
 
 
-_metadata_decoder = msgspec.json.Decoder(_Metadata)
-_user_id_decoder = msgspec.json.Decoder(_UserId)
 _typed_decoder = msgspec.json.Decoder(_Typed)
 _options_decoder = msgspec.json.Decoder(_Options)
 _format_decoder = msgspec.json.Decoder(_Format)
@@ -166,11 +132,6 @@ def with_end_user(facts: ClientFacts, headers: dict[bytes, bytes]) -> ClientFact
     )
 
 
-def identity_of(metadata: msgspec.Raw) -> Identity:
-    """Return whom a request's `metadata` names, in either form of Claude Code's `user_id`."""
-    return _identity(_small(metadata))
-
-
 def _small(part: msgspec.Raw) -> bytes:
     """Return a part's bytes, none where there are too many."""
     return bytes(part) if len(memoryview(part)) <= PART_BYTES_MAX else b""
@@ -214,35 +175,6 @@ def _betas(value: bytes) -> str | None:
     while names and len(",".join(names)) > BETAS_MAX:
         names.pop()
     return ",".join(names) or None
-
-
-@lru_cache(maxsize=REMEMBERED_MAX)
-def _identity(metadata: bytes) -> Identity:
-    try:
-        user_id = _metadata_decoder.decode(metadata).user_id
-    except _UNREADABLE:
-        return Identity()
-    found = _USER_ID.fullmatch(user_id)
-    if found is not None:
-        device, account, session = found.groups()
-        return Identity(session, _hash(device), _hash(account))
-    try:
-        told = _user_id_decoder.decode(user_id)
-    except _UNREADABLE:
-        return Identity()
-    session_id = told.session_id if isinstance(told.session_id, str) else None
-    return Identity(
-        session_id[:TEXT_MAX] if session_id else None,
-        _hash(told.device_id),
-        _hash(told.account_uuid),
-    )
-
-
-def _hash(value: object) -> str | None:
-    """Return what stands for an id: the beginning of its SHA-256, in hexadecimal digits."""
-    if not isinstance(value, str) or not 1 <= len(value) <= _ID_MAX:
-        return None
-    return hashlib.sha256(value.encode("utf-8", "replace")).hexdigest()[:_HASH_CHARACTERS]
 
 
 def _billing_line(system: msgspec.Raw) -> tuple[str | None, bool]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import BadRequest
 from services.proxy.body import read_body, with_model
-from services.proxy.client_facts import identity_of
+from services.proxy.client_identity import identity_of
 from tests.support.recorded import SESSION_ID, claude_code_body
 
 texts = st.one_of(

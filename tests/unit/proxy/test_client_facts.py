@@ -15,7 +15,8 @@ from services.ledger.request_rows import recorded_row
 from services.ledger.rows import REQUEST_COLUMNS
 from services.proxy import body as body_module
 from services.proxy.body import read_body
-from services.proxy.client_facts import PART_BYTES_MAX, client_of, of_headers, with_end_user
+from services.proxy.client_facts import client_of, of_headers, with_end_user
+from services.proxy.client_identity import PART_BYTES_MAX
 from tests.support.recorded import RequestKind, claude_code_body, recorded_request
 
 DEVICE = hashlib.sha256(b"0" * 64).hexdigest()[:32]

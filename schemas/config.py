@@ -160,6 +160,9 @@ class Settings(_Discreet, frozen=True, kw_only=True):
     disconnect_drain_timeout_s: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 600.0
     usage_retention_days: Annotated[int, msgspec.Meta(ge=0, le=36_500)] = 30
     usage_stream_bytes_max: Annotated[int, msgspec.Meta(ge=64 * _KIB, le=1024 * _GIB)] = _GIB
+    store_prompts: bool = False
+    prompt_retention_days: Annotated[int, msgspec.Meta(ge=1, le=3650)] = 30
+    prompt_stream_bytes_max: Annotated[int, msgspec.Meta(ge=_MIB, le=1024 * _GIB)] = _GIB
     parquet_interval_s: Annotated[int, msgspec.Meta(ge=0, le=86_400)] = 60
     log_level: LogLevel = "info"
     query_memory_bytes_max: Annotated[int, msgspec.Meta(ge=16 * _MIB, le=1024 * _GIB)] = 512 * _MIB

@@ -79,6 +79,17 @@ METRICS = _all(
         ("state",),
     ),
     Metric("tallygate_outbox_bytes", "gauge", "Bytes of events that wait to be published."),
+    Metric(
+        "tallygate_prompts_stored_total",
+        "counter",
+        "Requests stored word for word.",
+    ),
+    Metric(
+        "tallygate_prompts_left_out_total",
+        "counter",
+        "Requests that should have been stored word for word and were not.",
+    ),
+    Metric("tallygate_prompts_waiting_bytes", "gauge", "Their bytes that wait for being stored."),
     Metric("tallygate_outbox_limit_bytes", "gauge", "The setting outbox_bytes_max."),
     Metric("tallygate_outbox_events_total", "counter", "Events written to the outbox."),
     Metric(

@@ -33,8 +33,9 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Times are RFC 3339 UTC in microseconds since the epoch (`*_at_us`); money is a decimal string.
     An empty `models` allows every model. With `analyst` the key may ask the ledger in SQL, about
     the rows of its `team_id` (`team`; there must be one) or about `all`. With `names_end_users` it
-    is a gateway's, whose word counts on who its end users are. `deleted` marks the last record of a
-    key: its history stays in the stream, the key is refused.
+    is a gateway's, whose word counts on who its end users are. `store_prompts` says whether what it
+    asks and is answered is kept word for word; None: as the configuration says. `deleted` marks the
+    last record of a key: its history stays in the stream, the key is refused.
     """
 
     key_id: str
@@ -54,6 +55,7 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tags: tuple[str, ...] = ()
     analyst: Literal["team", "all"] | None = None
     names_end_users: bool = False
+    store_prompts: bool | None = None
     created_at_us: int = 0
     created_by: str | None = None
     updated_at_us: int = 0

@@ -11,6 +11,7 @@ __all__ = [
     "CONFIG_STATE_SUBJECT",
     "CONFIG_SUBJECT",
     "PRICE_SUBJECTS",
+    "PROMPTS",
     "PROOF_SUBJECT",
     "QUERY_CONTROL_SUBJECT",
     "QUERY_SUBJECT",
@@ -26,6 +27,7 @@ __all__ = [
     "key_subject",
     "model_subject",
     "price_subject",
+    "prompt_subject",
     "proof_subject",
     "subject_token",
     "team_subject",
@@ -61,7 +63,7 @@ CONFIG_SUBJECT = "registry.config.file"
 
 
 class StreamDefinition(msgspec.Struct, frozen=True, kw_only=True):
-    """One JetStream stream: file storage, messages never deleted by a limit.
+    """One JetStream stream: file storage, messages never deleted by a limit (but for PROMPTS).
 
     `history` is how many messages a subject keeps (-1: all). New messages are refused, not old
     ones dropped, where a limit of the server is reached (discard new). What is old leaves USAGE for
@@ -97,7 +99,15 @@ BUDGET = StreamDefinition(
     subjects=("budget.*.*",),
     purpose="budgets exceeded and cleared; the last message of a subject is its state",
 )
+PROMPTS = StreamDefinition(
+    name="PROMPTS",
+    subjects=("prompt.*",),
+    purpose="what was asked and answered, word for word, where `store_prompts` asks for it; the "
+    "only stream that drops old messages, by age and size",
+    history=1,
+)
 STREAMS = (REGISTRY, USAGE, BUDGET)
+"""All but PROMPTS, which has limits of its own (Bus.ensure_expiring)."""
 
 PRICE_SUBJECTS = frozenset(f"price.{kind}" for kind in ("book", "file", "api"))
 """Where changes of prices are, each with one event and the whole state of one part."""
@@ -106,6 +116,11 @@ PRICE_SUBJECTS = frozenset(f"price.{kind}" for kind in ("book", "file", "api"))
 def usage_subject(partition: int = 0) -> str:
     """Return the subject of one partition of usage."""
     return f"usage.{partition}"
+
+
+def prompt_subject(request_id: str) -> str:
+    """Return the subject of what one request asked and was answered."""
+    return f"prompt.{request_id}"
 
 
 def key_subject(key_id: str) -> str:

@@ -75,6 +75,7 @@ class KeySettings(msgspec.Struct, frozen=True, kw_only=True):
     blocked: bool | UnsetType | None = UNSET
     analyst: Literal["team", "all"] | bool | UnsetType | None = UNSET
     names_end_users: bool | UnsetType | None = UNSET
+    store_prompts: bool | UnsetType | None = UNSET
 
 
 class GenerateKey(KeySettings, frozen=True, kw_only=True):
@@ -139,6 +140,7 @@ class KeyState(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...]
     analyst: Literal["team", "all"] | None
     names_end_users: bool
+    store_prompts: bool | None
     created_at: datetime
     created_by: str | None
     updated_at: datetime
@@ -276,6 +278,30 @@ class GlobalSpend(msgspec.Struct, frozen=True, kw_only=True):
 
     spend: Decimal
     max_budget: None = None
+
+
+class PromptQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """GET /prompt/info: which request, by the gateway's own id (x-tallygate-request-id)."""
+
+    request_id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
+
+
+class PromptInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What one request asked and was answered: `request` as the deployment was sent it.
+
+    `status` is that of the answer, null where there was none. A stream's `response` are its events
+    as they came. What is cut was longer than what is kept of one body.
+    """
+
+    request_id: str
+    started_at_us: int
+    key_id: str | None
+    request: str
+    is_request_cut: bool
+    status: int | None
+    response_type: str | None
+    response: str
+    is_response_cut: bool
 
 
 class SqlQuery(msgspec.Struct, frozen=True, kw_only=True):

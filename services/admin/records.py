@@ -91,6 +91,8 @@ def updated_record(record: KeyRecord, settings: KeySettings, issue: Issue) -> Ke
     if settings.analyst is not UNSET:
         team_id = changes.get("team_id", record.team_id)
         changes["analyst"] = analyst_from(settings.analyst, team_id)
+    if settings.store_prompts is not UNSET:
+        changes["store_prompts"] = settings.store_prompts
     check_analyst(msgspec.structs.replace(record, **changes))
     return msgspec.structs.replace(
         record, **changes, updated_at_us=issue.now_us, updated_by=issue.by

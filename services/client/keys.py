@@ -45,6 +45,7 @@ class _Row(msgspec.Struct):
     tags: list[str] = []
     analyst: str | None = None
     names_end_users: bool = False
+    store_prompts: bool | None = None
 
 
 class _Created(_Row):
@@ -292,6 +293,7 @@ def _print_row(row: _Row) -> None:
         ["team", row.team_id],
         ["analyst", row.analyst],
         ["names end users", "yes" if row.names_end_users else "no"],
+        ["prompts stored", row.store_prompts],
         ["made", row.created_at],
         ["expires", row.expires or "never"],
         ["tags", ", ".join(row.tags)],

@@ -24,6 +24,7 @@ _FIELDS = {
     "metadata": "metadata",
     "analyst": "analyst",
     "names_end_users": "names_end_users",
+    "store_prompts": "store_prompts",
 }
 """Each option and the field of the API that it sets."""
 
@@ -40,6 +41,12 @@ def setting_options(command: Command) -> Command:
             "--names-end-users/--no-names-end-users",
             default=None,
             help="It is the key of a gateway in front, whose headers say who asks.",
+        ),
+        click.option(
+            "--store-prompts/--no-store-prompts",
+            default=None,
+            help="Keep what it asks and is answered word for word, or not, whatever the "
+            "configuration says.",
         ),
         click.option("--metadata", help="A JSON object of your own."),
         click.option("--tag", multiple=True, help="A label; may be given several times."),

@@ -16,6 +16,7 @@ from services.ledger.history import is_whole
 from services.ledger.metrics import FactMetrics, following_metrics
 from services.ledger.parquet_export import ParquetExport
 from services.ledger.price_publisher import PricePublisher
+from services.ledger.prompt_retention import PromptRetention
 from services.ledger.proof_service import ProofService
 from services.ledger.publisher import BudgetPublisher
 from services.ledger.quack_service import QUACK_STACKS_BYTES, QuackService, until_possible
@@ -86,9 +87,10 @@ async def _run_writer(context: ServiceContext, bus: Bus) -> None:
     books.put_seats(context.config.seats)
     worker = Worker(bus, books, on_spend, archives)
     archiver = Archiver(bus, worker, archives, context.config.settings)
+    retention = PromptRetention(bus, context.config.settings)
     publisher = BudgetPublisher(bus, books, worker)
     prices = PricePublisher(bus, books, worker, book, context.config.prices)
-    follower = _config_follower(context, worker, prices, archiver)
+    follower = _config_follower(context, worker, prices, archiver, retention=retention)
     proofs = ProofService(store.connection, book, "writer", bus, archives)
     snapshots = SnapshotService(bus, worker, store.path, context.folder.snapshots)
     context.metrics.put("books", following_metrics(bus, worker, books))
@@ -109,6 +111,7 @@ async def _run_writer(context: ServiceContext, bus: Bus) -> None:
                 proofs.serve(),
                 snapshots.serve(),
                 archiver.run(),
+                retention.keep(),
             ],
             prices.settled,
         )
@@ -137,6 +140,7 @@ def _config_follower(
     prices: PricePublisher | None = None,
     archiver: Archiver | None = None,
     export: ParquetExport | None = None,
+    retention: PromptRetention | None = None,
 ) -> ConfigFollower:
     """Return what takes a new configuration file: of it, the books need time zone and seats.
 
@@ -151,6 +155,8 @@ def _config_follower(
             prices.take(config.prices)
         if archiver is not None:
             archiver.take(config.settings)
+        if retention is not None:
+            retention.take(config.settings)
         if export is not None:
             export.take(config.settings)
 

@@ -24,6 +24,7 @@ from services.proxy.messages import HOT_PATHS, Messages
 from services.proxy.outbox import Outbox
 from services.proxy.paths import is_api_path
 from services.proxy.pool import PoolSettings, UpstreamPool
+from services.proxy.prompts import Prompts
 from services.proxy.refusals import Refusals
 from services.proxy.tls import tls_context
 from services.proxy.warm import keep_warm
@@ -169,11 +170,18 @@ async def run(
     )
     management = Management(admin_url, lambda: keeper.setup.master_key_hash)
     refusals = Refusals(outbox)
-    messages = Messages(admission=admission, outbox=outbox, transport=transport, refusals=refusals)
+    prompts = Prompts()
+    messages = Messages(
+        admission=admission,
+        outbox=outbox,
+        transport=transport,
+        refusals=refusals,
+        prompts=prompts,
+    )
     api = Api(admission=admission, outbox=outbox, transport=transport, refusals=refusals)
     app = build_app(messages=messages, api=api, management=management, registry=registry)
     bus = await Bus.connect(context.nats_url, "proxy", wait=False)
-    context.metrics.put("proxy", worker_metrics(outbox, transport, registry))
+    context.metrics.put("proxy", worker_metrics(outbox, transport, registry, prompts))
     context.metrics.put("nats", bus.metrics)
     stop = context.stop
     ready = _Readiness(context.part, registry)
@@ -203,6 +211,7 @@ async def run(
         spawn(follower.run(bus), "configuration", stop.set),
         spawn(outbox.publish_for_ever(bus), "outbox", stop.set),
         spawn(keep_warm(transport), "warm", stop.set),
+        spawn(prompts.publish_for_ever(bus), "prompts", stop.set),
     ]
     try:
         await serve_http(
@@ -214,6 +223,7 @@ async def run(
         )
         if not await outbox.flush(FLUSH_TIMEOUT_S):
             log.warning("%d bytes of events stay in the outbox", outbox.bytes_waiting)
+        await prompts.flush(FLUSH_TIMEOUT_S)
     finally:
         await end_tasks(*tasks)
         await transport.aclose()

@@ -52,6 +52,13 @@ class Draft(msgspec.Struct):
     request_bytes: int = 0
     client: ClientFacts | None = None
 
+    @property
+    def is_stored(self) -> bool:
+        """Whether what is asked and answered is to be kept word for word."""
+        own = self.key.store_prompts if self.key is not None else None
+        is_stored = self.setup.settings.store_prompts if own is None else own
+        return is_stored and self.endpoint == "messages"
+
     def facts(self) -> RequestFacts:
         """Return it as the facts that events carry."""
         key = self.key

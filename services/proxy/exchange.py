@@ -70,6 +70,11 @@ class Exchange:
         self._drain_timer: asyncio.TimerHandle | None = None
         self._set(admitted, admitted.facts)
 
+    @property
+    def request_id(self) -> str:
+        """The id of the attempt that is under way, under which it is booked."""
+        return self._facts.request_id
+
     def _set(self, admitted: Admitted, facts: RequestFacts) -> None:
         """Make ready for one attempt."""
         self._facts = facts

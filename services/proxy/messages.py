@@ -10,6 +10,7 @@ from services.proxy.draft import Admitted, Draft, new_request_id, now_us
 from services.proxy.exchange import Exchange
 from services.proxy.outbox import Outbox
 from services.proxy.paths import PREFIX, MethodNotAllowed
+from services.proxy.prompts import Keeping, Prompts
 from services.proxy.quota import Quotas
 from services.proxy.refusals import Refusals
 from services.proxy.upstream import Transport
@@ -35,12 +36,19 @@ class Messages:
     """Admits requests, forwards them, books refusals."""
 
     def __init__(
-        self, *, admission: Admission, outbox: Outbox, transport: Transport, refusals: Refusals
+        self,
+        *,
+        admission: Admission,
+        outbox: Outbox,
+        transport: Transport,
+        refusals: Refusals,
+        prompts: Prompts,
     ) -> None:
         self._admission = admission
         self._outbox = outbox
         self._transport = transport
         self._refusals = refusals
+        self._prompts = prompts
         self._quotas = Quotas()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,9 +68,16 @@ class Messages:
             fault = InternalError("The gateway failed; its log says how")
             await send_error(send, fault, draft.request_id)
             return
-        exchange = Exchange(
-            admitted, outbox=self._outbox, transport=self._transport, quotas=self._quotas
-        )
+        transport = self._transport
+        if draft.is_stored:
+            transport = Keeping(
+                transport,
+                self._prompts,
+                request_id=lambda: exchange.request_id,
+                key_id=admitted.facts.key_id,
+                started_at_us=started_at_us,
+            )
+        exchange = Exchange(admitted, outbox=self._outbox, transport=transport, quotas=self._quotas)
         await exchange.run(receive, send, scope.get(CLIENT))
 
     async def _admit(self, scope: Scope, receive: Receive, draft: Draft) -> Admitted:

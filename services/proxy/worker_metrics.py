@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from services.proxy.outbox import Outbox
 from services.proxy.pool import UpstreamPool
+from services.proxy.prompts import Prompts
 from services.runtime.metrics import Sample, sample
 from services.runtime.registry import RegistrySnapshot
 
@@ -11,7 +12,7 @@ __all__ = ["worker_metrics"]
 
 
 def worker_metrics(
-    outbox: Outbox, pool: UpstreamPool, registry: RegistrySnapshot
+    outbox: Outbox, pool: UpstreamPool, registry: RegistrySnapshot, prompts: Prompts
 ) -> Callable[[], Awaitable[list[Sample]]]:
     """Return what reads them."""
 
@@ -19,6 +20,7 @@ def worker_metrics(
         opened, idle = pool.connections
         return [
             *outbox.samples(),
+            *prompts.samples(),
             sample("tallygate_upstream_connections", opened - idle, "busy"),
             sample("tallygate_upstream_connections", idle, "idle"),
             sample("tallygate_registry_keys", len(registry.keys)),

@@ -198,6 +198,54 @@ class Bus:
         await self._stream_api(f"$JS.API.STREAM.UPDATE.{name}", msgspec.json.encode(config))
         log.info("a stream of an older version has new subjects", extra={"stream": name})
 
+    async def ensure_expiring(
+        self, definition: StreamDefinition, *, age_s_max: int, bytes_max: int
+    ) -> None:
+        """Create a stream that drops its oldest messages by age and size, or give it these limits.
+
+        What is beyond them is gone as soon as the server has them. Raises BusError.
+        """
+        limits = {
+            "max_age": age_s_max * 1_000_000_000,
+            "max_bytes": bytes_max,
+            "discard": DiscardPolicy.OLD.value,
+        }
+        config = {
+            "name": definition.name,
+            "subjects": list(definition.subjects),
+            "description": definition.purpose,
+            "storage": StorageType.FILE.value,
+            "retention": RetentionPolicy.LIMITS.value,
+            "max_msgs_per_subject": definition.history,
+            "num_replicas": 1,
+            "allow_direct": True,
+            **limits,
+        }
+        try:
+            await self.stream_state(definition.name)
+        except BusUnavailable:
+            raise
+        except BusError:
+            subject = f"$JS.API.STREAM.CREATE.{definition.name}"
+            await self._stream_api(subject, msgspec.json.encode(config))
+            return
+        found = await self._stream_api(f"$JS.API.STREAM.INFO.{definition.name}", b"")
+        if any(found["config"].get(name) != value for name, value in limits.items()):
+            await self._stream_api(
+                f"$JS.API.STREAM.UPDATE.{definition.name}",
+                msgspec.json.encode({**found["config"], **limits}),
+            )
+
+    async def last_message(self, stream: str, subject: str) -> bytes | None:
+        """Return the last message of a subject, None where it has none. Raises BusUnavailable."""
+        try:
+            message = await self._link.js.get_msg(stream, subject=subject, direct=True)
+        except nats.js.errors.NotFoundError:
+            return None
+        except (nats.errors.Error, nats.js.errors.Error, TimeoutError, OSError) as error:
+            raise BusUnavailable(f"{subject}: {reason(error)}") from None
+        return message.data or b""
+
     async def _stream_api(self, subject: str, payload: bytes) -> dict[str, Any]:
         try:
             reply = await self._link.client.request(subject, payload, timeout=REQUEST_TIMEOUT_S)

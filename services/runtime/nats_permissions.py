@@ -16,6 +16,7 @@ import msgspec
 from schemas.streams import (
     BUDGET,
     CONFIG_STATE_SUBJECT,
+    PROMPTS,
     PROOF_SUBJECT,
     QUERY_CONTROL_SUBJECT,
     QUERY_SUBJECT,
@@ -66,7 +67,7 @@ def _reading(*streams: StreamDefinition) -> tuple[str, ...]:
 NATS_USERS = (
     NatsUser(
         name="proxy",
-        publish=("usage.*", *_reading(REGISTRY, BUDGET)),
+        publish=("usage.*", *PROMPTS.subjects, *_reading(REGISTRY, BUDGET)),
         subscribe=(CONFIG_STATE_SUBJECT,),
         answers=True,
     ),
@@ -83,6 +84,7 @@ NATS_USERS = (
             # What is archived leaves the stream.
             f"$JS.API.STREAM.PURGE.{USAGE.name}",
             *_reading(*STREAMS),
+            *(f"$JS.API.STREAM.{what}.{PROMPTS.name}" for what in ("INFO", "CREATE", "UPDATE")),
             # Of `tallygate snapshot`, which in containers runs where the writer's file is.
             SNAPSHOT_SUBJECT,
         ),
@@ -113,6 +115,7 @@ NATS_USERS = (
             SNAPSHOT_SUBJECT,
             CONFIG_STATE_SUBJECT,
             *_reading(REGISTRY, BUDGET),
+            f"$JS.API.DIRECT.GET.{PROMPTS.name}.>",
         ),
         subscribe=(CONFIG_STATE_SUBJECT,),
         answers=True,

@@ -232,6 +232,9 @@ class QueryService:
     def _part(self, query_id: str, answer: OpenAnswer) -> QueryReply:
         """Return the next part of an answer, which stays open where there are more."""
         timeout_s = answer.begins()
+        if timeout_s <= 0:
+            answer.close()
+            return _error("timeout", "the rest of the answer took too long to make: ask for less")
         reply = self._guarded(answer.run, lambda: next(answer.parts), timeout_s)
         answer.pauses()
         if reply.more and not self._answers.keep(query_id, answer):

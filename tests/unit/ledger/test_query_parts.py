@@ -12,7 +12,7 @@ from schemas.rpc import QueryControl, QueryReply
 from services.ledger import query_open, query_parts
 from services.ledger.query import QueryService
 
-ROWS = 20_000
+ROWS = 12_000
 QUERY = f"SELECT range AS n, repeat('x', 100) AS text FROM range({ROWS})"
 
 
@@ -46,7 +46,7 @@ def all_parts(service: QueryService, **more: Any) -> list[QueryReply]:
     return parts
 
 
-@pytest.mark.parametrize("rows_max", [0, 1, 2047, 2048, 2049, 15_001, ROWS - 1, ROWS, ROWS + 1])
+@pytest.mark.parametrize("rows_max", [0, 2047, 2048, 9_001, ROWS - 1, ROWS])
 @pytest.mark.parametrize("form", ["csv", "arrow"])
 def test_parts_are_together_the_answer_cut_where_asked(
     service: QueryService, form: str, rows_max: int
@@ -119,11 +119,11 @@ def test_errors_and_limits_of_time_hold_in_every_part(
     # first part, and in the midst of them.
     slow = "SELECT a.range FROM range(100000) a, range(1000000) b WHERE hash(a.range + b.range) = 1"
     assert begin(service, query=slow, timeout_s=0.2).error_kind == "timeout"
-    monkeypatch.setattr(query_open, "ANSWER_REST_WORK_S", 0.2)
-    stuck = begin(service, "b", query=f"FROM ({QUERY}) UNION ALL SELECT *, '' FROM ({slow})")
-    while stuck.more:
-        stuck = control(service, "next", "b")
-    assert stuck.error_kind == "timeout"
+    monkeypatch.setattr(query_open, "ANSWER_REST_WORK_S", 0.0)
+    assert begin(service, "b").more
+    late = control(service, "next", "b")
+    assert (late.error_kind, late.content) == ("timeout", b"")
+    assert control(service, "next", "b").error_kind == "unavailable"
 
 
 def test_wide_rows_are_refused_and_not_sent_in_too_long_a_message(service: QueryService) -> None:

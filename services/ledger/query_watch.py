@@ -11,6 +11,7 @@ is taken in one allocation is too fast for a watcher: for that the reader limits
 """
 
 import contextlib
+import ctypes
 import os
 import resource
 import threading
@@ -22,8 +23,10 @@ from typing import Literal
 import duckdb
 
 __all__ = [
+    "HELD_BYTES_MAX",
     "PROCESS_DATA_BYTES_MAX",
     "PROCESS_RESIDENT_BYTES_MAX",
+    "QUERY_GROWTH_BYTES_MAX",
     "QUERY_MEMORY_SHARE",
     "QueryLoad",
     "QueryWatch",
@@ -37,6 +40,11 @@ PROCESS_DATA_BYTES_MAX = 1536 * 1024 * 1024
 """Beyond DuckDB's limit, the process may map so much memory; more: the allocation fails. Most of it
 is only mapped: 1.2 GB when it starts, with 0.14 GB resident, and 1.7 GB with 0.6 GB resident while
 it takes in a backlog of 200,000 requests (measured)."""
+HELD_BYTES_MAX = 256 * 1024 * 1024
+"""What queries leave in a process is not for the next ones to answer for: those begin to count
+there, but so much beyond PROCESS_RESIDENT_BYTES_MAX all are stopped again."""
+QUERY_GROWTH_BYTES_MAX = 128 * 1024 * 1024
+"""So much may be added by queries that begin where the process holds more than it may."""
 QUERY_MEMORY_SHARE = 0.5
 """This much of DuckDB's limit queries may hold together; more: they are stopped. The rest is for
 the projection's own writes and checkpoints."""
@@ -80,11 +88,26 @@ class QueryLoad:
         self._cursor = cursor
         self._query_bytes_max = int(memory_bytes_max * QUERY_MEMORY_SHARE)
         self._resident_bytes_max = memory_bytes_max + PROCESS_RESIDENT_BYTES_MAX
+        self._resident_bytes_now_max = self._resident_bytes_max
+
+    def begin(self) -> None:
+        """Look at what the process holds before queries run: they are not to blame for that.
+
+        Without this, what a stopped query has left would stop each small one after it.
+        """
+        held = _resident_bytes()
+        wanted = min(held + QUERY_GROWTH_BYTES_MAX, self._resident_bytes_max + HELD_BYTES_MAX)
+        self._resident_bytes_now_max = max(self._resident_bytes_max, wanted)
+
+    def end(self) -> None:
+        """Give back what queries have left, where that is more than the process may hold."""
+        if _resident_bytes() > self._resident_bytes_max:
+            _give_back()
 
     def is_too_much(self) -> bool:
         """Tell whether the queries hold more memory than they may."""
         return (
-            _resident_bytes() > self._resident_bytes_max
+            _resident_bytes() > self._resident_bytes_now_max
             or self._duckdb_bytes() > self._query_bytes_max
         )
 
@@ -138,7 +161,10 @@ class QueryWatch:
         with self._changed:
             while self._runs or not self._closed:
                 if not self._runs:
+                    # With the lock held: what takes time here lets no query begin unwatched.
+                    self._load.end()
                     self._changed.wait()
+                    self._load.begin()
                     continue
                 self._stop_some()
                 self._changed.wait(_LOOK_INTERVAL_S)
@@ -157,6 +183,12 @@ class QueryWatch:
                     run.stopped = "memory"
             if run.stopped is not None:
                 run.cursor.interrupt()
+
+
+def _give_back() -> None:
+    """Give memory that the C library keeps for later back to the system, where it can do that."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _resident_bytes() -> int:

@@ -18,6 +18,8 @@ from tests.support.sql_corpus import ALLOWED, INVALID, REFUSED, harm_state, name
 
 MEMORY_BYTES_MAX = 512 * 1024 * 1024
 ROWS = 20_000
+BUSY_ROWS = 60_000_000
+"""So many keep a query busy for longer than the watch needs to look at it."""
 SCHEMA = """
 CREATE TABLE requests (
     request_id VARCHAR, started_at TIMESTAMPTZ, ended_at TIMESTAMPTZ, key_id VARCHAR,
@@ -227,6 +229,27 @@ def test_request_that_is_no_query_is_answered(service: QueryService) -> None:
         assert reply.error_kind == "invalid"
     huge = msgspec.json.encode({"query": "SELECT 1", "parameters": ["x" * 2**20]})
     assert msgspec.json.decode(service.answer(huge), type=QueryReply).error_kind == "too_large"
+
+
+def test_what_earlier_queries_left_in_the_process_stops_no_small_one(
+    connection: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a process that holds more than it may before a query begins, when a small one is asked,
+    # then it is answered; one that adds too much, or comes where far too much is held, is stopped
+    small = f"SELECT count(*) FROM range({BUSY_ROWS}) a WHERE hash(a.range) % 7 = 1"
+    large = "SELECT count(DISTINCT a.range || 'x') FROM range(100000000) a"
+    limit = -MEMORY_BYTES_MAX + query_watch._resident_bytes()
+    for held_too_much, text, error_kind in (
+        (64 * 2**20, small, None),
+        (64 * 2**20, large, "too_large"),
+        (query_watch.HELD_BYTES_MAX + 2**40, small, "too_large"),
+    ):
+        monkeypatch.setattr(query_watch, "PROCESS_RESIDENT_BYTES_MAX", limit - held_too_much)
+        monkeypatch.setattr(query_watch, "QUERY_GROWTH_BYTES_MAX", 64 * 2**20)
+        service = QueryService(connection, memory_bytes_max=MEMORY_BYTES_MAX)
+        reply = ask(service, text)
+        service.close()
+        assert reply.error_kind == error_kind, (held_too_much, reply)
 
 
 def test_attacks_change_nothing(service: QueryService, tmp_path: Path) -> None:

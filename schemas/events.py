@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from schemas.client_facts import ClientFacts
-from schemas.prices import PriceChange
+from schemas.prices import PriceChange, Repricing
 from schemas.registry import ConfigChange, KeyRecord, ModelRecord, TeamRecord, UserRecord
 from schemas.usage import Usage
 
@@ -51,6 +51,7 @@ __all__ = [
     "RequestRejected",
     "RequestStarted",
     "RequestStatus",
+    "RequestsRepriced",
     "TeamBlocked",
     "TeamCreated",
     "TeamDeleted",
@@ -69,6 +70,7 @@ __all__ = [
     "decode_key_event",
     "decode_model_event",
     "decode_price_event",
+    "decode_reprice_event",
     "decode_team_event",
     "decode_usage_event",
     "decode_user_event",
@@ -318,6 +320,12 @@ class PriceChanged(Event, frozen=True, kw_only=True, tag="price.changed.v1"):
     data: PriceChange
 
 
+class RequestsRepriced(Event, frozen=True, kw_only=True, tag="requests.repriced.v1"):
+    """Costs of requests that came before were computed anew."""
+
+    data: Repricing
+
+
 class BudgetState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The standing of one budget, as the ledger computed it from the events.
 
@@ -362,6 +370,7 @@ _user_decoder: msgspec.json.Decoder[UserEvent] = msgspec.json.Decoder(UserEvent)
 _model_decoder: msgspec.json.Decoder[ModelEvent] = msgspec.json.Decoder(ModelEvent)
 _config_decoder: msgspec.json.Decoder[ConfigChanged] = msgspec.json.Decoder(ConfigChanged)
 _price_decoder: msgspec.json.Decoder[PriceChanged] = msgspec.json.Decoder(PriceChanged)
+_reprice_decoder: msgspec.json.Decoder[RequestsRepriced] = msgspec.json.Decoder(RequestsRepriced)
 _budget_decoder: msgspec.json.Decoder[BudgetEvent] = msgspec.json.Decoder(BudgetEvent)
 
 
@@ -403,6 +412,11 @@ def decode_config_event(payload: bytes) -> ConfigChanged:
 def decode_price_event(payload: bytes) -> PriceChanged:
     """Return a change of prices. Raises msgspec.DecodeError or UnicodeDecodeError."""
     return _price_decoder.decode(payload)
+
+
+def decode_reprice_event(payload: bytes) -> RequestsRepriced:
+    """Return a repricing. Raises msgspec.DecodeError or UnicodeDecodeError."""
+    return _reprice_decoder.decode(payload)
 
 
 def decode_budget_event(payload: bytes) -> BudgetEvent:

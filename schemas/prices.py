@@ -11,6 +11,7 @@ import msgspec
 
 __all__ = [
     "PRICE_CHANGE_BYTES_MAX",
+    "REPRICE_MODELS_MAX",
     "Amount",
     "BookContent",
     "ContextTier",
@@ -21,6 +22,7 @@ __all__ = [
     "PriceKind",
     "PriceOverlay",
     "PricePeriod",
+    "Repricing",
     "SomeTokenPrices",
     "TokenPrices",
 ]
@@ -154,3 +156,25 @@ class PriceChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     overlays: tuple[PriceOverlay, ...] = ()
     changed_at_us: int = 0
     changed_by: str | None = None
+
+
+REPRICE_MODELS_MAX = 100
+
+
+class Repricing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a `requests.repriced` event carries: whose costs are computed anew, and by what prices.
+
+    Meant are requests that started from `from_us` until before `to_us` (microseconds since the
+    epoch; None: no end) and whose end is before this event in the stream. `models` are names of
+    models, by which the answer or the deployment goes (empty: all). They cost what the prices in
+    force at this event say; `overlays` are entries that go before all those in force, for this
+    repricing alone. `repriced_by` and `reason` say who and why.
+    """
+
+    from_us: int
+    to_us: int | None = None
+    models: Annotated[tuple[ModelName, ...], msgspec.Meta(max_length=REPRICE_MODELS_MAX)] = ()
+    overlays: tuple[PriceOverlay, ...] = ()
+    reason: Annotated[str, msgspec.Meta(max_length=1000)] = ""
+    repriced_at_us: int = 0
+    repriced_by: str | None = None

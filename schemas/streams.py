@@ -17,6 +17,7 @@ __all__ = [
     "QUERY_SUBJECT",
     "READER_STATE_SUBJECT",
     "REGISTRY",
+    "REPRICE_SUBJECT",
     "SNAPSHOT_SUBJECT",
     "STREAMS",
     "USAGE",
@@ -80,7 +81,7 @@ USAGE = StreamDefinition(
     name="USAGE",
     subjects=("usage.*", "price.*"),
     purpose="requests and their usage, in micro-batches, from the proxies; and changes of prices, "
-    "which hold for what follows them",
+    "which hold for what follows them; and repricings of what came before them",
 )
 REGISTRY = StreamDefinition(
     name="REGISTRY",
@@ -111,6 +112,9 @@ STREAMS = (REGISTRY, USAGE, BUDGET)
 
 PRICE_SUBJECTS = frozenset(f"price.{kind}" for kind in ("book", "file", "api"))
 """Where changes of prices are, each with one event and the whole state of one part."""
+
+REPRICE_SUBJECT = "price.reprice"
+"""Where repricings are: each is one event, and about the requests before it."""
 
 
 def usage_subject(partition: int = 0) -> str:

@@ -51,6 +51,7 @@ _STRUCTS: tuple[type[msgspec.Struct], ...] = (
     registry.ConfigChange,
     events.BudgetState,
     prices.PriceChange,
+    prices.Repricing,
     prices.PriceOverlay,
     prices.SomeTokenPrices,
     prices.BookContent,
@@ -72,7 +73,7 @@ def _event_types() -> list[type[events.Event]]:
         events.BudgetEvent,
     )
     found = [event for union in unions for event in get_args(union)]
-    return [*found, events.ConfigChanged, events.PriceChanged]
+    return [*found, events.ConfigChanged, events.PriceChanged, events.RequestsRepriced]
 
 
 def page() -> str:

@@ -197,7 +197,7 @@ class PriceBook:
         if found is not None:
             return found.id
         names = (normal_name(model),)
-        entries = (*self.overlays.api, *self.overlays.file)
+        entries = (*self.overlays.repricing, *self.overlays.api, *self.overlays.file)
         known = any(is_whole(entry) and matches(entry, names) for entry in entries)
         return names[0] if known else None
 

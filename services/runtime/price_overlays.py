@@ -1,8 +1,8 @@
 """What differs from the price book: which entry decides for a model and a day, and what it makes.
 
 An entry names a model or is a pattern. Of the entries that hold for a model on a day one decides,
-by itself: one of the API before one of the file, the model's name before a pattern, of patterns
-the one with more letters. docs/prices.md tells it with examples.
+by itself: one of a repricing before one of the API before one of the file, the model's name before
+a pattern, of patterns the one with more letters. docs/prices.md tells it with examples.
 """
 
 import re
@@ -28,7 +28,7 @@ __all__ = [
     "normal_name",
 ]
 
-Origin = Literal["book", "file", "api"]
+Origin = Literal["book", "file", "api", "repricing"]
 PATTERNS_CACHED_MAX = 1000
 _TOKENS = TokenPrices.__struct_fields__
 _REPLACED = (
@@ -44,10 +44,11 @@ _DEFAULT_SOURCE = "an entry of its own"
 
 
 class Overlays(NamedTuple):
-    """All entries in force: those of the configuration file and those of the API."""
+    """All entries in force: those of the configuration file, of the API, and of one repricing."""
 
     file: tuple[PriceOverlay, ...] = ()
     api: tuple[PriceOverlay, ...] = ()
+    repricing: tuple[PriceOverlay, ...] = ()
 
     def deciding(self, names: Collection[str], day: date) -> tuple[Origin, PriceOverlay] | None:
         """Return the entry that decides for a model on a day, None where the book alone does.
@@ -55,7 +56,11 @@ class Overlays(NamedTuple):
         `names` are the model's names, of which the first is compared with patterns.
         """
         candidates: tuple[tuple[Origin, tuple[PriceOverlay, ...]], ...]
-        candidates = (("api", self.api), ("file", self.file))
+        candidates = (
+            ("repricing", self.repricing),
+            ("api", self.api),
+            ("file", self.file),
+        )
         for origin, entries in candidates:
             found = _best(entries, names, day)
             if found is not None:

@@ -24,6 +24,7 @@ DECODERS = {
     "model": events.decode_model_event,
     "config": events.decode_config_event,
     "price": events.decode_price_event,
+    "requests": events.decode_reprice_event,
 }
 
 

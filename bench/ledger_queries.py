@@ -105,6 +105,7 @@ _TEXT: dict[str, str] = {
     "producer": "'/proxy/made-up'",
     "producer_sequence": "i",
     "stream_sequence": "1",
+    "priced_sequence": "1",
 }
 _ZERO = frozenset({"cache_write_1h_tokens", "web_search_requests", "web_fetch_requests"})
 

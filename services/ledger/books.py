@@ -50,6 +50,8 @@ class Books:
         if self._budgets is None:
             return set()
         self._alarm.look_at(projected.requests)
+        if projected.repricings:
+            return self._budgets.count_anew()
         return self._budgets.add(projected.spends)
 
     def prices(self) -> dict[str, PriceState]:

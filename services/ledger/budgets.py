@@ -61,6 +61,10 @@ class Budgets:
         if timezone == self._timezone:
             return set()
         self._timezone = timezone
+        return self.count_anew()
+
+    def count_anew(self) -> set[Whose]:
+        """Ask the books again for what was spent; return all budgets."""
         self._counters.clear()
         return set(self._budgets)
 

@@ -7,6 +7,7 @@ import duckdb
 import msgspec
 
 from schemas.prices import BookContent, PriceChange, PriceKind, PriceOverlay
+from services.ledger.repricing import laid_over, read_repricings
 from services.runtime.price_book import PriceBook
 from services.runtime.price_overlays import Overlays
 
@@ -23,11 +24,26 @@ class PriceState(NamedTuple):
 
 
 class PriceEra(NamedTuple):
-    """The prices of all messages between two of the stream, which are not of it themselves."""
+    """The prices of some rows.
+
+    Without `repriced`, of those that were priced when they came, between two messages of the stream
+    which are not of it themselves; else of those that the repricing of this message means.
+    """
 
     after: int
     before: int
     book: PriceBook
+    repriced: int | None = None
+
+    @property
+    def rows(self) -> str:
+        """SQL that chooses them."""
+        if self.repriced is not None:
+            return f"priced_sequence = {self.repriced} AND stream_sequence < {self.repriced}"
+        return (
+            f"stream_sequence > {self.after} AND stream_sequence < {self.before} "
+            "AND priced_sequence = stream_sequence"
+        )
 
 
 def book_in_force(shipped: PriceBook, prices: dict[str, PriceState]) -> PriceBook:
@@ -52,11 +68,17 @@ def price_eras(connection: duckdb.DuckDBPyConnection, shipped: PriceBook) -> Ite
     """Yield the prices of the whole stream, in its order. `shipped` counts before any change."""
     prices: dict[str, PriceState] = {}
     after = 0
-    for state in read_price_changes(connection):
-        yield PriceEra(after, state.sequence, book_in_force(shipped, prices))
-        prices[state.change.kind] = state
-        after = state.sequence
-    yield PriceEra(after, NO_END, book_in_force(shipped, prices))
+    repricings = read_repricings(connection)
+    for state in [*read_price_changes(connection), None]:
+        before = NO_END if state is None else state.sequence
+        book = book_in_force(shipped, prices)
+        yield PriceEra(after, before, book)
+        for sequence, repricing in repricings:
+            if after < sequence < before:
+                yield PriceEra(after, before, laid_over(book, repricing), sequence)
+        if state is not None:
+            prices[state.change.kind] = state
+            after = state.sequence
 
 
 def read_price_changes(connection: duckdb.DuckDBPyConnection) -> list[PriceState]:

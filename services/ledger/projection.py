@@ -24,19 +24,26 @@ from typing import Any, NamedTuple
 import msgspec
 
 from schemas.events import (
-    EVENT_BYTES_MAX,
     RequestFacts,
     RequestStarted,
     UsageEvent,
     UsageRecord,
     UsageRecorded,
-    decode_price_event,
-    decode_usage_event,
 )
-from schemas.prices import PriceChange
-from schemas.streams import PRICE_SUBJECTS, price_subject
+from schemas.prices import PriceChange, Repricing
+from services.ledger.messages import (
+    UNREADABLE,
+    Entry,
+    Message,
+    entries_of,
+    is_about_prices,
+    raw_entries,
+    read_message,
+)
 from services.ledger.price_history import PriceState, book_in_force
 from services.ledger.quota_rows import quota_row
+from services.ledger.reprice_rows import DueRepricing
+from services.ledger.repricing import laid_over
 from services.ledger.request_rows import (
     Origin,
     Poison,
@@ -47,8 +54,7 @@ from services.ledger.request_rows import (
 )
 from services.ledger.spends import Spend
 from services.runtime.bus import StreamMessage
-from services.runtime.price_book import PriceBook, PriceBookError
-from services.runtime.price_checks import OVERLAYS_MAX
+from services.runtime.price_book import PriceBook
 
 __all__ = [
     "DEAD_LETTER_BYTES_MAX",
@@ -72,10 +78,6 @@ PRODUCER_LENGTH_MAX = 128
 PRODUCERS_CACHED_MAX = 256
 _SOURCE = "/proxy/"
 _REASON_MAX = 500
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-
-_events_decoder = msgspec.json.Decoder(list[UsageEvent])
-_batch_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class Counts(msgspec.Struct):
@@ -150,6 +152,7 @@ class Projected(msgspec.Struct):
     dead_letters: list[tuple[Any, ...]] = []
     spends: list[Spend] = []
     price_changes: list[PriceState] = []
+    repricings: list[DueRepricing] = []
     quotas: list[tuple[Any, ...]] = []
     counts: Counts = msgspec.field(default_factory=Counts)
 
@@ -162,10 +165,6 @@ class _Envelope(msgspec.Struct):
 _envelope_decoder = msgspec.json.Decoder(_Envelope)
 BookedResults = Callable[[Sequence[tuple[str, str]]], set[str]]
 """Tells which of some batch results, given as (batch id, request id), have rows: their ids."""
-_Entry = UsageEvent | str
-"""An event, or in words why it cannot be read."""
-_Message = list[_Entry] | PriceChange | str
-"""A batch, a change of prices, or in words why it is neither."""
 
 
 class Projection:
@@ -188,14 +187,17 @@ class Projection:
     def project(self, messages: Iterable[StreamMessage]) -> Projected:
         """Return what the messages change. What they change must then be committed."""
         out = Projected()
-        read = [(message, _read(message)) for message in messages]
+        read = [(message, read_message(message)) for message in messages]
         self._booked = self._known_results(read)
         for message, entries in read:
             out.sequence = sequence = message.sequence
             # A server's clock may be put back; the stream's time only goes forward.
             self._clock_us = max(self._clock_us, message.stored_at_us)
             self._close_lost(out, sequence)
-            if isinstance(entries, PriceChange):
+            if isinstance(entries, Repricing):
+                book = laid_over(self.book, entries)
+                out.repricings.append(DueRepricing(sequence, entries, book))
+            elif isinstance(entries, PriceChange):
                 self._change_prices(out, sequence, entries)
             elif isinstance(entries, str):
                 self._bury(out, sequence, -1, entries, message.payload)
@@ -205,14 +207,14 @@ class Projection:
         return out
 
     def _take_batch(
-        self, out: Projected, sequence: int, entries: list[_Entry], payload: bytes
+        self, out: Projected, sequence: int, entries: list[Entry], payload: bytes
     ) -> None:
         raws: list[msgspec.Raw] | None = None
         for position, entry in enumerate(entries):
             try:
                 self._take(out, sequence, entry)
             except Poison as error:
-                raws = raws or _batch_decoder.decode(payload)
+                raws = raws or raw_entries(payload)
                 self._bury(out, sequence, position, str(error), bytes(raws[position]))
 
     def _change_prices(self, out: Projected, sequence: int, change: PriceChange) -> None:
@@ -222,7 +224,7 @@ class Projection:
         out.price_changes.append(state)
         log.info("prices are changed", extra={"part": change.kind, "by": change.changed_by})
 
-    def _known_results(self, read: list[tuple[StreamMessage, _Message]]) -> set[str]:
+    def _known_results(self, read: list[tuple[StreamMessage, Message]]) -> set[str]:
         """Return which batch results of some messages have rows in the books."""
         results = [
             (entry.data.batch_id, entry.data.request_id)
@@ -258,7 +260,7 @@ class Projection:
         if position >= 0:
             try:
                 producer, number = _identity(_envelope_decoder.decode(payload))
-            except (*_UNREADABLE, Poison):
+            except (*UNREADABLE, Poison):
                 producer = number = None
         if producer is not None and number is not None:
             if number <= self._producers.get(producer, 0):
@@ -280,7 +282,7 @@ class Projection:
         self._producers[producer] = out.producers[producer] = number
         out.counts.events += 1
 
-    def _take(self, out: Projected, stream_sequence: int, event: _Entry) -> None:
+    def _take(self, out: Projected, stream_sequence: int, event: Entry) -> None:
         if isinstance(event, str):
             raise Poison(event)
         producer, number = _identity(event)
@@ -350,65 +352,16 @@ def why_unreadable(book: PriceBook, payload: bytes, position: int) -> str | None
     `payload` are its whole bytes, `position` its place in its message (-1: it is the message).
     """
     message = payload if position < 0 else b"[" + payload + b"]"
-    entries = _entries(message)
+    entries = entries_of(message)
     if position < 0:
-        # The letter does not say which subject it came by: either will do.
-        changes = (_price_change(subject, payload) for subject in sorted(PRICE_SUBJECTS))
-        is_change = any(isinstance(change, PriceChange) for change in changes)
-        return entries if isinstance(entries, str) and not is_change else None
+        # The letter does not say which subject it came by: any will do.
+        return entries if isinstance(entries, str) and not is_about_prices(payload) else None
     if isinstance(entries, str):
         return entries
     # A projection that expects exactly this event: it is poison, or it becomes what it is.
     projection = Projection(book, ProjectionState(), lambda _: set())
     out = projection.project([StreamMessage(1, "", message)])
     return out.dead_letters[0][2] if out.dead_letters else None
-
-
-def _read(message: StreamMessage) -> _Message:
-    if message.subject in PRICE_SUBJECTS:
-        return _price_change(message.subject, message.payload)
-    return _entries(message.payload)
-
-
-def _price_change(subject: str, payload: bytes) -> PriceChange | str:
-    """Return a change of prices, or why it cannot be one."""
-    try:
-        change = decode_price_event(payload).data
-    except _UNREADABLE as error:
-        return f"not a change of prices: {error}"
-    if subject != price_subject(change.kind):
-        return f"a change of {change.kind!r} prices on the subject {subject}"
-    if (change.book is not None) != (change.kind == "book"):
-        return "a change of prices without a book, or with one in the wrong place"
-    if len(payload) > EVENT_BYTES_MAX or len(change.overlays) > OVERLAYS_MAX:
-        return "a change of prices that is larger than any may be"
-    if change.book is not None:
-        try:
-            PriceBook(change.book.version, change.book.models)
-        except PriceBookError as error:
-            return f"a price book that contradicts itself: {error}"
-    return change
-
-
-def _entries(payload: bytes) -> list[_Entry] | str:
-    """Return the events of a message, each or why it cannot be read; or why all of it cannot."""
-    try:
-        return list(_events_decoder.decode(payload))
-    except _UNREADABLE:
-        # One of them, or all: found out one by one.
-        pass
-    try:
-        raws = _batch_decoder.decode(payload)
-    except _UNREADABLE as error:
-        return f"not a batch: {error}"
-    return [_entry(raw) for raw in raws]
-
-
-def _entry(raw: msgspec.Raw) -> _Entry:
-    try:
-        return decode_usage_event(raw)
-    except _UNREADABLE as error:
-        return str(error)
 
 
 def _identity(event: UsageEvent | _Envelope) -> tuple[str, int]:

@@ -15,7 +15,9 @@ import pyarrow as pa
 from schemas.usage import IterationUsage, Usage
 from services.ledger.price_history import PriceEra, price_eras
 from services.ledger.pricing import cost_picos
+from services.ledger.repricing import TOO_DEAR_UNPRICED, believed, meant, read_repricings
 from services.ledger.request_rows import (
+    COST_PICOS_MAX,
     LOST_ERROR_TYPE,
     LOST_UNPRICED,
     PASS_THROUGH_UNPRICED,
@@ -73,15 +75,36 @@ def _mismatches(
     connection: duckdb.DuckDBPyConnection, shipped: PriceBook
 ) -> Iterator[Iterator[Mismatch]]:
     for era in price_eras(connection, shipped):
+        if era.repriced is not None:
+            yield _missed(connection, era)
         yield _simple(connection, era)
         yield _of_iterations(connection, era)
+    yield _stray(connection)
     yield _free(connection)
     yield _unpriced(connection)
 
 
-def _of_era(era: PriceEra) -> str:
-    """Return SQL for the rows whose end came between two changes of prices."""
-    return f"stream_sequence > {era.after} AND stream_sequence < {era.before}"
+def _missed(connection: duckdb.DuckDBPyConnection, era: PriceEra) -> Iterator[Mismatch]:
+    """Yield rows that a repricing means and that are priced by an earlier message."""
+    assert era.repriced is not None
+    repricing = dict(read_repricings(connection))[era.repriced]
+    with meant(connection, era.book, repricing, era.repriced) as (where, parameters):
+        found = connection.execute(
+            "SELECT request_id, cost_usd::VARCHAR, 'its repricing''s' FROM requests "  # noqa: S608
+            f"WHERE {where} AND priced_sequence < ? LIMIT {MISMATCHES_MAX}",
+            [*parameters, era.repriced],
+        ).fetchall()
+    yield from (_mismatch(*row) for row in found)
+
+
+def _stray(connection: duckdb.DuckDBPyConnection) -> Iterator[Mismatch]:
+    """Yield rows that are priced neither by their own message nor by a repricing."""
+    found = connection.execute(
+        "SELECT request_id, cost_usd::VARCHAR, 'by no repricing that is known' FROM requests "  # noqa: S608
+        "WHERE priced_sequence <> stream_sequence AND priced_sequence NOT IN (SELECT "
+        f"stream_sequence FROM repricings WHERE applied) LIMIT {MISMATCHES_MAX}"
+    ).fetchall()
+    yield from (_mismatch(*row) for row in found)
 
 
 def _simple(connection: duckdb.DuckDBPyConnection, era: PriceEra) -> Iterator[Mismatch]:
@@ -89,7 +112,7 @@ def _simple(connection: duckdb.DuckDBPyConnection, era: PriceEra) -> Iterator[Mi
     try:
         joined = " AND ".join(f"r.{key} IS NOT DISTINCT FROM t.{key}" for key in _KEYS)
         rows = (
-            f"FROM (SELECT * FROM requests WHERE {_IS_SIMPLE} AND {_of_era(era)}) AS r "  # noqa: S608
+            f"FROM (SELECT * FROM requests WHERE {_IS_SIMPLE} AND {era.rows}) AS r "  # noqa: S608
             f"LEFT JOIN proof_rates AS t ON {joined} AND r.started_at::DATE = t.day "
             "AND r.prompt_tokens > t.above AND r.prompt_tokens <= t.up_to "
         )
@@ -99,9 +122,11 @@ def _simple(connection: duckdb.DuckDBPyConnection, era: PriceEra) -> Iterator[Mi
         )
         found = connection.execute(
             f"SELECT r.request_id, r.cost_usd::VARCHAR, coalesce(no_price, ({total})::VARCHAR) "  # noqa: S608
-            f"{rows} WHERE t.day IS NULL OR NOT t.is_finer AND CASE WHEN no_price IS NULL "
-            f"THEN r.cost_usd IS NULL OR {_picos('cost_usd')} <> {total} OR {differs} "
-            "ELSE r.cost_usd IS NOT NULL OR r.unpriced_reason IS DISTINCT FROM no_price END "
+            f"{rows} WHERE t.day IS NULL OR NOT t.is_finer AND CASE WHEN no_price IS NOT NULL "
+            "THEN r.cost_usd IS NOT NULL OR r.unpriced_reason IS DISTINCT FROM no_price "
+            f"WHEN {total} > {COST_PICOS_MAX} THEN r.cost_usd IS NOT NULL "
+            f"OR r.unpriced_reason IS DISTINCT FROM '{TOO_DEAR_UNPRICED}' "
+            f"ELSE r.cost_usd IS NULL OR {_picos('cost_usd')} <> {total} OR {differs} END "
             f"LIMIT {MISMATCHES_MAX}"
         ).fetchall()
         finer = connection.execute(
@@ -142,7 +167,10 @@ def _finer(
             divmod(amount, rates.scale) for amount in (*amounts, searches * rates.web_search)
         )
     ]
-    if picos != [sum(wanted), *wanted]:
+    if sum(wanted) > COST_PICOS_MAX:
+        if stored is not None:
+            yield request_id, stored, TOO_DEAR_UNPRICED
+    elif picos != [sum(wanted), *wanted]:
         yield request_id, stored, str(sum(wanted))
 
 
@@ -151,7 +179,7 @@ def _rate_table(connection: duckdb.DuckDBPyConnection, era: PriceEra) -> pa.Tabl
     distinct = connection.execute(
         f"SELECT DISTINCT {', '.join(_KEYS)}, started_at::DATE, "  # noqa: S608
         f"epoch_us(started_at::DATE::TIMESTAMP) FROM requests WHERE {_IS_SIMPLE} "
-        f"AND {_of_era(era)}"
+        f"AND {era.rows}"
     )
     names = (*_KEYS, "day", "above", "up_to", *(f"{part}_rate" for part in _PARTS))
     names = (*names, "web_search_rate", "no_price", "is_finer")
@@ -224,7 +252,7 @@ def _of_iterations(connection: duckdb.DuckDBPyConnection, era: PriceEra) -> Iter
         f"SELECT request_id, cost_usd::VARCHAR, [{', '.join(map(_picos, _COSTS))}], "  # noqa: S608
         f"unpriced_reason, response_model, model, epoch_us(started_at), iterations, "
         f"service_tier, speed, inference_geo, {', '.join(counts)} FROM requests "
-        f"WHERE {_IS_PAID} AND iterations IS NOT NULL AND {_of_era(era)}"
+        f"WHERE {_IS_PAID} AND iterations IS NOT NULL AND {era.rows}"
     )
     while found := cursor.fetchmany(ROWS_AT_ONCE_MAX):
         for request_id, stored, picos, reason, response_model, model, at_us, text, *rest in found:
@@ -236,7 +264,8 @@ def _of_iterations(connection: duckdb.DuckDBPyConnection, era: PriceEra) -> Iter
                 inference_geo=geo,
                 iterations=decode(text),
             )
-            priced = cost_picos(book, usage, priced_model(book, response_model, model), at_us)
+            named = priced_model(book, response_model, model)
+            priced = believed(cost_picos(book, usage, named, at_us))
             cost = priced.cost
             wanted = [None] * len(_COSTS) if cost is None else [cost.total, *cost]
             if wanted != picos or reason != priced.unpriced:

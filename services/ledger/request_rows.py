@@ -204,6 +204,7 @@ def _row(
         record.request_bytes,
         record.response_bytes,
         *origin,
+        origin[2],
         record.path,
         record.batch_id,
         record.custom_id,

@@ -17,6 +17,7 @@ __all__ = [
     "PRICE_COLUMNS",
     "PRODUCER_COLUMNS",
     "QUOTA_COLUMNS",
+    "REPRICING_COLUMNS",
     "REQUEST_COLUMNS",
     "SEAT_COLUMNS",
     "TEAM_COLUMNS",
@@ -90,6 +91,7 @@ REQUEST_COLUMNS: Columns = (
     ("producer", _TEXT),
     ("producer_sequence", _COUNT),
     ("stream_sequence", _COUNT),
+    ("priced_sequence", _COUNT),
     ("path", _TEXT),
     ("batch_id", _TEXT),
     ("custom_id", _TEXT),
@@ -139,6 +141,24 @@ DEAD_LETTER_COLUMNS: Columns = (
     ("payload_bytes", _COUNT),
     ("producer", _TEXT),
     ("producer_sequence", _COUNT),
+)
+
+REPRICING_COLUMNS: Columns = (
+    ("stream_sequence", _COUNT),
+    ("repriced_at", _TIME),
+    ("repriced_by", _TEXT),
+    ("reason", _TEXT),
+    ("requests_from", _TIME),
+    ("requests_to", _TIME),
+    ("models", pa.list_(_TEXT)),
+    ("content", _TEXT),
+    ("applied", pa.bool_()),
+    ("requests", _COUNT),
+    ("changed_requests", _COUNT),
+    ("cost_before_usd", pa.decimal128(38, 12)),
+    ("cost_after_usd", pa.decimal128(38, 12)),
+    ("unpriced_before", _COUNT),
+    ("unpriced_after", _COUNT),
 )
 
 PRICE_CHANGE_COLUMNS: Columns = (

@@ -30,6 +30,7 @@ from services.ledger.projection import (
     Projected,
     ProjectionState,
 )
+from services.ledger.reprice_rows import apply_repricing
 from services.ledger.request_rows import LOST_ERROR_TYPE
 from services.ledger.spends import Whose
 from services.runtime.price_book import PriceBook
@@ -47,7 +48,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = "11"
+SCHEMA_VERSION = "12"
 """A file of an older version is built anew from the stream; one of a newer one is not opened."""
 _OUTDATED = frozenset(str(version) for version in range(1, int(SCHEMA_VERSION)))
 """They lack columns, prices or rollups that the events alone can tell."""
@@ -232,6 +233,8 @@ class Store:
             self._insert_requests(projected.lost)
             self._correct(projected.corrected)
             self._insert_requests(projected.requests)
+            repriced = [apply_repricing(self.connection, due) for due in projected.repricings]
+            self._insert("repricings", rows.REPRICING_COLUMNS, repriced)
             self._rollups.merge()
             self._insert("gaps", rows.GAP_COLUMNS, projected.gaps)
             self._insert("dead_letters", rows.DEAD_LETTER_COLUMNS, projected.dead_letters)
@@ -404,10 +407,13 @@ def digest(connection: duckdb.DuckDBPyConnection, sequence: int | None = None) -
     """
     at = sequence if sequence is not None else 2**62
     found = connection.execute(
-        f"SELECT count(*), coalesce(sum(hash), 0) FROM (SELECT hash({_FACTS})::HUGEINT AS hash "  # noqa: S608
-        "FROM requests WHERE stream_sequence <= $1 UNION ALL "
-        "SELECT row_hash::HUGEINT FROM corrections "
-        "WHERE lost_sequence <= $1 AND $1 < corrected_sequence)",
+        "SELECT coalesce(sum(row), 0)::BIGINT, coalesce(sum(hash), 0) FROM ("  # noqa: S608
+        f"SELECT 1 AS row, hash({_FACTS})::HUGEINT AS hash FROM requests "
+        "WHERE stream_sequence <= $1 UNION ALL "
+        "SELECT 1, row_hash::HUGEINT FROM corrections "
+        "WHERE lost_sequence <= $1 AND $1 < corrected_sequence UNION ALL "
+        "SELECT 0, hash_change FROM repriced_hashes "
+        "WHERE stream_sequence <= $1 AND $1 < repriced_sequence)",
         [at],
     ).fetchall()
     count, total = found[0]

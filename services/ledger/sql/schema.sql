@@ -61,6 +61,7 @@ CREATE TABLE requests (
     producer VARCHAR NOT NULL,
     producer_sequence BIGINT NOT NULL,
     stream_sequence BIGINT NOT NULL,
+    priced_sequence BIGINT NOT NULL,
     path VARCHAR,
     batch_id VARCHAR,
     custom_id VARCHAR,
@@ -138,6 +139,7 @@ COMMENT ON COLUMN requests.response_bytes IS 'Length of the answer''s body, as i
 COMMENT ON COLUMN requests.producer IS 'Which life of which proxy worker reported it.';
 COMMENT ON COLUMN requests.producer_sequence IS 'The number of the report among those of its producer.';
 COMMENT ON COLUMN requests.stream_sequence IS 'The message of the stream USAGE that held it.';
+COMMENT ON COLUMN requests.priced_sequence IS 'The message whose prices its cost is by: its own, or that of the last repricing which meant it (see repricings).';
 COMMENT ON COLUMN requests.path IS 'The path that was asked for; NULL for messages, count_tokens and batch_result.';
 COMMENT ON COLUMN requests.batch_id IS 'The message batch that it is about.';
 COMMENT ON COLUMN requests.custom_id IS 'Of a batch_result: the client''s own name for it, unique in its batch.';
@@ -301,6 +303,50 @@ COMMENT ON COLUMN corrections.request_id IS 'The gateway''s own id of the reques
 COMMENT ON COLUMN corrections.lost_sequence IS 'The message of the stream USAGE at which it was closed as lost.';
 COMMENT ON COLUMN corrections.corrected_sequence IS 'The message that told its end.';
 COMMENT ON COLUMN corrections.row_hash IS 'What the replaced row counted for in the digest.';
+
+CREATE TABLE repricings (
+    stream_sequence BIGINT NOT NULL,
+    repriced_at TIMESTAMP NOT NULL,
+    repriced_by VARCHAR,
+    reason VARCHAR NOT NULL,
+    requests_from TIMESTAMP NOT NULL,
+    requests_to TIMESTAMP,
+    models VARCHAR[] NOT NULL,
+    content VARCHAR NOT NULL,
+    applied BOOLEAN NOT NULL,
+    requests BIGINT NOT NULL,
+    changed_requests BIGINT NOT NULL,
+    cost_before_usd DECIMAL(38, 12) NOT NULL,
+    cost_after_usd DECIMAL(38, 12) NOT NULL,
+    unpriced_before BIGINT NOT NULL,
+    unpriced_after BIGINT NOT NULL
+);
+COMMENT ON TABLE repricings IS 'Every time that costs of requests in the books were computed anew: who, when, why, and what it came to.';
+COMMENT ON COLUMN repricings.stream_sequence IS 'The message of the stream USAGE that told it; requests of earlier ones are meant.';
+COMMENT ON COLUMN repricings.repriced_at IS 'When it was ordered.';
+COMMENT ON COLUMN repricings.repriced_by IS 'Who ordered it.';
+COMMENT ON COLUMN repricings.reason IS 'Why, in that one''s words.';
+COMMENT ON COLUMN repricings.requests_from IS 'Requests that started then or later are meant.';
+COMMENT ON COLUMN repricings.requests_to IS 'And before then; NULL: however late.';
+COMMENT ON COLUMN repricings.models IS 'Of these models, by any of their names; empty: of all.';
+COMMENT ON COLUMN repricings.content IS 'Its own prices, which went before those in force, as JSON.';
+COMMENT ON COLUMN repricings.applied IS 'false: it meant more requests than one may (REPRICED_ROWS_MAX), and changed none.';
+COMMENT ON COLUMN repricings.requests IS 'Requests that were meant.';
+COMMENT ON COLUMN repricings.changed_requests IS 'Of these: whose cost became another one.';
+COMMENT ON COLUMN repricings.cost_before_usd IS 'What they had cost together, without what was unpriced.';
+COMMENT ON COLUMN repricings.cost_after_usd IS 'What they have cost since, without what is unpriced.';
+COMMENT ON COLUMN repricings.unpriced_before IS 'Of these: without a price before.';
+COMMENT ON COLUMN repricings.unpriced_after IS 'Of these: without a price after.';
+
+CREATE TABLE repriced_hashes (
+    stream_sequence BIGINT NOT NULL,
+    repriced_sequence BIGINT NOT NULL,
+    hash_change HUGEINT NOT NULL
+);
+COMMENT ON TABLE repriced_hashes IS 'What repriced requests counted for in the digest before, so that it can still be told.';
+COMMENT ON COLUMN repriced_hashes.stream_sequence IS 'The message that held the requests.';
+COMMENT ON COLUMN repriced_hashes.repriced_sequence IS 'The message that repriced them.';
+COMMENT ON COLUMN repriced_hashes.hash_change IS 'Their hashes before, less those after: two rows of one message belong together.';
 
 CREATE TABLE gaps (
     producer VARCHAR NOT NULL,

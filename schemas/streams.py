@@ -17,6 +17,7 @@ __all__ = [
     "QUERY_SUBJECT",
     "READER_STATE_SUBJECT",
     "REGISTRY",
+    "REPRICE_ASK_SUBJECT",
     "REPRICE_SUBJECT",
     "SNAPSHOT_SUBJECT",
     "STREAMS",
@@ -52,6 +53,9 @@ READER_STATE_SUBJECT = "rpc.ledger.reader"
 
 PROOF_SUBJECT = "rpc.ledger.proof"
 """Request/reply: a ProofRequest to a role of the ledger, a ProofReply back (schemas.proof)."""
+
+REPRICE_ASK_SUBJECT = "rpc.ledger.reprice"
+"""Request/reply: a Repricing to the ledger's reader, a RepriceReply back (schemas.reprice)."""
 
 SNAPSHOT_SUBJECT = "rpc.ledger.snapshot"
 """Request/reply: a SnapshotRequest to the ledger's writer, a SnapshotReply (schemas.snapshot)."""

@@ -17,6 +17,7 @@ _CLIENT_COMMANDS = {
     "keys": "Make, list, block and delete virtual keys of a running gateway.",
     "prices": "List what models cost at a running gateway; check the price book beside others.",
     "reload": "Let a running gateway take its configuration file anew, without a restart.",
+    "reprice": "Show what requests would cost by other prices, and have them cost that.",
     "sql": "Ask a running gateway's ledger in SQL.",
 }
 

@@ -20,6 +20,7 @@ from services.admin.routes_keys import KEY_ROUTES
 from services.admin.routes_pages import PAGE_ROUTES
 from services.admin.routes_prices import PRICE_ROUTES
 from services.admin.routes_prompts import PROMPT_ROUTES
+from services.admin.routes_reprice import REPRICE_ROUTES
 from services.admin.routes_spend import SPEND_ROUTES
 from services.admin.routes_teams import TEAM_ROUTES
 from services.admin.routes_users import USER_ROUTES
@@ -44,6 +45,7 @@ ROUTES = (
     *USER_ROUTES,
     *SPEND_ROUTES,
     *PRICE_ROUTES,
+    *REPRICE_ROUTES,
     *PROMPT_ROUTES,
     *CONFIG_ROUTES,
     *PAGE_ROUTES,

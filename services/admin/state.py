@@ -14,6 +14,7 @@ from services.admin.config_reload import ConfigReload
 from services.admin.failures import FailureLimit
 from services.admin.ledger_client import LedgerClient
 from services.admin.prices import Prices
+from services.admin.repricings import Repricings
 from services.admin.writer import RegistryWriter
 from services.runtime.bus import Bus
 from services.runtime.config_file import ConfigFile
@@ -60,6 +61,7 @@ class AdminState:
         self.writer = RegistryWriter(bus, snapshot)
         self.ledger = LedgerClient(bus, timezone)
         self.prices = Prices(bus, self.ledger)
+        self.repricings = Repricings(bus, self.ledger)
         self.reload = ConfigReload(bus, snapshot, file)
         self._master_key = master_key
         self._failures = FailureLimit()

@@ -199,7 +199,8 @@ def _unpriced(place: Place) -> list[Check]:
             f"models without a price, and how many requests of each: {told}. They are in no sum "
             "and count for no budget",
             "put these lines into the configuration, with the figures of your provider in place "
-            "of each ?, then tallygate reload. If the name is wrong, correct it in model_list",
+            "of each ?, then tallygate reload; tallygate reprice --from DAY prices the requests "
+            "that are there. If the name is wrong, correct it in model_list",
             tuple(lines),
         )
     ]

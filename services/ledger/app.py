@@ -24,6 +24,7 @@ from services.ledger.query import QueryService
 from services.ledger.query_watch import limit_process_memory
 from services.ledger.reader_status import ReaderStatus
 from services.ledger.rebuild import Retry, files_of, retry_due, set_aside
+from services.ledger.reprice_service import RepriceService
 from services.ledger.snapshot_service import SnapshotService
 from services.ledger.spends import Whose
 from services.ledger.store import BooksOutdated, BooksUnreadable, Store
@@ -322,6 +323,7 @@ class _Answers:
             sequence_query="SELECT sequence FROM checkpoints WHERE stream = 'USAGE'",
         )
         self._proofs = ProofService(store.connection, book, "reader", bus)
+        self._repricings = RepriceService(store.connection, book, bus)
 
     def parts(self, worker: Worker) -> list[Coroutine[Any, Any, None]]:
         status = ReaderStatus(self._bus, worker, is_new=self._is_new)
@@ -329,6 +331,7 @@ class _Answers:
             status.serve(),
             _serve_queries(self._bus, self._queries, status),
             self._proofs.serve(),
+            self._repricings.serve(),
         ]
 
     async def metrics(self) -> list[Sample]:
@@ -336,6 +339,7 @@ class _Answers:
 
     async def close(self) -> None:
         await self._proofs.close()
+        self._repricings.close()
         self._queries.close()
 
 

@@ -19,7 +19,13 @@ from services.ledger import rollups, rows
 from services.ledger.repricing import NewCost, meant, new_costs
 from services.runtime.price_book import PriceBook
 
-__all__ = ["REPRICED_ROWS_MAX", "DueRepricing", "apply_repricing"]
+__all__ = [
+    "REPRICED_ROWS_MAX",
+    "DueRepricing",
+    "RepriceCount",
+    "apply_repricing",
+    "rows_meant",
+]
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +64,8 @@ class DueRepricing(NamedTuple):
     book: PriceBook
 
 
-class _Sums(msgspec.Struct):
-    """What some rows cost, before and after."""
+class RepriceCount(msgspec.Struct):
+    """What some rows cost, before and after a repricing; money in pico-dollars."""
 
     requests: int = 0
     changed_requests: int = 0
@@ -83,25 +89,33 @@ def apply_repricing(connection: duckdb.DuckDBPyConnection, due: DueRepricing) ->
 
     To be called in a transaction in which all rows of earlier messages are there.
     """
-    sums = _Sums()
-    with meant(connection, due.book, due.repricing, due.sequence) as (where, parameters):
-        found = connection.execute(
-            f"SELECT count(*) FROM requests WHERE {where}",  # noqa: S608
-            parameters,
-        ).fetchall()
-    is_applied = found[0][0] <= REPRICED_ROWS_MAX
+    sums = RepriceCount()
+    requests = rows_meant(connection, due.book, due.repricing, due.sequence)
+    is_applied = requests <= REPRICED_ROWS_MAX
     if is_applied:
         costs = new_costs(connection, due.book, due.repricing, due.sequence)
         table = pa.Table.from_batches(_batches(costs, sums), _REPRICED)
         if table.num_rows:
             _replace(connection, table, due.sequence)
     else:
-        sums.requests = found[0][0]
+        sums.requests = requests
         log.error("a repricing of %d requests is too large and is not applied", sums.requests)
     return _row(due, sums, is_applied=is_applied)
 
 
-def _batches(costs: Iterator[NewCost], sums: _Sums) -> Iterator[pa.RecordBatch]:
+def rows_meant(
+    connection: duckdb.DuckDBPyConnection, book: PriceBook, repricing: Repricing, before: int
+) -> int:
+    """Return how many rows a repricing means; see `meant`."""
+    with meant(connection, book, repricing, before) as (where, parameters):
+        found = connection.execute(
+            f"SELECT count(*) FROM requests WHERE {where}",  # noqa: S608
+            parameters,
+        ).fetchall()
+    return int(found[0][0])
+
+
+def _batches(costs: Iterator[NewCost], sums: RepriceCount) -> Iterator[pa.RecordBatch]:
     lines: list[tuple[Any, ...]] = []
     for cost in costs:
         sums.add(cost)
@@ -151,7 +165,7 @@ def _note_hashes(connection: duckdb.DuckDBPyConnection, sequence: int, sign: int
     )
 
 
-def _row(due: DueRepricing, sums: _Sums, *, is_applied: bool) -> tuple[Any, ...]:
+def _row(due: DueRepricing, sums: RepriceCount, *, is_applied: bool) -> tuple[Any, ...]:
     """Return the row of a repricing, in the order of REPRICING_COLUMNS."""
     repricing = due.repricing
     return (

@@ -32,6 +32,7 @@ _TEXT = pa.string()
 _COUNT = pa.int64()
 _TIME = pa.timestamp("us")
 _MONEY = pa.decimal128(18, 12)
+_BUDGET = pa.decimal128(22, 12)
 _PRICE = pa.decimal128(12, 6)
 _SHARE = pa.decimal128(10, 6)
 
@@ -248,7 +249,7 @@ KEY_COLUMNS: Columns = (
     ("user_id", _TEXT),
     ("team_id", _TEXT),
     ("models", pa.list_(_TEXT)),
-    ("max_budget_usd", pa.decimal128(18, 6)),
+    ("max_budget_usd", _BUDGET),
     ("budget_duration", _TEXT),
     ("expires_at", _TIME),
     ("blocked", pa.bool_()),
@@ -259,8 +260,8 @@ KEY_COLUMNS: Columns = (
 
 
 _OWNER_COLUMNS: Columns = (
-    ("max_budget_usd", pa.decimal128(18, 6)),
-    ("soft_budget_usd", pa.decimal128(18, 6)),
+    ("max_budget_usd", _BUDGET),
+    ("soft_budget_usd", _BUDGET),
     ("budget_duration", _TEXT),
     ("blocked", pa.bool_()),
     ("deleted", pa.bool_()),

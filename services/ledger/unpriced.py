@@ -49,7 +49,7 @@ class UnpricedAlarm:
         log.warning(
             "requests of the model %r have no price (%s; %s is one): they are in no sum of costs "
             "and count for no budget. Give its price under `prices:` of the configuration, or by "
-            "POST /price/update; `tallygate doctor` prints the lines",
+            "POST /price/update, then `tallygate reprice`; `tallygate doctor` prints the lines",
             model,
             reason,
             row[_REQUEST],

@@ -81,6 +81,7 @@ def service() -> Iterator[QueryService]:
     fill(connection, "keys", 3)
     fill(connection, "quota_observations", 20)
     fill(connection, "seats", 2)
+    fill(connection, "repricings", 8)
     service = QueryService(connection, memory_bytes_max=512 * 1024 * 1024)
     yield service
     service.close()

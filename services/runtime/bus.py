@@ -198,18 +198,13 @@ class Bus:
         await self._stream_api(f"$JS.API.STREAM.UPDATE.{name}", msgspec.json.encode(config))
         log.info("a stream of an older version has new subjects", extra={"stream": name})
 
-    async def ensure_expiring(
-        self, definition: StreamDefinition, *, age_s_max: int, bytes_max: int
-    ) -> None:
-        """Create a stream that drops its oldest messages by age and size, or give it these limits.
+    async def ensure_expiring(self, definition: StreamDefinition, *, age_s_max: int) -> None:
+        """Create a stream that drops its messages at an age, or give it this age.
 
-        What is beyond them is gone as soon as the server has them. Raises BusError.
+        What is older is gone as soon as the server has it. Raises BusError.
         """
-        limits = {
-            "max_age": age_s_max * 1_000_000_000,
-            "max_bytes": bytes_max,
-            "discard": DiscardPolicy.OLD.value,
-        }
+        # A limit of bytes would be room that the server sets aside from all others at once.
+        limits = {"max_age": age_s_max * 1_000_000_000, "discard": DiscardPolicy.OLD.value}
         config = {
             "name": definition.name,
             "subjects": list(definition.subjects),
@@ -235,6 +230,12 @@ class Bus:
                 f"$JS.API.STREAM.UPDATE.{definition.name}",
                 msgspec.json.encode({**found["config"], **limits}),
             )
+
+    async def drop_oldest(self, stream: str, kept: int) -> None:
+        """Have a stream forget all but its last `kept` messages, for good. Raises BusError."""
+        # 0 would mean that nothing is asked for, and everything would go.
+        request = {"keep": max(1, kept)}
+        await self._stream_api(f"$JS.API.STREAM.PURGE.{stream}", msgspec.json.encode(request))
 
     async def last_message(self, stream: str, subject: str) -> bytes | None:
         """Return the last message of a subject, None where it has none. Raises BusUnavailable."""

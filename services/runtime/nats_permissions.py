@@ -86,7 +86,10 @@ NATS_USERS = (
             # What is archived leaves the stream.
             f"$JS.API.STREAM.PURGE.{USAGE.name}",
             *_reading(*STREAMS),
-            *(f"$JS.API.STREAM.{what}.{PROMPTS.name}" for what in ("INFO", "CREATE", "UPDATE")),
+            *(
+                f"$JS.API.STREAM.{what}.{PROMPTS.name}"
+                for what in ("INFO", "CREATE", "UPDATE", "PURGE")
+            ),
             # Of `tallygate snapshot`, which in containers runs where the writer's file is.
             SNAPSHOT_SUBJECT,
         ),

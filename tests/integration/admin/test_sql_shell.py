@@ -40,6 +40,8 @@ class Terminal:
     def __init__(self, *arguments: str, **environment: str) -> None:
         self.process_id, self.descriptor = pty.fork()
         if self.process_id == 0:
+            # As at a real terminal, also where what runs the tests ignores Ctrl-C.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             environment |= {"TERM": "xterm", "COLUMNS": "200", "LINES": "50"}
             command = [sys.executable, "-m", "services.cli", *arguments]
             os.execve(sys.executable, command, environment)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -122,26 +123,38 @@ def test_a_failure_and_a_long_body_are_kept_as_far_as_they_go(
 
 
 def test_the_stream_drops_by_age_and_size(gateway: Gateway) -> None:
-    # Given a running gateway, when NATS is asked for the stream, then it has the limits of the
-    # settings, and of the configuration file that is loaded next.
+    # Given a running gateway and more than a MiB of prompts, when the next configuration allows no
+    # more and other days, then NATS has the age, sets no room aside, and the oldest are gone, while
+    # the newest can still be read.
     url = running_nats_url(gateway.data, "ledger-writer")
     assert url is not None
 
-    async def limits() -> tuple[Any, ...]:
-        bus = await Bus.connect(url, "ledger-writer")
-        try:
-            found = await bus._stream_api(f"$JS.API.STREAM.INFO.{PROMPTS.name}", b"")
-        finally:
-            await bus.close()
-        config = found["config"]
-        return config["max_age"] // 10**9, config["max_bytes"], config["discard"]
+    def config() -> dict[str, Any]:
+        async def ask() -> dict[str, Any]:
+            bus = await Bus.connect(url, "ledger-writer")
+            try:
+                return await bus._stream_api(f"$JS.API.STREAM.INFO.{PROMPTS.name}", b"")
+            finally:
+                await bus.close()
 
-    assert asyncio.run(limits()) == (30 * 86_400, 2**30, "old")
+        found = asyncio.run(ask())
+        return {**found["config"], **found["state"]}
+
+    found = config()
+    assert (found["max_age"], found["max_bytes"]) == (30 * 86_400 * 10**9, -1)
+    key = gateway.new_key(store_prompts=True)
+    chance = random.Random(1)
+    # What cannot be packed.
+    answers = [served(gateway, key, chance.randbytes(300_000).hex()) for _ in range(6)]
+    newest = answers[-1].headers["x-tallygate-request-id"]
+    stored(gateway, answers[-1])
+    assert config()["bytes"] > 2**20
     text = gateway.config.read_text()
     gateway.config.write_text(
         text + "  prompt_retention_days: 7\n  prompt_stream_bytes_max: 1048576\n"
     )
     gateway.admin("POST", "/config/reload", json={})
-    wait_until(
-        lambda: asyncio.run(limits()) == (7 * 86_400, 2**20, "old"), 10, "the limits are others"
-    )
+    wait_until(lambda: config()["bytes"] <= 2**20, 10, "the oldest are dropped")
+    assert config()["max_age"] == 7 * 86_400 * 10**9
+    oldest = answers[0].headers["x-tallygate-request-id"]
+    assert (shown(gateway, newest).status_code, shown(gateway, oldest).status_code) == (200, 404)

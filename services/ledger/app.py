@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,8 +12,9 @@ from schemas.errors import ConfigError, TallygateError
 from schemas.streams import QUERY_CONTROL_SUBJECT, QUERY_SUBJECT, USAGE
 from services.ledger.archiver import Archiver
 from services.ledger.books import Books
+from services.ledger.budget_events import follow_budget_events
 from services.ledger.history import is_whole
-from services.ledger.metrics import FactMetrics, following_metrics
+from services.ledger.metrics import FactMetrics, following_metrics, writer_metrics
 from services.ledger.parquet_export import ParquetExport
 from services.ledger.price_publisher import PricePublisher
 from services.ledger.prompt_retention import PromptRetention
@@ -31,7 +32,7 @@ from services.ledger.store import BooksOutdated, BooksUnreadable, Store
 from services.ledger.worker import Worker, wait_for_stream
 from services.runtime.bus import Bus, BusUnavailable
 from services.runtime.config_follower import ConfigFollower
-from services.runtime.metrics import Sample, sample
+from services.runtime.metrics import Sample
 from services.runtime.price_book import PriceBook
 from services.runtime.service import ServiceContext, notify_ready
 from services.runtime.tasks import end_tasks
@@ -95,7 +96,7 @@ async def _run_writer(context: ServiceContext, bus: Bus) -> None:
     proofs = ProofService(store.connection, book, "writer", bus, archives)
     snapshots = SnapshotService(bus, worker, store.path, context.folder.snapshots)
     context.metrics.put("books", following_metrics(bus, worker, books))
-    context.metrics.put("writer", _writer_metrics(publisher, archiver))
+    context.metrics.put("writer", writer_metrics(publisher, archiver))
     try:
         if not await _until_stop(context, _ensure_streams(bus)):
             return
@@ -106,6 +107,7 @@ async def _run_writer(context: ServiceContext, bus: Bus) -> None:
                 worker.follow_usage(),
                 worker.follow_keys(),
                 publisher.follow_published(),
+                follow_budget_events(bus, worker),
                 publisher.publish_for_ever(),
                 prices.publish_for_ever(),
                 follower.run(bus),
@@ -121,18 +123,6 @@ async def _run_writer(context: ServiceContext, bus: Bus) -> None:
         await proofs.close()
         worker.close()
         store.close()
-
-
-def _writer_metrics(
-    publisher: BudgetPublisher, archiver: Archiver
-) -> Callable[[], Awaitable[list[Sample]]]:
-    async def collect() -> list[Sample]:
-        return [
-            sample("tallygate_budget_events_total", publisher.said),
-            sample("tallygate_archive_sequence", archiver.archived_to),
-        ]
-
-    return collect
 
 
 def _config_follower(
@@ -295,6 +285,7 @@ async def _read_once(
         parts = [
             follow(),
             worker.follow_keys(),
+            follow_budget_events(bus, worker),
             follower.run(bus),
             *answers.parts(worker),
             *([export.run()] if export is not None else []),

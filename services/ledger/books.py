@@ -1,6 +1,7 @@
 """The books of one role, for one thread: store, projection and budgets together."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from schemas.config import SeatPrice
 from schemas.registry import KeyRecord, TeamRecord, UserRecord
@@ -61,6 +62,14 @@ class Books:
     def put_seats(self, seats: Sequence[SeatPrice]) -> None:
         """Take what subscriptions cost from a configuration."""
         self.store.put_seats(seats)
+
+    def budget_events_of(self, stream_created: str) -> int:
+        """Return how far the stream BUDGET is written down; see Store.budget_events_of."""
+        return self.store.budget_events_of(stream_created)
+
+    def put_budget_events(self, events: Sequence[tuple[Any, ...]]) -> None:
+        """Write down what was told of budgets."""
+        self.store.put_budget_events(events)
 
     def put_keys(self, records: Sequence[KeyRecord]) -> None:
         """Take in the state of some keys."""

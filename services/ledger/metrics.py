@@ -7,13 +7,15 @@ from collections.abc import Awaitable, Callable
 import duckdb
 
 from schemas.streams import USAGE
+from services.ledger.archiver import Archiver
 from services.ledger.books import Books
+from services.ledger.publisher import BudgetPublisher
 from services.ledger.unpriced import UNPRICED_BY_MODEL
 from services.ledger.worker import Worker
 from services.runtime.bus import Bus
 from services.runtime.metrics import Sample, sample
 
-__all__ = ["FACTS_AGE_MAX_S", "FactMetrics", "following_metrics"]
+__all__ = ["FACTS_AGE_MAX_S", "FactMetrics", "following_metrics", "writer_metrics"]
 
 FACTS_AGE_MAX_S = 2.0
 """What is counted in the tables is at most so old; more scrapes get the same figures."""
@@ -99,3 +101,17 @@ class FactMetrics:
 
     def _rows(self, query: str) -> list[tuple]:  # type: ignore[type-arg]
         return self._cursor.execute(query).fetchall()
+
+
+def writer_metrics(
+    publisher: BudgetPublisher, archiver: Archiver
+) -> Callable[[], Awaitable[list[Sample]]]:
+    """Return what reads the metrics of what the writer alone does."""
+
+    async def collect() -> list[Sample]:
+        return [
+            sample("tallygate_budget_events_total", publisher.said),
+            sample("tallygate_archive_sequence", archiver.archived_to),
+        ]
+
+    return collect

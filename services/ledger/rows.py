@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 __all__ = [
+    "BUDGET_EVENT_COLUMNS",
     "DEAD_LETTER_COLUMNS",
     "GAP_COLUMNS",
     "KEY_COLUMNS",
@@ -142,6 +143,20 @@ DEAD_LETTER_COLUMNS: Columns = (
     ("payload_bytes", _COUNT),
     ("producer", _TEXT),
     ("producer_sequence", _COUNT),
+)
+
+BUDGET_EVENT_COLUMNS: Columns = (
+    ("stream_sequence", _COUNT),
+    ("event", _TEXT),
+    ("told_at", _TIME),
+    ("scope", _TEXT),
+    ("scope_id", _TEXT),
+    ("name", _TEXT),
+    ("spend_usd", pa.decimal128(38, 12)),
+    ("max_budget_usd", _BUDGET),
+    ("budget_duration", _TEXT),
+    ("window_start", _TIME),
+    ("resets_at", _TIME),
 )
 
 REPRICING_COLUMNS: Columns = (

@@ -53,6 +53,7 @@ SCHEMA_VERSION = "12"
 _OUTDATED = frozenset(str(version) for version in range(1, int(SCHEMA_VERSION)))
 """They lack columns, prices or rollups that the events alone can tell."""
 LETTERS_AT_ONCE_MAX = 100
+_BUDGET_STREAM = "budget_stream_created"
 
 
 _FACTS = ", ".join(name for name, _ in rows.REQUEST_COLUMNS)
@@ -311,6 +312,23 @@ class Store:
             self._insert("teams", rows.TEAM_COLUMNS, [team_row(each) for each in teams])
             self._delete("users", "user_id", [each.user_id for each in users])
             self._insert("users", rows.USER_COLUMNS, [user_row(each) for each in users])
+
+    def budget_events_of(self, stream_created: str) -> int:
+        """Return the last message of the stream BUDGET in the table `budget_events`.
+
+        Where the table is of another stream of that name, it is emptied: the answer is 0 then.
+        """
+        if self.meta(_BUDGET_STREAM) != stream_created:
+            with self._transaction():
+                self.connection.execute("DELETE FROM budget_events")
+            self.set_meta(_BUDGET_STREAM, stream_created)
+        found = self.connection.execute("SELECT max(stream_sequence) FROM budget_events").fetchall()
+        return int(found[0][0] or 0)
+
+    def put_budget_events(self, events: Sequence[tuple[Any, ...]]) -> None:
+        """Write down what was told of budgets, which is not there yet."""
+        with self._transaction():
+            self._insert("budget_events", rows.BUDGET_EVENT_COLUMNS, events)
 
     def _insert_requests(self, values: Sequence[tuple[Any, ...]]) -> None:
         """Store rows of requests, and count them in every rollup."""

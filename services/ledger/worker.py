@@ -65,6 +65,11 @@ class Worker:
         self._has_keys = asyncio.Event()
         self._advanced = asyncio.Event()
 
+    @property
+    def books(self) -> Books:
+        """The books, for use within `in_books` alone."""
+        return self._books
+
     async def in_books(self, work: Callable[[], T]) -> T:
         """Run something in the books' thread and return its result."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

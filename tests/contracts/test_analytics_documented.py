@@ -41,6 +41,7 @@ MADE_UP = {
     "valid_from": "current_date - 400",
     "valid_to": "NULL",
     "seat": "'seat-' || n % 3",
+    "event": "'exceeded'",
     "five_hour_utilization": "0.9",
     "seven_day_utilization": "0.5",
     "five_hour_resets_at": "now()::TIMESTAMP + INTERVAL 2 HOUR",
@@ -82,6 +83,7 @@ def service() -> Iterator[QueryService]:
     fill(connection, "quota_observations", 20)
     fill(connection, "seats", 2)
     fill(connection, "repricings", 8)
+    fill(connection, "budget_events", 8)
     service = QueryService(connection, memory_bytes_max=512 * 1024 * 1024)
     yield service
     service.close()

@@ -259,6 +259,32 @@ COMMENT ON COLUMN users.deleted IS 'Whether it was deleted.';
 COMMENT ON COLUMN users.created_at IS 'When it was made.';
 COMMENT ON COLUMN users.updated_at IS 'When it was last changed.';
 
+CREATE TABLE budget_events (
+    stream_sequence BIGINT NOT NULL,
+    event VARCHAR NOT NULL,
+    told_at TIMESTAMP NOT NULL,
+    scope VARCHAR NOT NULL,
+    scope_id VARCHAR NOT NULL,
+    name VARCHAR NOT NULL,
+    spend_usd DECIMAL(38, 12) NOT NULL,
+    max_budget_usd DECIMAL(22, 12),
+    budget_duration VARCHAR,
+    window_start TIMESTAMP,
+    resets_at TIMESTAMP
+);
+COMMENT ON TABLE budget_events IS 'Every time that a budget was exceeded or cleared, as the ledger told the proxies.';
+COMMENT ON COLUMN budget_events.stream_sequence IS 'The message of the stream BUDGET.';
+COMMENT ON COLUMN budget_events.event IS 'exceeded: its requests are refused from then on; cleared: no more.';
+COMMENT ON COLUMN budget_events.told_at IS 'When it was told.';
+COMMENT ON COLUMN budget_events.scope IS 'Whose budget: key, user or team.';
+COMMENT ON COLUMN budget_events.scope_id IS 'The id of that key, user or team.';
+COMMENT ON COLUMN budget_events.name IS 'Its name then.';
+COMMENT ON COLUMN budget_events.spend_usd IS 'What had been spent in the window.';
+COMMENT ON COLUMN budget_events.max_budget_usd IS 'The budget; NULL: it was taken away.';
+COMMENT ON COLUMN budget_events.budget_duration IS 'How long a window is; NULL: there is one, without an end.';
+COMMENT ON COLUMN budget_events.window_start IS 'When the window began; NULL: there is one, without an end.';
+COMMENT ON COLUMN budget_events.resets_at IS 'When the window ends; NULL: never.';
+
 CREATE TABLE producers (producer VARCHAR NOT NULL, last_sequence BIGINT NOT NULL);
 COMMENT ON TABLE producers IS 'How far each producer''s events have been taken in; repeats are known by it.';
 COMMENT ON COLUMN producers.producer IS 'One life of one proxy worker.';

@@ -101,6 +101,10 @@ def test_costs_are_shown_then_changed_and_the_books_are_proved(
     who = ["master_key", "the contract came late", requests]
     assert rows == [[*who, f"{before:.12f}", f"{before / 2:.12f}"]]
     wait_until(lambda: gateway.ask(key).is_success, 10, "the budget is not spent any more")
+    # What was told of the budget can be asked for: it was spent, and then it was not any more.
+    events = "SELECT event FROM budget_events WHERE name = 'alice' ORDER BY stream_sequence"
+    wait_until(lambda: gateway.sql(events)[-1:] == [["cleared"]], 10, "it is told")
+    assert ["exceeded"] in gateway.sql(events)
     proved = subprocess.run(
         [TALLYGATE, "verify", "--data", str(gateway.data)],
         capture_output=True,

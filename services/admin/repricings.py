@@ -23,7 +23,7 @@ __all__ = ["Repricings"]
 log = logging.getLogger(__name__)
 
 ASK_TIMEOUT_S = 55.0
-"""The reader may take so long: 1,000,000 requests take it some seconds (docs/performance.md)."""
+"""The reader may take so long: 300,000 requests take it some seconds (docs/performance.md)."""
 SEEN_WAIT_S = 60.0
 SEEN_POLL_S = 0.1
 SOURCE = "/admin"

@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 import msgspec
 
 from schemas.errors import BadRequest, Conflict, Unavailable
-from schemas.events import EVENT_BYTES_MAX, RequestsRepriced, encode_event, us_from_time
+from schemas.events import EVENT_BYTES_MAX, RequestsRepriced, encode_event
 from schemas.prices import Repricing
 from schemas.reprice import RepriceReply, RepriceSums
 from schemas.streams import REPRICE_ASK_SUBJECT, REPRICE_SUBJECT
 from services.admin.bodies_reprice import GivenReprice, Repriced
+from services.admin.days import midnight_us
 from services.admin.ledger_client import LedgerClient
 from services.admin.prices import checked_entries
 from services.runtime.bus import Bus, BusError, BusUnavailable, WrongLastSequence
@@ -129,8 +130,8 @@ class Repricings:
 
 
 def _repricing(body: GivenReprice, by: str) -> Repricing:
-    from_us = _midnight_us("from", body.from_)
-    to_us = None if body.to is None else _midnight_us("to", body.to)
+    from_us = midnight_us("from", body.from_)
+    to_us = None if body.to is None else midnight_us("to", body.to)
     if to_us is not None and to_us <= from_us:
         raise BadRequest("to is the first day that is not meant: it must be after from", param="to")
     if body.apply and not body.reason.strip():
@@ -144,11 +145,3 @@ def _repricing(body: GivenReprice, by: str) -> Repricing:
         repriced_at_us=time.time_ns() // 1000,
         repriced_by=by,
     )
-
-
-def _midnight_us(name: str, day: str) -> int:
-    try:
-        midnight = datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC)
-        return max(0, us_from_time(midnight))
-    except (ValueError, OverflowError):
-        raise BadRequest(f"{name} must be a day such as 2026-11-30", param=name) from None

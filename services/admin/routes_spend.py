@@ -1,13 +1,11 @@
 """The routes that ask the ledger: /spend/logs, /global/spend and /ledger/sql."""
 
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from litestar import Request, Response, get, post
 from litestar.response import Stream
 
-from schemas.errors import BadRequest, NotFound
-from schemas.events import us_from_time
+from schemas.errors import NotFound
 from services.admin.analysts import team_seen_by
 from services.admin.bodies import (
     GlobalSpend,
@@ -17,6 +15,7 @@ from services.admin.bodies import (
     SqlAnswer,
     SqlQuery,
 )
+from services.admin.days import midnight_us
 from services.admin.describing import Description, described
 from services.admin.directory import find_key
 from services.admin.guard import caller_of
@@ -66,10 +65,10 @@ async def spend_logs(request: _Request, admin: AdminState) -> Response[bytes]:
         if record is None:
             raise NotFound("Key not found in the registry", param="api_key")
         key_id = record.key_id
-    start_us = 0 if query.start_date is None else _midnight_us("start_date", query.start_date)
+    start_us = 0 if query.start_date is None else midnight_us("start_date", query.start_date)
     end_us = _LATEST_US
     if query.end_date is not None:
-        end_us = _midnight_us("end_date", query.end_date, days_after=1)
+        end_us = midnight_us("end_date", query.end_date, days_after=1)
     parameters = (key_id, query.user_id, query.request_id, start_us, end_us)
     has_period = query.start_date is not None and query.end_date is not None
     is_summary = has_period and query.summarize and query.request_id is None
@@ -133,15 +132,6 @@ async def ledger_sql(request: _Request, admin: AdminState) -> Response[bytes] | 
     team_id = team_seen_by(caller_of(request), now_us())
     form = chosen_format(body.format, request.headers.get("accept"))
     return await unless_left(request, answer_sql(admin.ledger, body, form, team_id))
-
-
-def _midnight_us(name: str, date: str, *, days_after: int = 0) -> int:
-    """Return the beginning of a day (UTC) in microseconds since the epoch."""
-    try:
-        midnight = datetime.strptime(date, "%Y-%m-%d").replace(tzinfo=UTC)
-        return max(0, us_from_time(midnight + timedelta(days=days_after)))
-    except (ValueError, OverflowError):
-        raise BadRequest(f"{name} must be a date such as 2026-11-30", param=name) from None
 
 
 SPEND_ROUTES = (spend_logs, global_spend, ledger_sql)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import duckdb
 import msgspec
 
-from schemas.prices import BookContent, PriceChange, PriceKind, PriceOverlay
+from schemas.prices import BookContent, PriceChange, PriceKind, PriceOverlay, Repricing
 from services.ledger.repricing import laid_over, read_repricings
 from services.runtime.price_book import PriceBook
 from services.runtime.price_overlays import Overlays
@@ -34,6 +34,7 @@ class PriceEra(NamedTuple):
     before: int
     book: PriceBook
     repriced: int | None = None
+    repricing: Repricing | None = None
 
     @property
     def rows(self) -> str:
@@ -75,7 +76,7 @@ def price_eras(connection: duckdb.DuckDBPyConnection, shipped: PriceBook) -> Ite
         yield PriceEra(after, before, book)
         for sequence, repricing in repricings:
             if after < sequence < before:
-                yield PriceEra(after, before, laid_over(book, repricing), sequence)
+                yield PriceEra(after, before, laid_over(book, repricing), sequence, repricing)
         if state is not None:
             prices[state.change.kind] = state
             after = state.sequence

@@ -15,7 +15,7 @@ import pyarrow as pa
 from schemas.usage import IterationUsage, Usage
 from services.ledger.price_history import PriceEra, price_eras
 from services.ledger.pricing import cost_picos
-from services.ledger.repricing import TOO_DEAR_UNPRICED, believed, meant, read_repricings
+from services.ledger.repricing import TOO_DEAR_UNPRICED, believed, meant
 from services.ledger.request_rows import (
     COST_PICOS_MAX,
     LOST_ERROR_TYPE,
@@ -87,8 +87,8 @@ def _mismatches(
 def _missed(connection: duckdb.DuckDBPyConnection, era: PriceEra) -> Iterator[Mismatch]:
     """Yield rows that a repricing means and that are priced by an earlier message."""
     assert era.repriced is not None
-    repricing = dict(read_repricings(connection))[era.repriced]
-    with meant(connection, era.book, repricing, era.repriced) as (where, parameters):
+    assert era.repricing is not None
+    with meant(connection, era.book, era.repricing, era.repriced) as (where, parameters):
         found = connection.execute(
             "SELECT request_id, cost_usd::VARCHAR, 'its repricing''s' FROM requests "  # noqa: S608
             f"WHERE {where} AND priced_sequence < ? LIMIT {MISMATCHES_MAX}",

@@ -29,7 +29,6 @@ __all__ = [
     "TOO_DEAR_UNPRICED",
     "NewCost",
     "believed",
-    "changed_costs",
     "is_meant",
     "laid_over",
     "meant",
@@ -158,17 +157,6 @@ def new_costs(
         while rows := cursor.fetchmany(ROWS_AT_ONCE_MAX):
             for row in rows:
                 yield _new_cost(book, *row)
-
-
-def changed_costs(
-    connection: duckdb.DuckDBPyConnection, book: PriceBook, repricing: Repricing, before: int
-) -> Iterator[NewCost]:
-    """Yield those of `new_costs` that say something else then.
-
-    `book` are the prices in force, without the repricing's own entries.
-    """
-    costs = new_costs(connection, laid_over(book, repricing), repricing, before)
-    return (each for each in costs if each.is_other)
 
 
 def _new_cost(

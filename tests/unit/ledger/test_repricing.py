@@ -11,7 +11,7 @@ from schemas.events import UsageRecord
 from schemas.prices import PriceOverlay, Repricing, SomeTokenPrices
 from schemas.usage import Usage
 from services.ledger.projection import Projection
-from services.ledger.repricing import TOO_DEAR_UNPRICED, NewCost, changed_costs
+from services.ledger.repricing import TOO_DEAR_UNPRICED, NewCost, laid_over, new_costs
 from services.ledger.store import Store
 from services.runtime.bus import StreamMessage
 from services.runtime.price_book import PriceBook
@@ -67,7 +67,9 @@ class Books:
     def changes(self, before: int = 100, **fields: object) -> list[NewCost]:
         """Return what a repricing of all days, unless told otherwise, changes."""
         repricing = Repricing(**({"from_us": 0} | fields))
-        return list(changed_costs(self.store.connection, self.book, repricing, before))
+        book = laid_over(self.book, repricing)
+        costs = new_costs(self.store.connection, book, repricing, before)
+        return [each for each in costs if each.is_other]
 
 
 @pytest.fixture(scope="module")

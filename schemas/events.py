@@ -126,6 +126,8 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
     Each attempt at a deployment is a request of its own. `attempt_of` is told of all but the first:
     the id of the first. `client` is what the request says of its client (None: nothing was read).
+    `route_reason` is told where another than the first choice was asked on purpose:
+    `quota_exhausted`, the subscription's quota was used up and a deployment's `api_key` pays.
     """
 
     request_id: Text
@@ -147,6 +149,7 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     batch_id: Text | None = None
     attempt_of: Text | None = None
     client: ClientFacts | None = None
+    route_reason: Text | None = None
 
 
 class QuotaSeen(msgspec.Struct, frozen=True, kw_only=True, gc=False):

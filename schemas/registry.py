@@ -11,6 +11,7 @@ __all__ = [
     "ConfigChange",
     "KeyRecord",
     "ModelRecord",
+    "OnQuotaExhausted",
     "OwnerRecord",
     "TeamRecord",
     "UserRecord",
@@ -23,6 +24,10 @@ _API_KEY_REFERENCE = re.compile(r"os\.environ/(?=\w*API_KEY)[A-Za-z_][A-Za-z0-9_
 _SECRET = re.compile(r"\bsk-|\bbearer\s|//[^/\s]*@", re.IGNORECASE)
 _NESTED_MAX = 8
 
+OnQuotaExhausted = Literal["pay", "refuse"]
+"""What happens to a request whose subscription's quota is used up: it goes to a deployment's
+`api_key`, or the API's own refusal goes to the client."""
+
 ModelId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_:-]{1,128}\Z")]
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
@@ -34,8 +39,10 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     An empty `models` allows every model. With `analyst` the key may ask the ledger in SQL, about
     the rows of its `team_id` (`team`; there must be one) or about `all`. With `names_end_users` it
     is a gateway's, whose word counts on who its end users are. `store_prompts` says whether what it
-    asks and is answered is kept word for word; None: as the configuration says. `deleted` marks the
-    last record of a key: its history stays in the stream, the key is refused.
+    asks and is answered is kept word for word; None: as the configuration says.
+    `on_quota_exhausted` says what happens where the quota of its subscription is used up; None: as
+    its team says. `deleted` marks the last record of a key: its history stays in the stream, the
+    key is refused.
     """
 
     key_id: str
@@ -56,6 +63,7 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     analyst: Literal["team", "all"] | None = None
     names_end_users: bool = False
     store_prompts: bool | None = None
+    on_quota_exhausted: OnQuotaExhausted | None = None
     created_at_us: int = 0
     created_by: str | None = None
     updated_at_us: int = 0
@@ -82,10 +90,14 @@ class OwnerRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class TeamRecord(OwnerRecord, frozen=True, kw_only=True, omit_defaults=True):
-    """The state of one team. Every `team.*` event carries the whole record."""
+    """The state of one team. Every `team.*` event carries the whole record.
+
+    `on_quota_exhausted` holds for its keys that say nothing of it; None: as without a team.
+    """
 
     team_id: str
     team_alias: str | None = None
+    on_quota_exhausted: OnQuotaExhausted | None = None
 
 
 class UserRecord(OwnerRecord, frozen=True, kw_only=True, omit_defaults=True):

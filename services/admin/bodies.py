@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from schemas.keys import KEY_LENGTH_MAX
+from schemas.registry import OnQuotaExhausted
 from schemas.rpc import QUERY_PARTS_ROWS_MAX, QUERY_SQL_BYTES_MAX, Column
 
 __all__ = [
@@ -76,6 +77,7 @@ class KeySettings(msgspec.Struct, frozen=True, kw_only=True):
     analyst: Literal["team", "all"] | bool | UnsetType | None = UNSET
     names_end_users: bool | UnsetType | None = UNSET
     store_prompts: bool | UnsetType | None = UNSET
+    on_quota_exhausted: OnQuotaExhausted | UnsetType | None = UNSET
 
 
 class GenerateKey(KeySettings, frozen=True, kw_only=True):
@@ -141,6 +143,7 @@ class KeyState(msgspec.Struct, frozen=True, kw_only=True):
     analyst: Literal["team", "all"] | None
     names_end_users: bool
     store_prompts: bool | None
+    on_quota_exhausted: OnQuotaExhausted | None
     created_at: datetime
     created_by: str | None
     updated_at: datetime

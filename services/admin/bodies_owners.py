@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from schemas.registry import OnQuotaExhausted
 from services.admin.bodies import PAGE_MAX, PAGE_SIZE_MAX, Duration, KeyRow, Name
 
 __all__ = [
@@ -56,6 +57,7 @@ class TeamSettings(OwnerSettings, frozen=True, kw_only=True):
     """What can be set on a team."""
 
     team_alias: Name | UnsetType | None = UNSET
+    on_quota_exhausted: OnQuotaExhausted | UnsetType | None = UNSET
 
 
 class NewTeam(TeamSettings, frozen=True, kw_only=True):
@@ -147,6 +149,7 @@ class TeamRow(OwnerRow, frozen=True, kw_only=True):
 
     team_id: str
     team_alias: str | None
+    on_quota_exhausted: OnQuotaExhausted | None
     members_with_roles: tuple[str, ...] = ()
 
 

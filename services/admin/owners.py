@@ -28,7 +28,7 @@ __all__ = [
 
 Owner = TypeVar("Owner", bound=OwnerRecord)
 
-_TEXTS = ("team_alias", "user_alias", "user_email")
+_TAKEN_AS_GIVEN = ("team_alias", "user_alias", "user_email", "on_quota_exhausted")
 
 
 def new_owner_id() -> str:
@@ -39,7 +39,9 @@ def new_owner_id() -> str:
 def changed_owner(record: Owner, settings: OwnerSettings, issue: Issue) -> Owner:
     """Return the record with the given settings changed. Raises BadRequest, naming the field."""
     changes: dict[str, Any] = {
-        name: value for name in _TEXTS if (value := getattr(settings, name, UNSET)) is not UNSET
+        name: value
+        for name in _TAKEN_AS_GIVEN
+        if (value := getattr(settings, name, UNSET)) is not UNSET
     }
     changes |= budget_changes(settings)
     if settings.blocked is not UNSET:
@@ -68,6 +70,7 @@ def team_row(record: TeamRecord, spend: KeySpend, now_us: int, timezone: str) ->
     return TeamRow(
         team_id=record.team_id,
         team_alias=record.team_alias,
+        on_quota_exhausted=record.on_quota_exhausted,
         **own_fields(record, spend, now_us, timezone),
     )
 

@@ -46,6 +46,7 @@ class _Row(msgspec.Struct):
     analyst: str | None = None
     names_end_users: bool = False
     store_prompts: bool | None = None
+    on_quota_exhausted: str | None = None
 
 
 class _Created(_Row):
@@ -294,6 +295,7 @@ def _print_row(row: _Row) -> None:
         ["analyst", row.analyst],
         ["names end users", "yes" if row.names_end_users else "no"],
         ["prompts stored", row.store_prompts],
+        ["quota used up", row.on_quota_exhausted],
         ["made", row.created_at],
         ["expires", row.expires or "never"],
         ["tags", ", ".join(row.tags)],

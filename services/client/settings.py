@@ -25,6 +25,7 @@ _FIELDS = {
     "analyst": "analyst",
     "names_end_users": "names_end_users",
     "store_prompts": "store_prompts",
+    "on_quota_exhausted": "on_quota_exhausted",
 }
 """Each option and the field of the API that it sets."""
 
@@ -47,6 +48,12 @@ def setting_options(command: Command) -> Command:
             default=None,
             help="Keep what it asks and is answered word for word, or not, whatever the "
             "configuration says.",
+        ),
+        click.option(
+            "--on-quota-exhausted",
+            type=click.Choice(["pay", "refuse"]),
+            help="Where its subscription has no quota left: go on over an API key that is paid, or "
+            "not. Without it: as its team says.",
         ),
         click.option("--metadata", help="A JSON object of your own."),
         click.option("--tag", multiple=True, help="A label; may be given several times."),

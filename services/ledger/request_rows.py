@@ -210,4 +210,5 @@ def _row(
         record.custom_id,
         record.attempt_of,
         *(_NO_CLIENT if record.client is None else msgspec.structs.astuple(record.client)),
+        record.route_reason,
     )

@@ -114,6 +114,7 @@ REQUEST_COLUMNS: Columns = (
     ("max_tokens", _COUNT),
     ("end_user_id", _TEXT),
     ("end_user_email", _TEXT),
+    ("route_reason", _TEXT),
 )
 
 OPEN_REQUEST_COLUMNS: Columns = (

@@ -19,6 +19,7 @@ from services.proxy.draft import TEXT_MAX, Admitted, Draft, Prepared
 from services.proxy.headers import RawHeaders, forwardable_request_headers, header_values
 from services.proxy.health import Health
 from services.proxy.routing import model_at
+from services.proxy.seats import SpentSeats, quota_rule
 from services.proxy.setup import CurrentSetup, Setup
 from services.runtime.registry import RegistrySnapshot
 
@@ -49,12 +50,14 @@ class Admission:
         budgets: SpentBudgets,
         check_room: Callable[[], None],
         health: Health,
+        seats: SpentSeats,
     ) -> None:
         self._current = current
         self._registry = registry
         self._budgets = budgets
         self._check_room = check_room
         self._health = health
+        self._seats = seats
 
     def draft(self, request_id: str, started_at_us: int, endpoint: Endpoint) -> Draft:
         """Return the draft of a request that begins now, under the setup of this moment."""
@@ -71,8 +74,10 @@ class Admission:
         credentials = auth.find_credentials(headers)
         draft.key = auth.identify(credentials, self._registry.by_hash, draft.setup.master_key_hash)
         limits.check_key(draft.key, draft.started_at_us)
-        for owner in self._registry.owners_of(draft.key):
+        owners = self._registry.owners_of(draft.key)
+        for owner in owners:
             limits.check_owner(draft.key, owner)
+        draft.on_quota_exhausted = quota_rule(draft.key, owners)
         return credentials
 
     async def admit(
@@ -120,9 +125,10 @@ class Admission:
         except ValueError as error:
             raise BadRequest(str(error)) from None
         prepared = Prepared(draft, target, forwarded, body, read, own)
-        if draft.deployment is None or draft.model is None:
+        may_be_paid = draft.on_quota_exhausted == "pay" and own is not None and own.is_subscription
+        if draft.deployment is None or draft.model is None or may_be_paid:
             self._check_room()
-            return first_attempt(prepared, group, star, self._health)
+            return first_attempt(prepared, group, star, self._health, self._seats)
         credential = prepared.credential(draft.deployment)
         self._check_room()
         return prepared.admitted(draft.deployment, draft.model, credential)

@@ -26,6 +26,7 @@ from services.proxy.paths import is_api_path
 from services.proxy.pool import PoolSettings, UpstreamPool
 from services.proxy.prompts import Prompts
 from services.proxy.refusals import Refusals
+from services.proxy.seats import SpentSeats
 from services.proxy.tls import tls_context
 from services.proxy.warm import keep_warm
 from services.proxy.worker_metrics import worker_metrics
@@ -167,6 +168,7 @@ async def run(
         budgets=budgets,
         check_room=outbox.check_room,
         health=health,
+        seats=SpentSeats(now_us),
     )
     management = Management(admin_url, lambda: keeper.setup.master_key_hash)
     refusals = Refusals(outbox)

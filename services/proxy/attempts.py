@@ -25,6 +25,7 @@ from services.proxy.draft import Admitted, Prepared, new_request_id, now_us
 from services.proxy.headers import RawHeaders, header_values
 from services.proxy.health import Health, Trouble, trouble_of
 from services.proxy.routing import Group, model_at, ranked
+from services.proxy.seats import SpentSeats
 
 __all__ = ["ATTEMPTS_MAX", "WAIT_S_FIRST", "WAIT_S_MAX", "first_attempt"]
 
@@ -34,6 +35,8 @@ WAIT_S_FIRST = 0.5
 """The wait before the same deployment is asked again, doubled each time; `retry_after` is more."""
 WAIT_S_MAX = 10.0
 """A deployment that cools down for longer than this is not waited for."""
+
+_QUOTA_EXHAUSTED = "quota_exhausted"
 
 
 class _Stage(msgspec.Struct, frozen=True):
@@ -49,24 +52,31 @@ class _Choice(msgspec.Struct, frozen=True):
     credential: UpstreamCredential
 
 
-def first_attempt(prepared: Prepared, group: Group, star: str, health: Health) -> Admitted:
+def first_attempt(
+    prepared: Prepared, group: Group, star: str, health: Health, seats: SpentSeats
+) -> Admitted:
     """Return the first attempt of a request that has more than one way to go.
 
     Raises Unauthenticated where no deployment of the group has a credential; Unavailable where
     each has as many requests as it may have.
     """
-    return _Attempts(prepared, _Stage(group, star), health).first()
+    return _Attempts(prepared, _Stage(group, star), health, seats).first()
 
 
 class _Attempts:
     """The attempts of one request. Implements Attempts; one attempt is under way at a time."""
 
-    def __init__(self, prepared: Prepared, stage: _Stage, health: Health) -> None:
+    def __init__(
+        self, prepared: Prepared, stage: _Stage, health: Health, seats: SpentSeats
+    ) -> None:
         self._prepared = prepared
         self._draft = prepared.draft
         self._router = prepared.draft.setup.router
         self._rules = self._router.settings
         self._health = health
+        self._seats = seats
+        self._pays = prepared.draft.on_quota_exhausted == "pay"
+        self._is_paying = False
         # A request without a session goes anywhere, by the weights.
         self._seed = prepared.draft.session_id or secrets.token_hex(8)
         self._stage = stage
@@ -84,7 +94,12 @@ class _Attempts:
     def first(self) -> Admitted:
         """Return the first attempt: at a deployment that is well, if there is any."""
         usable = self._usable(self._stage)
-        choice = self._well(usable) or self._fallback()
+        choice = None
+        if self._pays and (seat := [each for each in usable if _is_seat(each)]):
+            usable = seat  # The API key is for what the subscription has no quota for.
+            if all(self._seats.is_spent(each.credential.value, each.model) for each in seat):
+                choice = self._paid()
+        choice = choice or self._well(usable) or self._fallback()
         if choice is None and usable:
             # All cool down. Refusing by our own doing would be worse than trying.
             choice = min(usable, key=lambda each: self._cooling_s(each.deployment))
@@ -106,7 +121,7 @@ class _Attempts:
         is_known = False
         for deployment in self._ordered(stage.group):
             try:
-                credential = self._prepared.credential(deployment)
+                credential = self._prepared.credential(deployment, may_be_own=not self._is_paying)
             except Unauthenticated as error:
                 refusal = refusal or error
                 continue
@@ -139,6 +154,20 @@ class _Attempts:
             if deployment.deployment_id not in self._tried and not self._cooling_s(deployment):
                 return choice
         return None
+
+    def _paid(self) -> _Choice | None:
+        """Go over to the deployments' own `api_key`s, where one is well: the request stays there.
+
+        That moves it within the model name alone. Each deployment may be asked once more.
+        """
+        tried, self._tried, self._is_paying = self._tried, set(), True
+        try:
+            choice = self._well(self._usable(self._stage))
+        except Unauthenticated:
+            choice = None  # None of them has one.
+        if choice is None:
+            self._tried, self._is_paying = tried, False
+        return choice
 
     def _fallbacks(self, stage: _Stage) -> Iterator[_Stage]:
         """Yield the fallbacks that the key may use, each group of deployments once."""
@@ -178,10 +207,14 @@ class _Attempts:
         self.count += 1
         if self.count > 1:
             self._draft.request_id = new_request_id(now_us())
-        admitted = self._prepared.admitted(choice.deployment, choice.model, choice.credential)
+        admitted = self._prepared.admitted(
+            choice.deployment, choice.model, choice.credential, is_paid_instead=self._is_paying
+        )
         facts = admitted.facts
         if self.count > 1:
             facts = msgspec.structs.replace(facts, attempt_of=self._first_id)
+        if self._is_paying:
+            facts = msgspec.structs.replace(facts, route_reason=_QUOTA_EXHAUSTED)
         self._health.began(deployment_id)
         return msgspec.structs.replace(admitted, facts=facts, attempts=self)
 
@@ -220,6 +253,9 @@ class _Attempts:
         if trouble is None:
             return None
         self._failed(trouble, _retry_after_s(headers))
+        if trouble is Trouble.OWN_LIMIT and _is_seat(self._now):
+            value, model = self._now.credential.value, self._now.model
+            return self._next(trouble, is_spent=self._seats.was_refused(value, model, headers))
         return self._next(trouble)
 
     def after_error(self, error: ApiError) -> Admitted | None:
@@ -232,7 +268,7 @@ class _Attempts:
 
     # ------------------------------------------------------------------------- what comes next
 
-    def _next(self, trouble: Trouble) -> Admitted | None:
+    def _next(self, trouble: Trouble, *, is_spent: bool = False) -> Admitted | None:
         before = self._now
         assert before is not None
         self.over()
@@ -246,6 +282,10 @@ class _Attempts:
         # Another deployment would meet the same limit of the client's, or have somebody else pay.
         if trouble is not Trouble.OWN_LIMIT:
             choice = self._another(before, is_free=is_free) or self._again(before)
+        elif is_spent and self._draft.on_quota_exhausted == "refuse":
+            return None
+        elif is_spent and self._pays:
+            choice = self._paid()
         choice = choice or self._fallback()
         return None if choice is None else self._take(choice)
 
@@ -277,6 +317,10 @@ class _Attempts:
     def _same_payer(self, before: _Choice) -> list[_Choice]:
         is_own = before.credential.is_own
         return [each for each in self._usable(self._stage) if each.credential.is_own is is_own]
+
+
+def _is_seat(choice: _Choice) -> bool:
+    return choice.credential.billing == "subscription"
 
 
 def _retry_after_s(headers: RawHeaders) -> float | None:

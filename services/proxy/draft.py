@@ -10,10 +10,11 @@ from schemas.client_facts import ClientFacts
 from schemas.config import Deployment
 from schemas.errors import ApiError
 from schemas.events import Endpoint, RequestFacts
-from schemas.registry import KeyRecord
+from schemas.registry import KeyRecord, OnQuotaExhausted
 from services.proxy import auth
 from services.proxy.body import RequestBody, with_model
 from services.proxy.headers import RawHeaders
+from services.proxy.seats import without_oauth_beta
 from services.proxy.setup import Setup
 from services.proxy.upstream import UpstreamRequest
 
@@ -34,7 +35,8 @@ TEXT_MAX = 256
 class Draft(msgspec.Struct):
     """What is known so far of a request that is being admitted: enough to book a refusal.
 
-    `setup` is the configuration that the request began with and keeps.
+    `setup` is the configuration that the request began with and keeps. `on_quota_exhausted` is what
+    holds for its key, None where nobody said.
     """
 
     request_id: str
@@ -51,6 +53,7 @@ class Draft(msgspec.Struct):
     user_agent: str | None = None
     request_bytes: int = 0
     client: ClientFacts | None = None
+    on_quota_exhausted: OnQuotaExhausted | None = None
 
     @property
     def is_stored(self) -> bool:
@@ -139,31 +142,49 @@ class Prepared(msgspec.Struct, frozen=True):
     read: RequestBody
     own: auth.OwnCredential | None
 
-    def credential(self, deployment: Deployment) -> auth.UpstreamCredential:
-        """Return the credential for a deployment. Raises Unauthenticated."""
+    def credential(
+        self, deployment: Deployment, *, may_be_own: bool = True
+    ) -> auth.UpstreamCredential:
+        """Return the credential for a deployment. Raises Unauthenticated.
+
+        `may_be_own` False: the client's own one is left out.
+        """
         setup = self.draft.setup
         origin = setup.origins[deployment.deployment_id]
         return auth.upstream_credential(
-            deployment, self.own, own_may_go_there=origin.host in setup.own_credential_hosts
+            deployment,
+            self.own if may_be_own else None,
+            own_may_go_there=origin.host in setup.own_credential_hosts,
         )
 
     def admitted(
-        self, deployment: Deployment, model: str, credential: auth.UpstreamCredential
+        self,
+        deployment: Deployment,
+        model: str,
+        credential: auth.UpstreamCredential,
+        *,
+        is_paid_instead: bool = False,
     ) -> Admitted:
-        """Return the request as it goes to a deployment, which is entered in the draft."""
+        """Return the request as it goes to a deployment, which is entered in the draft.
+
+        `is_paid_instead`: the client asked on a subscription, and an API key pays in its place.
+        """
         draft = self.draft
         setup = draft.setup
         draft.deployment, draft.model, draft.billing = deployment, model, credential.billing
         head_timeout_s = deployment.timeout_s
         if draft.is_stream and deployment.stream_timeout_s is not None:
             head_timeout_s = deployment.stream_timeout_s
+        headers = self.headers
+        if is_paid_instead:
+            headers = without_oauth_beta(headers)
         return Admitted(
             facts=draft.facts(),
             upstream=UpstreamRequest(
                 method=b"POST",
                 origin=setup.origins[deployment.deployment_id],
                 target=self.target,
-                headers=[*self.headers, (credential.header, credential.value)],
+                headers=[*headers, (credential.header, credential.value)],
                 body=with_model(self.body, self.read, model),
                 head_timeout_s=head_timeout_s,
                 idle_timeout_s=setup.settings.idle_timeout_s,

@@ -309,6 +309,8 @@ class Exchange:
         headers.append((b"x-tallygate-request-id", self._facts.request_id.encode()))
         if self._attempts is not None and self._attempts.count > 1:
             headers.append((b"x-tallygate-attempts", b"%d" % self._attempts.count))
+        if self._facts.route_reason is not None:
+            headers.append((b"x-tallygate-route-reason", self._facts.route_reason.encode()))
         self._is_started = True
         self._sends += 1
         await send({"type": "http.response.start", "status": response.status, "headers": headers})

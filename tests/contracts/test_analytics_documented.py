@@ -42,6 +42,7 @@ MADE_UP = {
     "valid_to": "NULL",
     "seat": "'seat-' || n % 3",
     "event": "'exceeded'",
+    "route_reason": "[NULL, 'quota_exhausted'][1 + n % 2]",
     "five_hour_utilization": "0.9",
     "seven_day_utilization": "0.5",
     "five_hour_resets_at": "now()::TIMESTAMP + INTERVAL 2 HOUR",

@@ -81,7 +81,8 @@ CREATE TABLE requests (
     message_count BIGINT,
     max_tokens BIGINT,
     end_user_id VARCHAR,
-    end_user_email VARCHAR
+    end_user_email VARCHAR,
+    route_reason VARCHAR
 );
 COMMENT ON TABLE requests IS 'One row for each request that is over, refused ones included.';
 COMMENT ON COLUMN requests.request_id IS 'The gateway''s own id of the request (x-tallygate-request-id).';
@@ -160,6 +161,7 @@ COMMENT ON COLUMN requests.message_count IS 'How many messages the request held.
 COMMENT ON COLUMN requests.max_tokens IS 'The most tokens that the answer could have.';
 COMMENT ON COLUMN requests.end_user_id IS 'Whom a gateway in front named, with a key that has names_end_users.';
 COMMENT ON COLUMN requests.end_user_email IS 'The address of that end user, as the gateway named it.';
+COMMENT ON COLUMN requests.route_reason IS 'quota_exhausted: its subscription had no quota left, so a deployment''s api_key pays; NULL: it went as always.';
 
 CREATE TABLE open_requests (
     request_id VARCHAR NOT NULL,

@@ -9,15 +9,21 @@ from hypothesis import strategies as st
 
 from schemas.config import Deployment, GatewayConfig, RouterSettings
 from schemas.errors import Unauthenticated, Unavailable, UpstreamUnreachable
-from schemas.registry import KeyRecord
+from schemas.registry import KeyRecord, OnQuotaExhausted
 from services.proxy.attempts import ATTEMPTS_MAX, WAIT_S_MAX, first_attempt
 from services.proxy.auth import OwnCredential
 from services.proxy.body import read_body
 from services.proxy.draft import Admitted, Draft, Prepared
+from services.proxy.headers import RawHeaders
 from services.proxy.health import Health, Trouble
+from services.proxy.seats import SpentSeats
 from services.proxy.setup import make_setup
 
 OWN = OwnCredential(b"authorization", b"Bearer sk-ant-oat01-x", is_subscription=True)
+REJECTED = [
+    (b"anthropic-ratelimit-unified-status", b"rejected"),
+    (b"anthropic-ratelimit-unified-reset", b"300"),
+]
 BODY = b'{"model": "m", "max_tokens": 1}'
 NAMES = ("m", "b", "c")
 STATUSES: Mapping[Trouble, int] = {
@@ -40,17 +46,19 @@ def prepared(
     own: OwnCredential | None = None,
     models: tuple[str, ...] = (),
     session: str | None = "s",
+    on_quota_exhausted: OnQuotaExhausted | None = None,
 ) -> Prepared:
     config = GatewayConfig(path="c", deployments=tuple(deployments), router=rules)
     draft = Draft("tg_first", 1, "messages", make_setup(config, "sk-master"))
     draft.key = KeyRecord(key_id="key", key_hash="0" * 64, key_name="sk-...x", models=models)
     draft.model_name, draft.session_id = "m", session
+    draft.on_quota_exhausted = on_quota_exhausted
     return Prepared(draft, b"/v1/messages", [(b"x", b"y")], BODY, read_body(BODY), own)
 
 
-def begin(asked: Prepared, health: Health) -> Admitted:
+def begin(asked: Prepared, health: Health, seats: SpentSeats | None = None) -> Admitted:
     group, star = asked.draft.setup.router.find("m")
-    return first_attempt(asked, group, star, health)
+    return first_attempt(asked, group, star, health, seats or SpentSeats(lambda: 0))
 
 
 def deployment_of(admitted: Admitted) -> str:
@@ -58,14 +66,16 @@ def deployment_of(admitted: Admitted) -> str:
     return admitted.facts.deployment
 
 
-def after(admitted: Admitted, trouble: Trouble) -> Admitted | None:
+def after(
+    admitted: Admitted, trouble: Trouble, headers: RawHeaders | None = None
+) -> Admitted | None:
     """Return what follows on an attempt that went wrong so."""
     assert admitted.attempts is not None
     if trouble is Trouble.UNSENT:
         return admitted.attempts.after_error(
             UpstreamUnreachable("refused", kind="upstream_connect", was_sent=False)
         )
-    return admitted.attempts.after_answer(STATUSES[trouble], [])
+    return admitted.attempts.after_answer(STATUSES[trouble], headers or [])
 
 
 DEPLOYMENTS = st.lists(
@@ -102,20 +112,27 @@ RULES = st.builds(
     RULES,
     st.sampled_from([None, OWN]),
     st.lists(st.sampled_from(list(Trouble)), min_size=20, max_size=20),
+    st.sampled_from([None, "pay", "refuse"]),
+    st.sampled_from([REJECTED, []]),
 )
 def test_whatever_goes_wrong_the_rules_about_money_hold(
     deployments: list[Deployment],
     rules: RouterSettings,
     own: OwnCredential | None,
     troubles: list[Trouble],
+    rule: OnQuotaExhausted | None,
+    told: RawHeaders,
 ) -> None:
     # Given any deployments, settings and course of failures, then a request is sent so often at
-    # most, what may have been billed is not repeated unasked, who pays does not change within a
-    # name, every attempt has an id of its own, and none is left counted.
+    # most, what may have been billed is not repeated unasked, who pays changes within a name where
+    # a quota is used up and the key pays alone, every attempt has an id of its own, and none is
+    # left counted.
     deployments = [*deployments, deployment("m", 9)]
     health = Health(lambda: 100.0)
     try:
-        now: Admitted | None = begin(prepared(deployments, rules, own=own), health)
+        now: Admitted | None = begin(
+            prepared(deployments, rules, own=own, on_quota_exhausted=rule), health
+        )
     except (Unavailable, Unauthenticated):
         return
     seen: list[Admitted] = []
@@ -126,27 +143,38 @@ def test_whatever_goes_wrong_the_rules_about_money_hold(
         is_own = now.facts.billing == "subscription"
         if trouble in {Trouble.LIMITED, Trouble.OWN_LIMIT}:
             trouble = Trouble.OWN_LIMIT if is_own else Trouble.LIMITED  # noqa: PLW2901
-        following = after(now, trouble)
+        following = after(now, trouble, told if is_own else [])
         if following is None:
             break
+        is_spent = bool(told) and trouble is Trouble.OWN_LIMIT
+        assert not (is_spent and rule == "refuse")
         assert following.attempts is not None
         assert following.attempts.wait_s <= WAIT_S_MAX
         if trouble is Trouble.UNCLEAR:
             assert rules.num_retries
         name, next_name = (deployment_of(each).partition("/")[0] for each in (now, following))
-        if name == next_name:
+        if following.facts.route_reason is not None:
+            assert rule == "pay"
+            assert following.facts.billing == "api"
+            assert following.upstream.headers[-1] == (b"x-api-key", b"k")
+            assert is_spent or now.facts.route_reason is not None
+        elif name == next_name:
             assert following.facts.billing == now.facts.billing
             assert trouble is not Trouble.OWN_LIMIT
         now = following
     else:
         raise AssertionError("no request is sent for ever")
     assert len(seen) <= ATTEMPTS_MAX
+    for each in seen:
+        # No credential ever goes where the other belongs.
+        is_own = each.facts.billing == "subscription"
+        assert each.upstream.headers[-1][1] == (OWN.value if is_own else b"k")
     ids = [each.facts.request_id for each in seen]
     assert len(set(ids)) == len(ids)
     assert [each.facts.attempt_of for each in seen] == [None] + ["tg_first"] * (len(seen) - 1)
     assert sum(health.busy(each.deployment_id) for each in deployments) == 0
     if not rules.num_retries:
-        asked = [deployment_of(each) for each in seen]
+        asked = [(deployment_of(each), each.facts.billing) for each in seen]
         assert len(set(asked)) == len(asked)
 
 
@@ -284,3 +312,79 @@ def test_an_error_for_the_client_names_what_was_tried() -> None:
     assert first.attempts.told(error).message == "refused"
     assert after(first, Trouble.UNSENT) is not None
     assert first.attempts.told(error).message == "refused (tried: m/0, m/1)"
+
+
+def seat_and_key() -> list[Deployment]:
+    """Return a deployment for subscriptions and one with an API key, which is ranked first."""
+    return [
+        deployment("m", 0, api_key=None, forward_client_auth=True, order=2),
+        deployment("m", 1, order=1),
+    ]
+
+
+def test_a_key_that_pays_goes_on_over_the_api_key_and_back_when_the_window_ends() -> None:
+    # Given a seat beside an API key, when the key pays and the quota is used up, then the same
+    # request goes to the API key, the next ones too, and after the reset the seat is asked again.
+    now_us = [0]
+    seats, health = SpentSeats(lambda: now_us[0]), Health(lambda: 0.0)
+
+    def one() -> Admitted:
+        asked = prepared(seat_and_key(), RouterSettings(), own=OWN, on_quota_exhausted="pay")
+        return begin(asked, health, seats)
+
+    first = one()
+    assert (deployment_of(first), first.facts.billing) == ("m/0", "subscription")
+    assert first.facts.route_reason is None
+    paid = after(first, Trouble.OWN_LIMIT, REJECTED)
+    assert paid is not None
+    following = one()
+    for each in (paid, following):
+        assert (deployment_of(each), each.facts.billing) == ("m/1", "api")
+        assert each.facts.route_reason == "quota_exhausted"
+        assert (OWN.header, OWN.value) not in each.upstream.headers
+    assert (paid.facts.attempt_of, following.facts.attempt_of) == ("tg_first", None)
+    now_us[0] = 300_000_000
+    assert one().facts.billing == "subscription"
+
+
+def test_one_deployment_with_both_credentials_serves_the_seat_and_then_the_key() -> None:
+    # Given one deployment that forwards credentials and has an api_key, then it is asked twice.
+    both = [deployment("m", api_key="k", forward_client_auth=True)]
+    asked = prepared(both, RouterSettings(), own=OWN, on_quota_exhausted="pay")
+    paid = after(begin(asked, Health(lambda: 0.0)), Trouble.OWN_LIMIT, REJECTED)
+    assert paid is not None
+    assert (deployment_of(paid), paid.facts.billing) == ("m/0", "api")
+
+
+@pytest.mark.parametrize(("rule", "headers"), [(None, REJECTED), ("refuse", REJECTED), ("pay", [])])
+def test_nobody_pays_unless_the_key_says_so_and_the_quota_is_used_up(
+    rule: OnQuotaExhausted | None, headers: RawHeaders
+) -> None:
+    # Given an API key beside the seat, when the key does not pay, or a 429 is about something
+    # else, then the answer goes to the client.
+    deployments = [deployment("m", 0, api_key=None, forward_client_auth=True), deployment("b")]
+    deployments.append(deployment("m", 1, order=9))
+    asked = prepared(deployments, RouterSettings(), own=OWN, on_quota_exhausted=rule)
+    assert after(begin(asked, Health(lambda: 0.0)), Trouble.OWN_LIMIT, headers) is None
+
+
+def test_a_key_that_refuses_takes_no_fallback_for_a_quota_and_one_that_says_nothing_does() -> None:
+    # Given a fallback, then "refuse" is stronger than it, and silence is not.
+    deployments = [deployment("m", api_key=None, forward_client_auth=True), deployment("b")]
+    rules = RouterSettings(fallbacks={"m": ("b",)})
+    for rule, expected in ((None, "b/0"), ("pay", "b/0"), ("refuse", None)):
+        asked = prepared(deployments, rules, own=OWN, on_quota_exhausted=rule)
+        following = after(begin(asked, Health(lambda: 0.0)), Trouble.OWN_LIMIT, REJECTED)
+        assert (following and deployment_of(following)) == expected
+
+
+def test_where_no_api_key_is_well_the_seats_own_refusal_reaches_the_client() -> None:
+    # Given a seat that is spent and an API key that cools down, then the seat is asked all the
+    # same, and its answer, with its reset, is the client's.
+    seats, health, rules = SpentSeats(lambda: 0), Health(lambda: 0.0), RouterSettings()
+    seats.was_refused(OWN.value, "m", REJECTED)
+    health.failed("m/1", Trouble.LIMITED, rules, retry_after_s=60)
+    asked = prepared(seat_and_key(), rules, own=OWN, on_quota_exhausted="pay")
+    now = begin(asked, health, seats)
+    assert (deployment_of(now), now.facts.billing) == ("m/0", "subscription")
+    assert after(now, Trouble.OWN_LIMIT, REJECTED) is None

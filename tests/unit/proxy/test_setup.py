@@ -15,6 +15,7 @@ from services.proxy.budgets import SpentBudgets
 from services.proxy.health import Health, Trouble
 from services.proxy.keeper import SetupKeeper
 from services.proxy.pool import PoolSettings, UpstreamPool
+from services.proxy.seats import SpentSeats
 from services.runtime.registry import RegistrySnapshot
 
 KEY = new_key()
@@ -61,6 +62,7 @@ class Worker:
             registry=self.registry,
             budgets=SpentBudgets(),
             check_room=lambda: None,
+            seats=SpentSeats(lambda: 0),
         )
 
     async def admit(self, *, during: Any = None, body: bytes = BODY, **headers: str) -> Admitted:

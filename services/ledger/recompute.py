@@ -14,7 +14,6 @@ import pyarrow as pa
 
 from schemas.usage import IterationUsage, Usage
 from services.ledger.price_history import PriceEra, price_eras
-from services.ledger.pricing import cost_picos
 from services.ledger.repricing import TOO_DEAR_UNPRICED, believed, meant
 from services.ledger.request_rows import (
     COST_PICOS_MAX,
@@ -25,6 +24,7 @@ from services.ledger.request_rows import (
     priced_model,
 )
 from services.runtime.price_book import Conditions, PriceBook, Rates
+from services.runtime.pricing import cost_picos
 
 __all__ = ["Mismatch", "differing_costs"]
 

@@ -15,7 +15,6 @@ import pyarrow as pa
 
 from schemas.prices import PriceOverlay, Repricing
 from schemas.usage import IterationUsage, Usage
-from services.ledger.pricing import Cost, Priced, cost_picos
 from services.ledger.request_rows import (
     COST_PICOS_MAX,
     LOST_ERROR_TYPE,
@@ -24,6 +23,7 @@ from services.ledger.request_rows import (
 )
 from services.runtime.price_book import PriceBook
 from services.runtime.price_overlays import normal_name
+from services.runtime.pricing import Cost, Priced, cost_picos
 
 __all__ = [
     "TOO_DEAR_UNPRICED",

@@ -10,8 +10,8 @@ import msgspec
 from schemas.client_facts import ClientFacts
 from schemas.events import Rejection, RequestFacts, UsageRecord
 from schemas.usage import TOKENS_MAX, IterationUsage, Usage
-from services.ledger.pricing import Cost, cost_picos
 from services.runtime.price_book import PriceBook
+from services.runtime.pricing import Cost, cost_picos
 
 __all__ = [
     "COST_PICOS_MAX",

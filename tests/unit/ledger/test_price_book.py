@@ -10,9 +10,9 @@ import pytest
 
 from schemas.events import us_from_time
 from schemas.usage import Usage
-from services.ledger.pricing import cost_picos
 from services.runtime import price_book
 from services.runtime.price_book import Conditions, PriceBook, PriceBookError
+from services.runtime.pricing import cost_picos
 
 BOOK = PriceBook.load()
 LIST = Conditions()

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from schemas.events import us_from_time
 from schemas.prices import ContextTier, PriceOverlay, PricePeriod, SomeTokenPrices, TokenPrices
 from schemas.usage import IterationUsage, Usage
-from services.ledger.pricing import Cost, cost_picos
 from services.runtime.price_book import PriceBook
 from services.runtime.price_overlays import Overlays
+from services.runtime.pricing import Cost, cost_picos
 
 BOOK = PriceBook.load()
 MODELS = [model.id for model in BOOK.models]

@@ -10,8 +10,8 @@ from genai_prices.data import providers
 from schemas.events import us_from_time
 from schemas.money import usd_from_picos
 from schemas.usage import Usage
-from services.ledger.pricing import cost_picos
 from services.runtime.price_book import PriceBook
+from services.runtime.pricing import cost_picos
 
 BOOK = PriceBook.load()
 DAYS = [datetime(2026, 3, 12, tzinfo=UTC), datetime(2026, 3, 13, tzinfo=UTC)]

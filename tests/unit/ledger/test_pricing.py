@@ -10,8 +10,8 @@ import pytest
 from schemas.events import us_from_time
 from schemas.money import usd_from_picos, usd_text
 from schemas.usage import IterationUsage, Usage
-from services.ledger.pricing import Cost, cost_picos
 from services.runtime.price_book import PriceBook
+from services.runtime.pricing import Cost, cost_picos
 
 BOOK = PriceBook.load()
 NOW_US = us_from_time(datetime(2026, 11, 1, 12, tzinfo=UTC))

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from schemas.events import us_from_time
 from schemas.prices import PricePeriod
 from schemas.usage import TOKENS_MAX, IterationUsage, Usage
-from services.ledger.pricing import Cost, Priced, cost_picos
 from services.runtime.price_book import PriceBook
+from services.runtime.pricing import Cost, Priced, cost_picos
 
 BOOK = PriceBook.load()
 MODELS = [model.id for model in BOOK.models]

@@ -7,10 +7,10 @@ from pathlib import Path
 from schemas.config import SeatPrice
 from schemas.events import UsageRecord
 from schemas.usage import Usage
-from services.ledger.pricing import Cost
 from services.ledger.projection import Projected
 from services.ledger.request_rows import recorded_row
 from services.ledger.store import Store
+from services.runtime.pricing import Cost
 
 NOVEMBER_US = 1_795_478_400_000_000
 DAY_US = 86_400_000_000

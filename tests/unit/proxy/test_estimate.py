@@ -1,0 +1,128 @@
+"""What a request may cost: the bound against what usage within it costs, and what is likely."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.events import us_from_time
+from schemas.prices import PriceOverlay
+from schemas.usage import IterationUsage, Usage
+from services.proxy.estimate import (
+    ADDED_TOKENS_MAX,
+    FIRST_OUTPUT_TOKENS,
+    KEYS_MAX,
+    OUTPUT_TOKENS_MAX,
+    Estimate,
+    Estimator,
+    History,
+)
+from services.runtime.price_book import PriceBook
+from services.runtime.price_overlays import Overlays
+from services.runtime.pricing import cost_picos
+
+NOW_US = us_from_time(datetime(2026, 11, 1, 12, tzinfo=UTC))
+BOOK = PriceBook.shipped()
+ODD = BOOK.with_overlays(
+    Overlays(file=(PriceOverlay(model="claude-sonnet-4-5*", multiplier="1.234567"),))
+)
+MODELS = sorted(model.id for model in BOOK.models)
+
+
+def estimated(
+    book: PriceBook, model: str, body: bytes, max_tokens: object, likely_output: int = 100
+) -> Estimate:
+    return Estimator(book).estimate(
+        model,
+        NOW_US,
+        body=body,
+        max_tokens=str(max_tokens).encode(),
+        likely_output=likely_output,
+    )
+
+
+@given(
+    book=st.sampled_from([BOOK, ODD]),
+    model=st.sampled_from(MODELS),
+    body_bytes=st.sampled_from([0, 1, 1000, 49_254, 195_000, 250_000, 900_000]),
+    max_tokens=st.integers(0, 200_000),
+    shares=st.lists(st.integers(0, 1000), min_size=4, max_size=4),
+    output_share=st.integers(0, 1000),
+    speed=st.sampled_from([None, "standard", "fast"]),
+    region=st.sampled_from([None, "us", "global"]),
+    tier=st.sampled_from([None, "standard", "priority", "batch"]),
+    in_parts=st.booleans(),
+)
+def test_no_usage_within_the_body_and_max_tokens_costs_more_than_the_bound(
+    book: PriceBook,
+    model: str,
+    body_bytes: int,
+    max_tokens: int,
+    shares: list[int],
+    output_share: int,
+    speed: str | None,
+    region: str | None,
+    tier: str | None,
+    *,
+    in_parts: bool,
+) -> None:
+    # given a request, and an answer whose prompt has no more tokens than the body has bytes
+    body = (b'"fast"' if speed == "fast" else b"").ljust(body_bytes, b" ")
+    prompt = len(body) + ADDED_TOKENS_MAX
+    kinds = [prompt * share // max(1, sum(shares)) for share in shares]
+    tokens = {
+        "input_tokens": kinds[0],
+        "cache_read_tokens": kinds[1],
+        "cache_write_5m_tokens": kinds[2],
+        "cache_write_1h_tokens": kinds[3],
+        "output_tokens": max_tokens * output_share // 1000,
+    }
+    parts = (IterationUsage(type="message", **tokens),) if in_parts else ()
+    usage = Usage(**tokens, speed=speed, inference_geo=region, service_tier=tier, iterations=parts)
+    # when the ledger prices it
+    cost = cost_picos(book, usage, model, NOW_US).cost
+    # then it is no more than the bound, and what is likely is no more either
+    estimate = estimated(book, model, body, max_tokens)
+    assert estimate.likely_picos <= estimate.bound_picos
+    if cost is not None:
+        assert cost.total <= estimate.bound_picos
+
+
+def test_the_likely_cost_is_that_of_bytes_by_four_and_the_keys_output() -> None:
+    # given Sonnet at 3 and 15 dollars a million, when 4,000 bytes come and 100 tokens are likely
+    estimate = estimated(BOOK, "claude-sonnet-4-5", b" " * 4000, 32_000)
+    # then 1,000 tokens of input and 100 of output are expected
+    assert estimate.likely_picos == 1000 * 3_000_000 + 100 * 15_000_000
+    # and never more than may come
+    one = estimated(BOOK, "claude-sonnet-4-5", b" " * 4000, 1)
+    assert one.likely_picos == 1000 * 3_000_000 + 15_000_000
+
+
+@pytest.mark.parametrize("odd", ["", '"many"', "1.5", "null", 10**30, "[" * 5000])
+def test_a_limit_that_cannot_be_read_counts_as_the_largest(odd: object) -> None:
+    # given a request whose max_tokens is nothing or no number, when it is estimated, then as much
+    # as any model can say is reckoned with
+    most = estimated(BOOK, "claude-sonnet-4-5", b"{}", OUTPUT_TOKENS_MAX)
+    assert estimated(BOOK, "claude-sonnet-4-5", b"{}", odd) == most
+
+
+def test_a_model_without_a_price_is_expected_to_cost_nothing() -> None:
+    # given a model that is unpriced in the books, when it is estimated, then at nothing
+    assert estimated(BOOK, "somebody-elses", b"{}", 100) == Estimate(0, 0)
+
+
+def test_what_a_key_had_lately_is_likely_and_fades() -> None:
+    # given a key without history, then a first guess is made
+    history = History()
+    assert history.likely("key") == FIRST_OUTPUT_TOKENS
+    # when it had a long answer and then short ones, then the long one fades
+    history.saw("key", 8000)
+    assert history.likely("key") == 8000
+    for _ in range(60):
+        history.saw("key", 100)
+    assert history.likely("key") == 100
+    # and of too many keys the one that was used longest ago is forgotten
+    for number in range(KEYS_MAX):
+        history.saw(f"other{number}", 1)
+    assert history.likely("key") == FIRST_OUTPUT_TOKENS

@@ -142,6 +142,31 @@ METRICS = _all(
         ("model",),
     ),
     Metric(
+        "tallygate_quota_seats",
+        "gauge",
+        "Subscriptions that were heard of in the last eight days; the next three tell of the 100 "
+        "heard of last.",
+    ),
+    Metric(
+        "tallygate_quota_status",
+        "gauge",
+        "Always 1; what the API said of a subscription is a label: allowed, allowed_warning or "
+        "rejected.",
+        ("seat", "status"),
+    ),
+    Metric(
+        "tallygate_quota_utilization_ratio",
+        "gauge",
+        "How much of a window of a subscription (five_hour, seven_day) is used: 1 is all of it.",
+        ("seat", "window"),
+    ),
+    Metric(
+        "tallygate_quota_reset_time_seconds",
+        "gauge",
+        "When that window ends (Unix time).",
+        ("seat", "window"),
+    ),
+    Metric(
         "tallygate_parquet_sequence",
         "gauge",
         "Up to which message of USAGE the Parquet files are current; 0: not yet known, or off.",

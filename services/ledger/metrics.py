@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 
 import duckdb
 
@@ -10,6 +11,7 @@ from schemas.streams import USAGE
 from services.ledger.archiver import Archiver
 from services.ledger.books import Books
 from services.ledger.publisher import BudgetPublisher
+from services.ledger.quota_metrics import QUOTAS_LATELY, quota_samples
 from services.ledger.unpriced import UNPRICED_BY_MODEL
 from services.ledger.worker import Worker
 from services.runtime.bus import Bus
@@ -97,7 +99,8 @@ class FactMetrics:
         found = [sample(name, self._rows(query)[0][0]) for name, query in _COUNTED]
         for model, count in self._rows(UNPRICED_BY_MODEL):
             found.append(sample("tallygate_ledger_unpriced_requests", count, model))
-        return found
+        now = datetime.now(UTC).replace(tzinfo=None)
+        return found + quota_samples(self._rows(QUOTAS_LATELY), now)
 
     def _rows(self, query: str) -> list[tuple]:  # type: ignore[type-arg]
         return self._cursor.execute(query).fetchall()

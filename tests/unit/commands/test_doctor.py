@@ -18,6 +18,7 @@ from services.commands.doctor_folder import (
     check_versions,
 )
 from services.commands.doctor_parts import check_parts, check_proxy
+from services.commands.doctor_quotas import check_quotas
 from services.ledger.archive import Archive
 from services.proxy.journal import Journal, Position, unread_bytes
 from services.runtime.bus import StreamMessage
@@ -276,3 +277,30 @@ def test_the_key_that_claude_code_would_send_is_found(
     found = doctor_client._key_of(environment)
     assert (found[0] if found else None) == wanted
     assert found is None or found[1].endswith("k")
+
+
+def test_subscriptions_near_their_limits_are_told_with_the_end_of_the_window(
+    tmp_path: Path,
+) -> None:
+    # Given three seats, of which one is at 92 % of a window and one is refused, then a warning
+    # tells these two; given the first one alone, all is well; where nothing is told, nothing is.
+    well = [
+        sample("tallygate_quota_seats", 3),
+        sample("tallygate_quota_status", 1, "aa", "allowed"),
+        sample("tallygate_quota_utilization_ratio", 0.79, "aa", "seven_day"),
+    ]
+    near = [
+        sample("tallygate_quota_utilization_ratio", 0.92, "bb", "five_hour"),
+        sample("tallygate_quota_reset_time_seconds", 1_800_000_000, "bb", "five_hour"),
+        sample("tallygate_quota_status", 1, "cc", "rejected"),
+    ]
+    (fine,) = check_quotas(place(tmp_path, told("ledger-reader", *well)))
+    assert (fine.status, "none of 3" in fine.detail) == ("ok", True)
+    (found,) = check_quotas(place(tmp_path, told("ledger-reader", *well, *near)))
+    assert (found.status, found.detail.split()[:3]) == ("warn", ["2", "of", "3"])
+    assert found.lines == (
+        "seat bb: 92 % of its 5 hours until Jan 15 08:00 UTC",
+        "seat cc: refused",
+    )
+    assert "on_quota_exhausted" in found.remedy
+    assert check_quotas(place(tmp_path, told("ledger-reader"))) == []

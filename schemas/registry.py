@@ -8,8 +8,11 @@ import msgspec
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
+    "RATE_MAX",
+    "RATE_MODELS_MAX",
     "ConfigChange",
     "KeyRecord",
+    "LimitedRecord",
     "ModelRecord",
     "OnQuotaExhausted",
     "OwnerRecord",
@@ -32,7 +35,28 @@ ModelId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_:-]{1,128}\Z")]
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
-class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+RATE_MAX = 10**12
+"""The largest rate limit: more requests or tokens a minute than there will be."""
+RATE_MODELS_MAX = 100
+"""A record names limits of so many models at most."""
+
+
+class LimitedRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The rate limits of a key, team or user: what may begin in any minute, or be under way.
+
+    `rpm_limit` counts requests, `tpm_limit` tokens of all kinds; `model_rpm_limit` and
+    `model_tpm_limit` do so for the models that they name, by the name that clients ask for or by a
+    pattern with `*`. `max_parallel_requests` are under way at a time. None or empty: no limit.
+    """
+
+    rpm_limit: int | None = None
+    tpm_limit: int | None = None
+    max_parallel_requests: int | None = None
+    model_rpm_limit: dict[str, int] = {}
+    model_tpm_limit: dict[str, int] = {}
+
+
+class KeyRecord(LimitedRecord, frozen=True, kw_only=True, omit_defaults=True):
     """The state of one virtual key. Every `key.*` event carries the whole record.
 
     Times are RFC 3339 UTC in microseconds since the epoch (`*_at_us`); money is a decimal string.
@@ -70,7 +94,7 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     updated_by: str | None = None
 
 
-class OwnerRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class OwnerRecord(LimitedRecord, frozen=True, kw_only=True, omit_defaults=True):
     """What a team and a user have in common: both own keys, which name them by their ids.
 
     `blocked` and `deleted` hold for all of their keys, those that are made later too. `deleted`

@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 from schemas.keys import KEY_LENGTH_MAX
 from schemas.registry import OnQuotaExhausted
 from schemas.rpc import QUERY_PARTS_ROWS_MAX, QUERY_SQL_BYTES_MAX, Column
+from services.admin.bodies_rates import RateSettings, RatesShown
 
 __all__ = [
     "KEYS_DELETED_MAX",
@@ -60,7 +61,7 @@ KeyText = Annotated[str, Meta(min_length=1, max_length=KEY_LENGTH_MAX)]
 """A virtual key, its SHA-256 or its key id."""
 
 
-class KeySettings(msgspec.Struct, frozen=True, kw_only=True):
+class KeySettings(RateSettings, frozen=True, kw_only=True):
     """What can be set on a virtual key. An absent field leaves it as it is; null takes it away."""
 
     key_alias: Name | UnsetType | None = UNSET
@@ -112,7 +113,7 @@ class DeletedKeys(msgspec.Struct, frozen=True, kw_only=True):
     deleted_keys: tuple[str, ...]
 
 
-class KeyState(msgspec.Struct, frozen=True, kw_only=True):
+class KeyState(RatesShown, msgspec.Struct, frozen=True, kw_only=True):
     """A virtual key as LiteLLM shows it, without its hash.
 
     `spend` is that of the current budget window, `total_spend` that of the key's whole life; both
@@ -153,9 +154,6 @@ class KeyState(msgspec.Struct, frozen=True, kw_only=True):
     permissions: dict[str, Any] = {}
     model_spend: dict[str, Any] = {}
     model_max_budget: dict[str, Any] = {}
-    max_parallel_requests: None = None
-    tpm_limit: None = None
-    rpm_limit: None = None
     organization_id: None = None
     litellm_budget_table: None = None
 

@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from schemas.registry import OnQuotaExhausted
 from services.admin.bodies import PAGE_MAX, PAGE_SIZE_MAX, Duration, KeyRow, Name
+from services.admin.bodies_rates import RateSettings, RatesShown
 
 __all__ = [
     "OWNERS_DELETED_MAX",
@@ -43,7 +44,7 @@ OWNERS_DELETED_MAX = 100
 Ids = Annotated[tuple[Name, ...], Meta(min_length=1, max_length=OWNERS_DELETED_MAX)]
 
 
-class OwnerSettings(msgspec.Struct, frozen=True, kw_only=True):
+class OwnerSettings(RateSettings, frozen=True, kw_only=True):
     """What can be set on teams and users alike. Absent: it stays; null takes it away."""
 
     max_budget: Decimal | UnsetType | None = UNSET
@@ -116,7 +117,7 @@ class DeleteUsers(msgspec.Struct, frozen=True, kw_only=True):
     user_ids: Ids
 
 
-class OwnerRow(msgspec.Struct, frozen=True, kw_only=True):
+class OwnerRow(RatesShown, frozen=True, kw_only=True):
     """What LiteLLM shows of teams and users alike.
 
     `spend` is that of all their keys in the current budget window, `total_spend` that since ever;
@@ -138,9 +139,6 @@ class OwnerRow(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime
     updated_by: str | None
     models: tuple[str, ...] = ()
-    tpm_limit: None = None
-    rpm_limit: None = None
-    max_parallel_requests: None = None
     organization_id: None = None
 
 

@@ -16,7 +16,10 @@ __all__ = [
     "refuse_unknown_fields",
 ]
 
-_RATE = "rate limits are not enforced by this version"
+_RATE = (
+    "rate limits are rpm_limit, tpm_limit, max_parallel_requests, model_rpm_limit and "
+    "model_tpm_limit, of keys, teams and users"
+)
 _SEVERAL = "a key has one budget in this version: max_budget with budget_duration"
 _GUARD = "guardrails are not part of this version"
 _ORGANISATION = "keys belong to a user and a team in this version"
@@ -43,11 +46,8 @@ KEY_FIELDS_WITHOUT_MEANING: dict[str, str] = {
     "end_user_budget_id": _SEVERAL,
     "enforced_params": "requests pass unchanged and unchecked but for the model",
     "guardrails": _GUARD,
-    "max_parallel_requests": _RATE,
     "mcp_rpm_limit": _RATE,
     "model_max_budget": _SEVERAL,
-    "model_rpm_limit": _RATE,
-    "model_tpm_limit": _RATE,
     "new_master_key": "the master key is set in the configuration",
     "object_permission": _ROUTES,
     "organization_id": _ORGANISATION,
@@ -57,7 +57,6 @@ KEY_FIELDS_WITHOUT_MEANING: dict[str, str] = {
     "prompts": "prompts are not stored here",
     "rotation_interval": "keys are not rotated by themselves in this version",
     "router_settings": "deployments are chosen by the configuration",
-    "rpm_limit": _RATE,
     "rpm_limit_type": _RATE,
     "send_invite_email": "no mail is sent by this version",
     "spend": "spend is computed from events and cannot be set",
@@ -66,7 +65,6 @@ KEY_FIELDS_WITHOUT_MEANING: dict[str, str] = {
     "temp_budget_increase": "raise max_budget instead",
     "throttle_on_budget_exceeded": "a spent budget refuses requests, it does not slow them",
     "tpd_limit": _RATE,
-    "tpm_limit": _RATE,
     "tpm_limit_type": _RATE,
 }
 

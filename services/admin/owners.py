@@ -12,6 +12,7 @@ from schemas.events import time_from_us
 from schemas.registry import OwnerRecord, TeamRecord, UserRecord
 from services.admin.bodies import METADATA_BYTES_MAX
 from services.admin.bodies_owners import OwnerSettings, TeamRow, UserRow
+from services.admin.bodies_rates import rate_changes, rates_shown
 from services.admin.money import plain_number
 from services.admin.records import Issue, budget_changes
 from services.admin.shapes import KeySpend
@@ -43,7 +44,7 @@ def changed_owner(record: Owner, settings: OwnerSettings, issue: Issue) -> Owner
         for name in _TAKEN_AS_GIVEN
         if (value := getattr(settings, name, UNSET)) is not UNSET
     }
-    changes |= budget_changes(settings)
+    changes |= budget_changes(settings) | rate_changes(settings)
     if settings.blocked is not UNSET:
         changes["blocked"] = bool(settings.blocked)
     if settings.metadata is not UNSET:
@@ -100,6 +101,7 @@ def own_fields(record: OwnerRecord, spend: KeySpend, now_us: int, timezone: str)
         "budget_reset_at": resets_at,
         "spend_error": spend.error,
         "metadata": record.metadata,
+        **rates_shown(record),
         "created_at": time_from_us(record.created_at_us),
         "created_by": record.created_by,
         "updated_at": time_from_us(record.updated_at_us),

@@ -13,6 +13,7 @@ from schemas.registry import KeyRecord
 from services.admin.analysts import analyst_from, check_analyst
 from services.admin.bodies import KEY_LENGTH_MIN, METADATA_BYTES_MAX, GenerateKey, KeySettings
 from services.admin.bodies_owners import OwnerSettings
+from services.admin.bodies_rates import rate_changes
 from services.admin.money import budget_problem, plain_number
 from services.runtime.durations import expiry_from, parse_duration
 
@@ -81,7 +82,7 @@ def updated_record(record: KeyRecord, settings: KeySettings, issue: Issue) -> Ke
         changes["tags"] = tuple(dict.fromkeys(settings.tags or ()))
     if settings.blocked is not UNSET:
         changes["blocked"] = bool(settings.blocked)
-    changes |= budget_changes(settings)
+    changes |= budget_changes(settings) | rate_changes(settings)
     if settings.duration is not UNSET:
         changes["expires_at_us"] = _expires_at_us(settings.duration, issue.now_us)
     if settings.metadata is not UNSET:

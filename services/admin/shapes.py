@@ -9,6 +9,7 @@ import msgspec
 from schemas.events import time_from_us
 from schemas.registry import KeyRecord, OwnerRecord
 from services.admin.bodies import GeneratedKey, KeyRow, KeyState, UpdatedKey
+from services.admin.bodies_rates import rates_shown
 from services.admin.money import plain_number
 from services.runtime.durations import budget_window
 
@@ -102,6 +103,7 @@ def _fields(record: KeyRecord, spend: KeySpend, now_us: int, timezone: str) -> d
         "team_id": record.team_id,
         "metadata": record.metadata,
         "tags": record.tags,
+        **rates_shown(record),
         "analyst": record.analyst,
         "names_end_users": record.names_end_users,
         "store_prompts": record.store_prompts,

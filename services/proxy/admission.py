@@ -5,7 +5,14 @@ from collections.abc import Callable
 from itertools import chain
 
 from schemas.config import Settings
-from schemas.errors import ApiError, BadRequest, BodyTooLarge, HeadersTooLarge, Unavailable
+from schemas.errors import (
+    ApiError,
+    BadRequest,
+    BodyTooLarge,
+    HeadersTooLarge,
+    RateLimited,
+    Unavailable,
+)
 from schemas.events import Endpoint
 from schemas.keys import hash_key
 from services.proxy import auth, limits
@@ -18,6 +25,7 @@ from services.proxy.client_identity import identity_of
 from services.proxy.draft import TEXT_MAX, Admitted, Draft, Prepared
 from services.proxy.headers import RawHeaders, forwardable_request_headers, header_values
 from services.proxy.health import Health
+from services.proxy.rates import Rates
 from services.proxy.routing import model_at
 from services.proxy.seats import SpentSeats, quota_rule
 from services.proxy.setup import CurrentSetup, Setup
@@ -51,6 +59,7 @@ class Admission:
         check_room: Callable[[], None],
         health: Health,
         seats: SpentSeats,
+        rates: Rates,
     ) -> None:
         self._current = current
         self._registry = registry
@@ -58,6 +67,7 @@ class Admission:
         self._check_room = check_room
         self._health = health
         self._seats = seats
+        self._rates = rates
 
     def draft(self, request_id: str, started_at_us: int, endpoint: Endpoint) -> Draft:
         """Return the draft of a request that begins now, under the setup of this moment."""
@@ -128,10 +138,29 @@ class Admission:
         may_be_paid = draft.on_quota_exhausted == "pay" and own is not None and own.is_subscription
         if draft.deployment is None or draft.model is None or may_be_paid:
             self._check_room()
-            return first_attempt(prepared, group, star, self._health, self._seats)
+            admitted = first_attempt(prepared, group, star, self._health, self._seats)
+            try:
+                self.check_rates(draft)
+            except RateLimited:
+                assert admitted.attempts is not None
+                admitted.attempts.over()
+                raise
+            return admitted
         credential = prepared.credential(draft.deployment)
         self._check_room()
+        self.check_rates(draft)
         return prepared.admitted(draft.deployment, draft.model, credential)
+
+    def check_rates(self, draft: Draft) -> None:
+        """Set the draft's permit. Raises RateLimited where a rate limit is reached.
+
+        This is the last check, so that what is refused for anything else counts for no limit.
+        """
+        assert draft.key is not None
+        if draft.endpoint != "count_tokens":
+            draft.permit = self._rates.admit(
+                draft.key, draft.model_name or "", draft.setup.router, draft.request_bytes
+            )
 
     def check_budget(self, draft: Draft) -> None:
         """Raise BudgetSpent where the budget of the draft's key, its user or its team is spent."""

@@ -25,6 +25,7 @@ from services.proxy.outbox import Outbox
 from services.proxy.paths import is_api_path
 from services.proxy.pool import PoolSettings, UpstreamPool
 from services.proxy.prompts import Prompts
+from services.proxy.rates import Rates
 from services.proxy.refusals import Refusals
 from services.proxy.seats import SpentSeats
 from services.proxy.tls import tls_context
@@ -169,6 +170,7 @@ async def run(
         check_room=outbox.check_room,
         health=health,
         seats=SpentSeats(now_us),
+        rates=Rates(registry, time.monotonic),
     )
     management = Management(admin_url, lambda: keeper.setup.master_key_hash)
     refusals = Refusals(outbox)

@@ -14,6 +14,7 @@ from schemas.registry import KeyRecord, OnQuotaExhausted
 from services.proxy import auth
 from services.proxy.body import RequestBody, with_model
 from services.proxy.headers import RawHeaders
+from services.proxy.rates import Permit
 from services.proxy.seats import without_oauth_beta
 from services.proxy.setup import Setup
 from services.proxy.upstream import UpstreamRequest
@@ -36,7 +37,8 @@ class Draft(msgspec.Struct):
     """What is known so far of a request that is being admitted: enough to book a refusal.
 
     `setup` is the configuration that the request began with and keeps. `on_quota_exhausted` is what
-    holds for its key, None where nobody said.
+    holds for its key, None where nobody said. `permit` counts it for rate limits, where any holds
+    for it, and is to be ended whatever becomes of it.
     """
 
     request_id: str
@@ -54,6 +56,7 @@ class Draft(msgspec.Struct):
     request_bytes: int = 0
     client: ClientFacts | None = None
     on_quota_exhausted: OnQuotaExhausted | None = None
+    permit: Permit | None = None
 
     @property
     def is_stored(self) -> bool:

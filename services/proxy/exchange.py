@@ -21,6 +21,7 @@ from services.proxy.meter import Meter, NoMeter, StreamMeter
 from services.proxy.metering import meter_for
 from services.proxy.outbox import Outbox
 from services.proxy.quota import Quotas
+from services.proxy.rates import Permit
 from services.proxy.upstream import Transport, UpstreamBroke, UpstreamResponse
 from services.runtime.http_server import Client
 
@@ -52,9 +53,11 @@ class Exchange:
         outbox: Outbox,
         transport: Transport,
         quotas: Quotas | None = None,
+        permit: Permit | None = None,
     ) -> None:
         settings = admitted.setup.settings
         self._quotas = quotas
+        self._permit = permit
         self._outbox = outbox
         self._transport = transport
         self._metered_bytes_max = settings.response_bytes_metered_max
@@ -125,6 +128,8 @@ class Exchange:
             self._stall_timer.cancel()
             if self._attempts is not None:
                 self._attempts.over()
+            if self._permit is not None:
+                self._permit.ended()
 
     def _write_start(self) -> None:
         if self._facts.endpoint != "count_tokens":
@@ -170,6 +175,8 @@ class Exchange:
             if self._is_client_gone:
                 return
             self._set(following, msgspec.structs.replace(following.facts, started_at_us=now_us()))
+            if self._permit is not None:
+                self._permit.again()
             self._write_start()
             following = await self._attempt(send)
 
@@ -311,6 +318,8 @@ class Exchange:
             headers.append((b"x-tallygate-attempts", b"%d" % self._attempts.count))
         if self._facts.route_reason is not None:
             headers.append((b"x-tallygate-route-reason", self._facts.route_reason.encode()))
+        if self._permit is not None:
+            headers += self._permit.headers()
         self._is_started = True
         self._sends += 1
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
@@ -358,6 +367,9 @@ class Exchange:
             return
         self._is_booked = True
         usage, basis = self._usage()
+        if self._permit is not None:
+            # Before the last byte goes out: whoever has the whole answer is counted.
+            self._permit.ended(usage)
         meter = self._meter
         self._outbox.usage_recorded(
             UsageRecord(

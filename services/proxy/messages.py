@@ -58,6 +58,8 @@ class Messages:
         try:
             admitted = await self._admit(scope, receive, draft)
         except ApiError as error:
+            if draft.permit is not None:
+                draft.permit.ended()
             self._refusals.book(error, draft)
             await send_error(send, error, draft.request_id)
             return
@@ -65,6 +67,8 @@ class Messages:
             return
         except Exception:
             log.exception("a request could not be admitted")
+            if draft.permit is not None:
+                draft.permit.ended()
             fault = InternalError("The gateway failed; its log says how")
             await send_error(send, fault, draft.request_id)
             return
@@ -77,7 +81,13 @@ class Messages:
                 key_id=admitted.facts.key_id,
                 started_at_us=started_at_us,
             )
-        exchange = Exchange(admitted, outbox=self._outbox, transport=transport, quotas=self._quotas)
+        exchange = Exchange(
+            admitted,
+            outbox=self._outbox,
+            transport=transport,
+            quotas=self._quotas,
+            permit=draft.permit,
+        )
         await exchange.run(receive, send, scope.get(CLIENT))
 
     async def _admit(self, scope: Scope, receive: Receive, draft: Draft) -> Admitted:

@@ -214,6 +214,14 @@ def budget_spent(stage: Stage) -> Iterator[Asking]:
     yield Asking(key=key)
 
 
+@_of("rate limit reached", "1 requests at a time. Try again in 1 s", OAUTH, API_KEY, retries=1)
+def rate_limit_reached(stage: Stage) -> Iterator[Asking]:
+    key = stage.proxy.issue_key(key_alias="hasty", max_parallel_requests=1)
+    stage.mock.set_default(Scenario(fault="stall", fault_after_events=2))
+    with _answers_under_way(stage.proxy, key, 1):
+        yield Asking(key=key)
+
+
 @_of("headers too many or too long", f"more than {HEADERS_MAX} headers", OAUTH, API_KEY)
 def too_many_headers(stage: Stage) -> Iterator[Asking]:
     many = tuple(f"x-team-{number}: blue" for number in range(HEADERS_MAX))
@@ -233,13 +241,7 @@ _503 = "outbox full, keys not read yet, all connections in use"
 def all_connections_in_use(stage: Stage) -> Iterator[Asking]:
     key = stage.proxy.issue_key()
     stage.mock.set_default(Scenario(fault="stall", fault_after_events=2))
-    body = b'{"model":"anthropic-claude","max_tokens":1,"stream":true,"messages":[]}'
-    with ExitStack() as streams:
-        client = streams.enter_context(httpx.Client(trust_env=False, timeout=20))
-        for _ in range(_CONNECTIONS_MAX):
-            url = f"{stage.proxy.url}/v1/messages"
-            headers = {"x-litellm-api-key": key}
-            streams.enter_context(client.stream("POST", url, content=body, headers=headers))
+    with _answers_under_way(stage.proxy, key, _CONNECTIONS_MAX):
         yield Asking(key=key)
 
 
@@ -323,6 +325,18 @@ def spend_all(proxy: ProxyProcess, key: str, record: KeyRecord) -> None:
     )
     publish_budget(proxy.nats_url, state)
     _wait_for_status(proxy, key, 429)
+
+
+@contextmanager
+def _answers_under_way(proxy: ProxyProcess, key: str, count: int) -> Iterator[None]:
+    """Hold so many answers that have begun and do not go on."""
+    body = b'{"model":"anthropic-claude","max_tokens":1,"stream":true,"messages":[]}'
+    url, headers = f"{proxy.url}/v1/messages", {"x-litellm-api-key": key}
+    with ExitStack() as streams:
+        client = streams.enter_context(httpx.Client(trust_env=False, timeout=20))
+        for _ in range(count):
+            streams.enter_context(client.stream("POST", url, content=body, headers=headers))
+        yield
 
 
 def _ask(proxy: ProxyProcess, key: str) -> int:

@@ -206,7 +206,9 @@ def test_every_error_has_one_shape(
 @pytest.mark.parametrize(
     ("body", "field", "words"),
     [
-        ({"rpm_limit": 10}, "rpm_limit", "no effect"),
+        ({"tpd_limit": 10}, "tpd_limit", "no effect"),
+        ({"rpm_limit": 0}, "rpm_limit", ">= 1"),
+        ({"model_rpm_limit": {"m": "ten"}}, "model_rpm_limit", "Expected `int`"),
         ({"guardrails": ["pii"]}, "guardrails", "no effect"),
         ({"model_max_budget": {"m": 1}}, "model_max_budget", "no effect"),
         ({"max_budgets": 1}, "max_budgets", "did you mean max_budget?"),

@@ -105,7 +105,7 @@ def test_user_is_made_with_a_key_listed_and_deleted(admin: RunningAdmin, nats: N
 @pytest.mark.parametrize(
     ("path", "body", "status", "param"),
     [
-        ("/team/new", {"rpm_limit": 5}, 400, "rpm_limit"),
+        ("/team/new", {"tpd_limit": 5}, 400, "tpd_limit"),
         ("/team/new", {"members_with_roles": [{"role": "admin"}]}, 400, "members_with_roles"),
         ("/team/new", {"team_alais": "x"}, 400, "team_alais"),
         ("/team/new", {"metadata": {"a": "x" * 17_000}}, 400, "metadata"),
@@ -122,6 +122,29 @@ def test_what_cannot_be_is_refused_by_the_name_of_its_field(
     # Given a request that asks for what is not there, when it is sent, then the error names it.
     answer = post(admin, path, **body)
     assert (answer.status_code, answer.json()["error"]["param"]) == (status, param), answer.text
+
+
+@pytest.mark.parametrize("kind", ["key", "team", "user"])
+def test_rate_limits_are_set_changed_and_taken_away_in_litellms_shapes(
+    admin: RunningAdmin, kind: str
+) -> None:
+    # Given all rate limits, when something is made with them, then they are shown as given;
+    given = {
+        "rpm_limit": 60,
+        "tpm_limit": 100_000,
+        "max_parallel_requests": 4,
+        "model_rpm_limit": {"claude-opus-*": 5},
+        "model_tpm_limit": {"anthropic-claude": 50_000},
+    }
+    made = post(admin, f"/{kind}/{'generate' if kind == 'key' else 'new'}", **given).json()
+    assert given.items() <= made.items()
+    # and when one is changed and others are taken away, then the rest stays.
+    name = "key" if kind == "key" else f"{kind}_id"
+    changes = {"rpm_limit": 7, "tpm_limit": None, "model_rpm_limit": None}
+    assert post(admin, f"/{kind}/update", **{name: made[name]}, **changes).status_code == 200
+    info = get(admin, f"/{kind}/info", **{name: made[name]})
+    shown = info["info" if kind == "key" else f"{kind}_info"]
+    assert (given | changes | {"model_rpm_limit": {}}).items() <= shown.items()
 
 
 def test_virtual_key_manages_no_team_and_no_user(admin: RunningAdmin) -> None:

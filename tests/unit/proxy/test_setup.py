@@ -15,6 +15,7 @@ from services.proxy.budgets import SpentBudgets
 from services.proxy.health import Health, Trouble
 from services.proxy.keeper import SetupKeeper
 from services.proxy.pool import PoolSettings, UpstreamPool
+from services.proxy.rates import Rates
 from services.proxy.seats import SpentSeats
 from services.runtime.registry import RegistrySnapshot
 
@@ -63,6 +64,7 @@ class Worker:
             budgets=SpentBudgets(),
             check_room=lambda: None,
             seats=SpentSeats(lambda: 0),
+            rates=Rates(self.registry, lambda: 0.0),
         )
 
     async def admit(self, *, during: Any = None, body: bytes = BODY, **headers: str) -> Admitted:

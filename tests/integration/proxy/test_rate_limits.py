@@ -1,0 +1,120 @@
+"""Rate limits in a real proxy: who is refused, what answers tell, and what the ledger is told."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from schemas.registry import TeamRecord
+from services.proxy.rates import tokens_of
+from tests.support.mock import MockAnthropic, Scenario
+from tests.support.nats import NatsServer
+from tests.support.proxy import (
+    ProxyProcess,
+    gateway_config,
+    model_entry,
+    publish_key,
+    publish_owner,
+    running_proxy,
+)
+
+PATIENCE_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def proxy(
+    tmp_path_factory: pytest.TempPathFactory, nats: NatsServer, mock: MockAnthropic
+) -> Iterator[ProxyProcess]:
+    config = gateway_config(
+        model_entry(mock.url, api_key="sk-ant-api03-x"),
+        model_entry("http://127.0.0.1:9", name="claude-nobody", api_key="sk-ant-api03-x"),
+    )
+    with running_proxy(tmp_path_factory.mktemp("proxy"), nats.url, config) as running:
+        yield running
+
+
+def ask(proxy: ProxyProcess, key: str, path: str = "", **fields: Any) -> httpx.Response:
+    body = {"model": "anthropic-claude", "max_tokens": 1, "messages": [], **fields}
+    return httpx.post(
+        f"{proxy.url}/v1/messages{path}",
+        json=body,
+        headers={"x-litellm-api-key": key},
+        trust_env=False,
+        timeout=PATIENCE_S,
+    )
+
+
+def test_limited_key_is_told_what_is_left_and_refused_when_nothing_is(
+    proxy: ProxyProcess, mock: MockAnthropic
+) -> None:
+    # Given a key with three requests a minute, when it asks,
+    mock.reset()
+    key, record = proxy.issue_record(key_alias="alice", rpm_limit=3, tpm_limit=1_000_000)
+    first = ask(proxy, key)
+    # then each answer tells what is left, a stream's too;
+    assert (first.status_code, first.headers["x-ratelimit-limit-requests"]) == (200, "3")
+    assert first.headers["x-ratelimit-remaining-requests"] == "2"
+    assert first.headers["x-litellm-key-rpm-limit"] == "3"
+    streamed = ask(proxy, key, stream=True)
+    assert streamed.headers["x-ratelimit-remaining-requests"] == "1"
+    # and what the first used counts, to the token, beside what the second holds;
+    (used, _) = proxy.recorded(2)
+    assert used.usage is not None
+    left = int(streamed.headers["x-ratelimit-remaining-tokens"])
+    held = -(-len(streamed.request.content) // 4)
+    assert left == 1_000_000 - tokens_of(used.usage) - held
+    # and one that no deployment answers counts as well, but nothing that is refused or free does.
+    assert ask(proxy, key, model="claude-unknown").status_code == 404
+    assert ask(proxy, key, "/count_tokens").status_code == 200
+    assert ask(proxy, key, model="claude-nobody").status_code == 502
+    refused = ask(proxy, key)
+    assert refused.status_code == 429
+    error = refused.json()["error"]
+    assert error["type"] == "rate_limit_error"
+    assert error["message"].startswith("Rate limit of key alice: 3 requests a minute. Try again in")
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
+    assert refused.headers["x-ratelimit-remaining-requests"] == "0"
+    # And the ledger is told who was refused, and why; the free count of tokens goes on.
+    rejected = [each.data for each in proxy.rejected(2)]
+    (told,) = [each for each in rejected if each.http_status == 429]
+    assert (told.key_id, told.error_type) == (record.key_id, "rate_limit_error")
+    assert told.reason == error["message"]
+    assert ask(proxy, key, "/count_tokens").status_code == 200
+    # And a limit that is taken away holds no more, at once.
+    publish_key(proxy.nats_url, msgspec.structs.replace(record, rpm_limit=None))
+    wait_for_status(proxy, key, 200)
+
+
+def test_keys_of_a_team_share_its_requests_under_way(
+    proxy: ProxyProcess, mock: MockAnthropic
+) -> None:
+    # Given a team with one request at a time, and one of its keys with an answer under way,
+    mock.reset()
+    publish_owner(
+        proxy.nats_url, TeamRecord(team_id="blue", team_alias="Blue", max_parallel_requests=1)
+    )
+    holder, other = proxy.issue_key(team_id="blue"), proxy.issue_key(team_id="blue")
+    mock.set_default(Scenario(fault="stall", fault_after_events=2))
+    body = {"model": "anthropic-claude", "max_tokens": 1, "stream": True, "messages": []}
+    url, headers = f"{proxy.url}/v1/messages", {"x-litellm-api-key": holder}
+    with (
+        httpx.Client(trust_env=False, timeout=PATIENCE_S) as client,
+        client.stream("POST", url, json=body, headers=headers),
+    ):
+        # when another of its keys asks, then it is refused by the team's name,
+        refused = ask(proxy, other)
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+        assert "team Blue: 1 requests at a time" in refused.json()["error"]["message"]
+        mock.reset()
+    # and served as soon as the first one has left.
+    wait_for_status(proxy, other, 200)
+
+
+def wait_for_status(proxy: ProxyProcess, key: str, status: int) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while ask(proxy, key).status_code != status:
+        assert time.monotonic() < deadline, f"no {status}"
+        time.sleep(0.02)

@@ -13,7 +13,6 @@ the other streams hold one event each.
 """
 
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Annotated, Literal
 
 import msgspec
@@ -26,10 +25,6 @@ from schemas.usage import Usage
 __all__ = [
     "EVENT_BYTES_MAX",
     "Billing",
-    "BudgetCleared",
-    "BudgetExceeded",
-    "BudgetScope",
-    "BudgetState",
     "ConfigChanged",
     "Endpoint",
     "Event",
@@ -65,7 +60,6 @@ __all__ = [
     "UserDeleted",
     "UserEvent",
     "UserUpdated",
-    "decode_budget_event",
     "decode_config_event",
     "decode_key_event",
     "decode_model_event",
@@ -83,7 +77,6 @@ EVENT_BYTES_MAX = 64 * 1024
 """No event is larger than this; texts from outside are cut to keep to it."""
 
 Billing = Literal["api", "subscription"]
-BudgetScope = Literal["key", "user", "team"]
 RequestStatus = Literal["success", "failure", "refused", "client_closed"]
 Endpoint = Literal["messages", "count_tokens", "batches", "batch_result", "files", "pass_through"]
 
@@ -329,41 +322,11 @@ class RequestsRepriced(Event, frozen=True, kw_only=True, tag="requests.repriced.
     data: Repricing
 
 
-class BudgetState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The standing of one budget, as the ledger computed it from the events.
-
-    `scope` and `scope_id` name whose budget it is. `resets_at_us` is the end of the window (None:
-    the budget has no window, it never resets by itself).
-    """
-
-    scope: BudgetScope
-    scope_id: str
-    name: str
-    spend_usd: Decimal
-    max_budget_usd: Decimal | None = None
-    budget_duration: str | None = None
-    window_start_us: Micros | None = None
-    resets_at_us: Micros | None = None
-
-
-class BudgetExceeded(Event, frozen=True, kw_only=True, tag="budget.exceeded.v1"):
-    """Spend has reached a budget: its requests are refused until `resets_at_us`."""
-
-    data: BudgetState
-
-
-class BudgetCleared(Event, frozen=True, kw_only=True, tag="budget.cleared.v1"):
-    """A budget that was exceeded no longer is: reset, raised, removed or repriced."""
-
-    data: BudgetState
-
-
 UsageEvent = RequestStarted | UsageRecorded | RequestRejected
 KeyEvent = KeyCreated | KeyUpdated | KeyBlocked | KeyUnblocked | KeyRotated | KeyDeleted
 TeamEvent = TeamCreated | TeamUpdated | TeamBlocked | TeamUnblocked | TeamDeleted
 UserEvent = UserCreated | UserUpdated | UserDeleted
 ModelEvent = ModelCreated | ModelUpdated | ModelDeleted
-BudgetEvent = BudgetExceeded | BudgetCleared
 
 _encoder = msgspec.json.Encoder()
 _usage_decoder: msgspec.json.Decoder[UsageEvent] = msgspec.json.Decoder(UsageEvent)
@@ -374,7 +337,6 @@ _model_decoder: msgspec.json.Decoder[ModelEvent] = msgspec.json.Decoder(ModelEve
 _config_decoder: msgspec.json.Decoder[ConfigChanged] = msgspec.json.Decoder(ConfigChanged)
 _price_decoder: msgspec.json.Decoder[PriceChanged] = msgspec.json.Decoder(PriceChanged)
 _reprice_decoder: msgspec.json.Decoder[RequestsRepriced] = msgspec.json.Decoder(RequestsRepriced)
-_budget_decoder: msgspec.json.Decoder[BudgetEvent] = msgspec.json.Decoder(BudgetEvent)
 
 
 def encode_event(event: Event) -> bytes:
@@ -420,8 +382,3 @@ def decode_price_event(payload: bytes) -> PriceChanged:
 def decode_reprice_event(payload: bytes) -> RequestsRepriced:
     """Return a repricing. Raises msgspec.DecodeError or UnicodeDecodeError."""
     return _reprice_decoder.decode(payload)
-
-
-def decode_budget_event(payload: bytes) -> BudgetEvent:
-    """Return an event of BUDGET. Raises msgspec.DecodeError or UnicodeDecodeError."""
-    return _budget_decoder.decode(payload)

@@ -10,6 +10,8 @@ __all__ = [
     "BUDGET",
     "CONFIG_STATE_SUBJECT",
     "CONFIG_SUBJECT",
+    "MARKS_ASK_SUBJECT",
+    "MARKS_SUBJECT",
     "PRICE_SUBJECTS",
     "PROMPTS",
     "PROOF_SUBJECT",
@@ -60,6 +62,12 @@ REPRICE_ASK_SUBJECT = "rpc.ledger.reprice"
 SNAPSHOT_SUBJECT = "rpc.ledger.snapshot"
 """Request/reply: a SnapshotRequest to the ledger's writer, a SnapshotReply (schemas.snapshot)."""
 
+MARKS_SUBJECT = "marks.told"
+"""The ledger's writer tells here, to who listens, where budgets stand (schemas.budgets)."""
+
+MARKS_ASK_SUBJECT = "rpc.ledger.marks"
+"""Request/reply: a MarksQuestion to the ledger's writer, a MarksTold back (schemas.budgets)."""
+
 CONFIG_STATE_SUBJECT = "rpc.config.state"
 """Request and replies: every process answers with its ConfigState (schemas.rpc)."""
 
@@ -101,7 +109,7 @@ REGISTRY = StreamDefinition(
 )
 BUDGET = StreamDefinition(
     name="BUDGET",
-    subjects=("budget.*.*",),
+    subjects=("budget.*.*", "budget.*.*.*"),
     purpose="budgets exceeded and cleared; the last message of a subject is its state",
 )
 PROMPTS = StreamDefinition(
@@ -169,6 +177,7 @@ def price_subject(kind: PriceKind) -> str:
     return f"price.{kind}"
 
 
-def budget_subject(scope: str, scope_id: str) -> str:
-    """Return the subject that holds the state of one budget."""
-    return f"budget.{scope}.{subject_token(scope_id)}"
+def budget_subject(scope: str, scope_id: str, limit: str = "max_budget") -> str:
+    """Return the subject that holds the state of one budget: one limit of one owner."""
+    owner = f"budget.{scope}.{subject_token(scope_id)}"
+    return owner if limit == "max_budget" else f"{owner}.{subject_token(limit)}"

@@ -27,7 +27,6 @@ from services.ledger.reader_status import ReaderStatus
 from services.ledger.rebuild import Retry, files_of, retry_due, set_aside
 from services.ledger.reprice_service import RepriceService
 from services.ledger.snapshot_service import SnapshotService
-from services.ledger.spends import Whose
 from services.ledger.store import BooksOutdated, BooksUnreadable, Store
 from services.ledger.worker import Worker, wait_for_stream
 from services.runtime.bus import Bus, BusUnavailable
@@ -81,13 +80,13 @@ async def _run_writer(context: ServiceContext, bus: Bus) -> None:
     books = Books(store, book, timezone=context.config.timezone, with_budgets=True)
     publisher: BudgetPublisher | None = None
 
-    def on_spend(owners: set[Whose]) -> None:
+    def on_change() -> None:
         if publisher is not None:
-            publisher.look_at(owners)
+            publisher.look()
 
     archives = context.folder.archive
     books.put_seats(context.config.seats)
-    worker = Worker(bus, books, on_spend, archives)
+    worker = Worker(bus, books, on_change, archives)
     archiver = Archiver(bus, worker, archives, context.config.settings)
     retention = PromptRetention(bus, context.config.settings)
     publisher = BudgetPublisher(bus, books, worker)
@@ -109,6 +108,7 @@ async def _run_writer(context: ServiceContext, bus: Bus) -> None:
                 publisher.follow_published(),
                 follow_budget_events(bus, worker),
                 publisher.publish_for_ever(),
+                publisher.marks.serve(),
                 prices.publish_for_ever(),
                 follower.run(bus),
                 proofs.serve(),
@@ -251,7 +251,7 @@ async def _read_once(
         log.warning("%s, but stream and archive no longer hold all that the file holds", due.reason)
     books = Books(store, book, timezone=context.config.timezone, with_budgets=False)
     books.put_seats(context.config.seats)
-    worker = Worker(bus, books, lambda _: None, context.folder.archive)
+    worker = Worker(bus, books, lambda: None, context.folder.archive)
     is_new = books.checkpoint(USAGE.name) is None
     answers = (
         QuackService(context, store)

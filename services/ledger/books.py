@@ -3,19 +3,33 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
+
+from schemas.budgets import BudgetId
 from schemas.config import SeatPrice
 from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from schemas.streams import USAGE
 from services.ledger.budgets import Budgets, Standing
 from services.ledger.price_history import PriceState
 from services.ledger.projection import Counts, Projected, Projection
-from services.ledger.spends import Whose
+from services.ledger.spent import spends_since
 from services.ledger.store import Checkpoint, Store
 from services.ledger.unpriced import UnpricedAlarm
 from services.runtime.bus import StreamMessage
 from services.runtime.price_book import PriceBook
 
-__all__ = ["Books"]
+__all__ = ["Books", "BudgetChanges"]
+
+
+class BudgetChanges(msgspec.Struct, frozen=True):
+    """Where some budgets stand, all of them counted up to the message `sequence` of USAGE.
+
+    `next_end_us`: when a budget next changes by itself.
+    """
+
+    sequence: int
+    standings: dict[BudgetId, Standing | None]
+    next_end_us: int | None
 
 
 class Books:
@@ -30,7 +44,11 @@ class Books:
             book, store.projection_state(USAGE.name), store.booked_results
         )
         store.put_prices(self._projection.book)
-        self._budgets = Budgets(timezone, store.spend_picos) if with_budgets else None
+        self._budgets: Budgets | None = None
+        if with_budgets:
+            self._budgets = Budgets(timezone, lambda asked: spends_since(store.connection, asked))
+        checkpoint = store.checkpoint(USAGE.name)
+        self._sequence = checkpoint.sequence if checkpoint is not None else 0
         self._alarm = UnpricedAlarm()
         self._waiting: Projected | None = None
 
@@ -39,21 +57,20 @@ class Books:
         self._waiting = self._projection.project(messages)
         return self._waiting.counts
 
-    def commit(self, stream: str, stream_created: str) -> set[Whose]:
-        """Store what `project` made; return whose budgets changed.
-
-        May be called again after a failure: nothing was stored then.
-        """
+    def commit(self, stream: str, stream_created: str) -> None:
+        """Store what `project` made. May be called again after a failure: nothing was stored."""
         assert self._waiting is not None
         book = self._projection.book if self._waiting.price_changes else None
         self.store.commit(stream, stream_created, self._waiting, book)
         projected, self._waiting = self._waiting, None
+        self._sequence = projected.sequence
         if self._budgets is None:
-            return set()
+            return
         self._alarm.look_at(projected.requests)
         if projected.repricings:
-            return self._budgets.count_anew()
-        return self._budgets.add(projected.spends)
+            self._budgets.count_anew()
+        else:
+            self._budgets.add(projected.spends)
 
     def prices(self) -> dict[str, PriceState]:
         """Return the last change of each part of the prices, by kind."""
@@ -85,14 +102,19 @@ class Books:
             for record in records:
                 self._budgets.put(record)
 
-    def set_timezone(self, timezone: str) -> set[Whose]:
-        """Let budgets begin at another zone's midnights; return whose budgets changed."""
-        return self._budgets.set_timezone(timezone) if self._budgets is not None else set()
+    def set_timezone(self, timezone: str) -> None:
+        """Let budgets begin at another zone's midnights."""
+        if self._budgets is not None:
+            self._budgets.set_timezone(timezone)
 
-    def standings(self, owners: Iterable[Whose], now_us: int) -> dict[Whose, Standing | None]:
-        """Return where some budgets stand; None where there is none."""
+    def budget_changes(self, due: Iterable[BudgetId], now_us: int) -> BudgetChanges:
+        """Return where the budgets stand that changed since this was asked last, and those `due`.
+
+        None is the standing of a budget that is no more.
+        """
         assert self._budgets is not None
-        return {owner: self._budgets.standing(owner, now_us) for owner in owners}
+        standings = self._budgets.changes(due, now_us)
+        return BudgetChanges(self._sequence, standings, self._budgets.next_end_us)
 
     def checkpoint(self, stream: str) -> Checkpoint | None:
         """Return how far a stream has been taken in."""

@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from schemas.events import BudgetExceeded, decode_budget_event, us_from_time
+from schemas.budgets import BudgetExceeded, decode_budget_event
+from schemas.events import us_from_time
 from schemas.streams import BUDGET
 from services.ledger.worker import Worker, wait_for_stream
 from services.runtime.bus import Bus, StreamMessage

@@ -1,4 +1,4 @@
-"""The budgets: what keys, users and teams spent in their windows, and if it is all they may. Pure.
+"""The budgets: what keys, users, teams and all together spent, and if it is all they may. Pure.
 
 A request counts in the window in which it started. Spend is whole pico-dollars, so the order in
 which requests are added does not matter. The state of a budget is a function of the settings,
@@ -6,18 +6,19 @@ the requests and the time; what was published is compared with it, so a crash be
 loses nothing and repeats nothing.
 """
 
-from collections.abc import Callable, Iterable
-from decimal import Decimal
+import heapq
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from schemas.events import BudgetState
+from schemas.budgets import BudgetId, BudgetState
 from schemas.money import picos_from_usd, usd_from_picos
 from schemas.registry import KeyRecord, TeamRecord, UserRecord
-from services.ledger.spends import Spend, Whose
+from services.ledger.spends import Spend, SpendQuestion
+from services.runtime.budget_limits import Limit, Whose, limits_of, whose
 from services.runtime.durations import budget_window
 
-__all__ = ["Budgets", "Standing", "whose"]
+__all__ = ["Budgets", "Standing"]
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -32,113 +33,158 @@ class _Counter(msgspec.Struct):
 
     start_us: int
     resets_at_us: int | None
-    spend_picos: int
+    spend_picos: int = 0
 
-
-class _Budget(msgspec.Struct, frozen=True):
-    """What is set: the limit, its window, and the name that refusals tell."""
-
-    name: str
-    max_budget_usd: Decimal
-    budget_duration: str | None
+    def holds(self, now_us: int) -> bool:
+        """Tell whether the window is that of a moment."""
+        return self.resets_at_us is None or self.start_us <= now_us < self.resets_at_us
 
 
 class Budgets:
-    """Counts the spend of every key, user and team that has a budget.
+    """Counts the spend of every budget, and knows which of them changed.
 
-    `spend_since(whose, start_us)` asks the books for the spend in pico-dollars; it is asked once
-    for each budget and window, later spends are added.
+    `spends_since(questions)` asks the books for spends in pico-dollars; they are asked once for
+    each budget and window, later spends are added.
     """
 
-    def __init__(self, timezone: str, spend_since: Callable[[Whose, int], int]) -> None:
+    def __init__(
+        self, timezone: str, spends_since: Callable[[Sequence[SpendQuestion]], Sequence[int]]
+    ) -> None:
         self._timezone = timezone
-        self._spend_since = spend_since
-        self._budgets: dict[Whose, _Budget] = {}
-        self._counters: dict[Whose, _Counter] = {}
+        self._spends_since = spends_since
+        self._limits: dict[BudgetId, Limit] = {}
+        self._of_owner: dict[Whose, tuple[Limit, ...]] = {}
+        self._counters: dict[BudgetId, _Counter] = {}
+        self._changed: set[BudgetId] = set()
+        self._ends: list[tuple[int, BudgetId]] = []
+        """A heap of moments at which a budget changes by itself; some of them are past use."""
 
-    def set_timezone(self, timezone: str) -> set[Whose]:
-        """Let windows begin at another zone's midnights; return the budgets that count anew."""
-        if timezone == self._timezone:
-            return set()
-        self._timezone = timezone
-        return self.count_anew()
+    def set_timezone(self, timezone: str) -> None:
+        """Let windows begin at another zone's midnights; all budgets count anew then."""
+        if timezone != self._timezone:
+            self._timezone = timezone
+            self.count_anew()
 
-    def count_anew(self) -> set[Whose]:
-        """Ask the books again for what was spent; return all budgets."""
+    def count_anew(self) -> None:
+        """Ask the books again for what was spent."""
         self._counters.clear()
-        return set(self._budgets)
+        self._ends.clear()
+        self._changed |= self._limits.keys()
 
     def put(self, record: KeyRecord | TeamRecord | UserRecord) -> None:
-        """Take in the state of a key, user or team; its window is counted anew."""
-        owner = whose(record)
-        self._counters.pop(owner, None)
-        if record.deleted or record.max_budget_usd is None:
-            self._budgets.pop(owner, None)
-        else:
-            self._budgets[owner] = _Budget(
-                _name(record), record.max_budget_usd, record.budget_duration
-            )
+        """Take in the state of a key, user or team."""
+        self.put_limits(whose(record), limits_of(record))
 
-    def add(self, spends: Iterable[Spend]) -> set[Whose]:
-        """Add committed spends; return the budgets that they change."""
-        changed = set()
+    def put_limits(self, owner: Whose, limits: tuple[Limit, ...]) -> None:
+        """Set the budgets of an owner. What one has counted goes on where that is the same."""
+        before = {limit.budget_id: limit for limit in self._of_owner.pop(owner, ())}
+        after = {limit.budget_id: limit for limit in limits}
+        for budget_id in before.keys() | after.keys():
+            old, new = before.get(budget_id), after.get(budget_id)
+            if old == new:
+                continue
+            self._changed.add(budget_id)
+            if new is None:
+                del self._limits[budget_id]
+            if old is None or new is None or _counted(old) != _counted(new):
+                self._counters.pop(budget_id, None)
+        self._limits |= after
+        if limits:
+            self._of_owner[owner] = limits
+
+    def add(self, spends: Iterable[Spend]) -> None:
+        """Add committed spends."""
+        if not self._limits:
+            return
         for spend in spends:
             for owner in spend.owners():
-                if owner not in self._budgets:
-                    continue
-                changed.add(owner)
-                counter = self._counters.get(owner)
-                # Without a counter the books are asked, and they have this spend already.
-                if counter is not None and spend.started_at_us >= counter.start_us:
-                    counter.spend_picos += spend.cost_picos
-        return changed
+                for limit in self._of_owner.get(owner, ()):
+                    if limit.counts(spend.model_name):
+                        self._add(limit.budget_id, spend)
 
-    def standing(self, owner: Whose, now_us: int) -> Standing | None:
-        """Return where a budget stands now; None where there is none."""
-        budget = self._budgets.get(owner)
-        if budget is None:
-            return None
-        counter = self._current(owner, budget, now_us)
+    def _add(self, budget_id: BudgetId, spend: Spend) -> None:
+        self._changed.add(budget_id)
+        counter = self._counters.get(budget_id)
+        # Without a counter the books are asked, and they have this spend already.
+        if counter is not None and spend.started_at_us >= counter.start_us:
+            counter.spend_picos += spend.cost_picos
+
+    def changes(self, due: Iterable[BudgetId], now_us: int) -> dict[BudgetId, Standing | None]:
+        """Return where the budgets stand that changed since this was asked last, and those `due`.
+
+        The end of a window is a change. None: there is no such budget (any more).
+        """
+        while self._ends and self._ends[0][0] <= now_us:
+            self._changed.add(heapq.heappop(self._ends)[1])
+        found = self.standings(self._changed | set(due), now_us)
+        # Only now: where the books could not be asked, the changes are still to be told.
+        self._changed.clear()
+        return found
+
+    @property
+    def next_end_us(self) -> int | None:
+        """When a budget next changes by itself, as far as that is known."""
+        return self._ends[0][0] if self._ends else None
+
+    def standings(
+        self, budget_ids: Iterable[BudgetId], now_us: int
+    ) -> dict[BudgetId, Standing | None]:
+        """Return where budgets stand; None where there is none."""
+        wanted = {budget_id: self._limits.get(budget_id) for budget_id in budget_ids}
+        self._count([limit for limit in wanted.values() if limit is not None], now_us)
+        return {
+            budget_id: None if limit is None else self._standing(limit)
+            for budget_id, limit in wanted.items()
+        }
+
+    def _count(self, limits: Iterable[Limit], now_us: int) -> None:
+        """See that each has the counter of its window."""
+        missing: list[tuple[Limit, _Counter]] = []
+        for limit in limits:
+            counter = self._counters.get(limit.budget_id)
+            if counter is None or not counter.holds(now_us):
+                missing.append((limit, _Counter(*self._window(limit, now_us))))
+        if not missing:
+            return
+        spends = self._spends_since(
+            [
+                SpendQuestion(Whose(*limit.budget_id[:2]), counter.start_us, limit.model)
+                for limit, counter in missing
+            ]
+        )
+        for (limit, counter), spend_picos in zip(missing, spends, strict=True):
+            counter.spend_picos = spend_picos
+            self._counters[limit.budget_id] = counter
+            if counter.resets_at_us is not None:
+                heapq.heappush(self._ends, (counter.resets_at_us, limit.budget_id))
+
+    def _window(self, limit: Limit, now_us: int) -> tuple[int, int | None]:
+        if limit.budget_duration is None:
+            return 0, None
+        return budget_window(limit.budget_duration, now_us, self._timezone)
+
+    def _standing(self, limit: Limit) -> Standing:
+        counter = self._counters[limit.budget_id]
+        maximum = limit.max_budget_usd
         return Standing(
-            is_exceeded=counter.spend_picos >= picos_from_usd(budget.max_budget_usd),
+            is_exceeded=maximum is not None and counter.spend_picos >= picos_from_usd(maximum),
             state=BudgetState(
-                scope=owner.scope,
-                scope_id=owner.scope_id,
-                name=budget.name,
+                scope=limit.budget_id.scope,
+                scope_id=limit.budget_id.scope_id,
+                limit=limit.budget_id.limit,
+                name=limit.name,
                 spend_usd=usd_from_picos(counter.spend_picos),
-                max_budget_usd=budget.max_budget_usd,
-                budget_duration=budget.budget_duration,
-                window_start_us=counter.start_us if budget.budget_duration else None,
+                max_budget_usd=maximum,
+                soft_budget_usd=limit.soft_budget_usd,
+                budget_duration=limit.budget_duration,
+                window_start_us=counter.start_us if limit.budget_duration else None,
                 resets_at_us=counter.resets_at_us,
+                model=limit.model,
+                strict=limit.strict,
             ),
         )
 
-    def _current(self, owner: Whose, budget: _Budget, now_us: int) -> _Counter:
-        counter = self._counters.get(owner)
-        if counter is not None and (
-            counter.resets_at_us is None or counter.start_us <= now_us < counter.resets_at_us
-        ):
-            return counter
-        start_us, resets_at_us = 0, None
-        if budget.budget_duration is not None:
-            start_us, resets_at_us = budget_window(budget.budget_duration, now_us, self._timezone)
-        counter = _Counter(start_us, resets_at_us, self._spend_since(owner, start_us))
-        self._counters[owner] = counter
-        return counter
 
-
-def whose(record: KeyRecord | TeamRecord | UserRecord) -> Whose:
-    """Return whose budget a record may set."""
-    if isinstance(record, KeyRecord):
-        return Whose("key", record.key_id)
-    if isinstance(record, TeamRecord):
-        return Whose("team", record.team_id)
-    return Whose("user", record.user_id)
-
-
-def _name(record: KeyRecord | TeamRecord | UserRecord) -> str:
-    if isinstance(record, KeyRecord):
-        return record.key_alias or record.key_name
-    if isinstance(record, TeamRecord):
-        return record.team_alias or record.team_id
-    return record.user_alias or record.user_id
+def _counted(limit: Limit) -> tuple[str | None, str | None]:
+    """Return what decides which requests count."""
+    return limit.budget_duration, limit.model

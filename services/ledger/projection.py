@@ -325,7 +325,12 @@ class Projection:
             self._booked.add(record.request_id)
         if cost is not None and record.key_id is not None and (total := cost.total):
             spend = Spend(
-                record.key_id, record.started_at_us, total, record.user_id, record.team_id
+                record.key_id,
+                record.started_at_us,
+                total,
+                record.user_id,
+                record.team_id,
+                record.model_name,
             )
             out.spends.append(spend)
 

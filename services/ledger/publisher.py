@@ -1,10 +1,12 @@
 """Publishes how the budgets stand: compares it with what was published last, and says the rest.
 
-The stream BUDGET is followed by its own writer, so what was published is always known, whatever
+Every change is told as a mark first (services.ledger.marks), and what is news as an event. The
+stream BUDGET is followed by its own writer, so what was published is always known, whatever
 became of an acknowledgement, and a restart finds what its predecessor did not come to say.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from datetime import UTC, datetime
@@ -12,17 +14,18 @@ from secrets import token_hex
 
 import msgspec
 
-from schemas.events import (
+from schemas.budgets import (
     BudgetCleared,
     BudgetExceeded,
+    BudgetId,
     BudgetState,
     decode_budget_event,
-    encode_event,
 )
+from schemas.events import encode_event
 from schemas.streams import BUDGET, budget_subject
 from services.ledger.books import Books
 from services.ledger.budgets import Standing
-from services.ledger.spends import Whose
+from services.ledger.marks import MarkTeller
 from services.ledger.worker import Worker
 from services.runtime.bus import Bus, BusError, StreamMessage
 
@@ -31,6 +34,8 @@ __all__ = ["BudgetPublisher"]
 log = logging.getLogger(__name__)
 
 RETRY_WAIT_S = 0.2
+MARKS_BEAT_S = 1.0
+"""Marks are told this often where nothing changes: who listens knows that none is missed."""
 RECHECK_S = 60.0
 """All exceeded budgets are looked at again this often, whatever else happens."""
 
@@ -44,7 +49,7 @@ class _Published(msgspec.Struct, frozen=True):
 
 
 class BudgetPublisher:
-    """Says on BUDGET which budgets are exceeded and which no longer are."""
+    """Says on BUDGET which budgets are exceeded and which no longer are, and tells all marks."""
 
     def __init__(self, bus: Bus, books: Books, worker: Worker) -> None:
         self._bus = bus
@@ -52,19 +57,20 @@ class BudgetPublisher:
         self._worker = worker
         self._source = f"/ledger/{token_hex(8)}"
         self._count = 0
-        self._published: dict[str, _Published] = {}
+        self._published: dict[BudgetId, _Published] = {}
         self._is_read = asyncio.Event()
-        self._due: set[Whose] = set()
+        self._due: set[BudgetId] = set()
+        self._next_end_us: int | None = None
         self._wake = asyncio.Event()
+        self.marks = MarkTeller(bus, self._source)
 
     @property
     def said(self) -> int:
         """How many statements about budgets this process has made."""
         return self._count
 
-    def look_at(self, owners: set[Whose]) -> None:
-        """Look at some budgets soon: their spend or their settings changed."""
-        self._due |= owners
+    def look(self) -> None:
+        """Look soon at what changed."""
         self._wake.set()
 
     async def follow_published(self) -> None:
@@ -74,7 +80,8 @@ class BudgetPublisher:
                 self._read(message)
             if batch.pending == 0 and not self._is_read.is_set():
                 self._is_read.set()
-                self.look_at({_whose(each) for each in self._published.values()})
+                self._due |= self._published.keys()
+                self.look()
 
     def _read(self, message: StreamMessage) -> None:
         try:
@@ -82,7 +89,7 @@ class BudgetPublisher:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             log.error("a budget event cannot be read: %s", error)
             return
-        self._published[message.subject] = _Published(
+        self._published[event.data.budget_id] = _Published(
             message.sequence, isinstance(event, BudgetExceeded), event.data
         )
 
@@ -91,46 +98,47 @@ class BudgetPublisher:
         # What the stream holds is judged whole: half of it may look like money left.
         await self._is_read.wait()
         await self._worker.caught_up()
+        rechecked_at_s = time.monotonic()
         while True:
-            await self._wait()
+            if time.monotonic() - rechecked_at_s > RECHECK_S:
+                rechecked_at_s = time.monotonic()
+                self._due |= {each for each, said in self._published.items() if said.is_exceeded}
             due, self._due = self._due, set()
             now_us = time.time_ns() // 1000
-            standings = await self._worker.in_books(
-                lambda due=due, now_us=now_us: self._books.standings(due, now_us)  # type: ignore[misc]
+            changes = await self._worker.in_books(
+                lambda due=due, now_us=now_us: self._books.budget_changes(due, now_us)  # type: ignore[misc]
             )
-            for owner, standing in standings.items():
-                if not await self._say(owner, standing):
-                    self._due.add(owner)
+            self._next_end_us = changes.next_end_us
+            await self.marks.tell(changes.sequence, changes.standings)
+            for budget_id, standing in changes.standings.items():
+                if not await self._say(budget_id, standing):
+                    self._due.add(budget_id)
             if self._due:
                 self._wake.set()
                 await asyncio.sleep(RETRY_WAIT_S)
+            await self._wait()
 
     async def _wait(self) -> None:
-        """Wait for a change, or for the end of the next window of an exceeded budget."""
-        now_us = time.time_ns() // 1000
-        ends = [
-            each.state.resets_at_us
-            for each in self._published.values()
-            if each.is_exceeded and each.state.resets_at_us is not None
-        ]
-        wait_s = min([RECHECK_S, *(max(0.0, (end - now_us) / 1e6) + 0.01 for end in ends)])
-        try:
+        """Wait for a change, or for the end of a window; a beat of marks is told meanwhile."""
+        wait_s = MARKS_BEAT_S
+        if self._next_end_us is not None:
+            until_end_s = (self._next_end_us - time.time_ns() // 1000) / 1e6
+            wait_s = min(wait_s, max(0.0, until_end_s) + 0.01)
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 await self._wake.wait()
-        except TimeoutError:
-            self._due |= {_whose(each) for each in self._published.values() if each.is_exceeded}
         self._wake.clear()
 
-    async def _say(self, owner: Whose, standing: Standing | None) -> bool:
+    async def _say(self, budget_id: BudgetId, standing: Standing | None) -> bool:
         """Publish a budget's state where it is news; False where that must be tried again."""
-        subject = budget_subject(owner.scope, owner.scope_id)
-        before = self._published.get(subject)
+        before = self._published.get(budget_id)
         if not _is_news(before, standing):
             return True
         if standing is None:
             assert before is not None
             standing = Standing(is_exceeded=False, state=before.state)
         self._count += 1
+        subject = budget_subject(*budget_id)
         kind = BudgetExceeded if standing.is_exceeded else BudgetCleared
         event = kind(
             source=self._source,
@@ -148,14 +156,10 @@ class BudgetPublisher:
         except BusError as error:
             log.warning("a budget's state is not published yet: %s", error)
             return False
-        self._published[subject] = _Published(sequence, standing.is_exceeded, standing.state)
+        self._published[budget_id] = _Published(sequence, standing.is_exceeded, standing.state)
         verb = "exceeded" if standing.is_exceeded else "cleared"
-        log.info("budget %s", verb, extra={"scope": owner.scope, "scope_id": owner.scope_id})
+        log.info("budget %s", verb, extra=budget_id._asdict())
         return True
-
-
-def _whose(published: _Published) -> Whose:
-    return Whose(published.state.scope, published.state.scope_id)
 
 
 def _is_news(before: _Published | None, standing: Standing | None) -> bool:

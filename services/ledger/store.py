@@ -16,7 +16,6 @@ import msgspec
 
 from schemas.config import SeatPrice
 from schemas.events import RequestFacts
-from schemas.money import picos_from_usd
 from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from services.ledger import rollups, rows
 from services.ledger.books_file import BooksOutdated, BooksUnreadable, open_books
@@ -32,7 +31,6 @@ from services.ledger.projection import (
 )
 from services.ledger.reprice_rows import apply_repricing
 from services.ledger.request_rows import LOST_ERROR_TYPE
-from services.ledger.spends import Whose
 from services.runtime.price_book import PriceBook
 
 __all__ = [
@@ -206,16 +204,6 @@ class Store:
             [min(batches), max(batches), [request for _, request in results]],
         ).fetchall()
         return {row[0] for row in found}
-
-    def spend_picos(self, whose: Whose, since_us: int) -> int:
-        """Return what the requests of a key, user or team since a moment cost, exactly."""
-        column = {"key": "key_id", "user": "user_id", "team": "team_id"}[whose.scope]
-        found = self.connection.execute(
-            "SELECT coalesce(sum(cost_usd), 0)::DECIMAL(38, 12) FROM requests "  # noqa: S608 - ours
-            f"WHERE {column} = ? AND started_at >= make_timestamp(?)",
-            [whose.scope_id, since_us],
-        ).fetchall()
-        return picos_from_usd(found[0][0])
 
     # ------------------------------------------------------------------------------ writing
 

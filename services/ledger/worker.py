@@ -15,9 +15,7 @@ from schemas.errors import ConfigError
 from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from schemas.streams import REGISTRY, USAGE
 from services.ledger.books import Books
-from services.ledger.budgets import whose
 from services.ledger.history import check_history, follow_history
-from services.ledger.spends import Whose
 from services.runtime.bus import Bus, BusError, StreamBatch, StreamState
 from services.runtime.metrics import Histogram
 from services.runtime.registry import RegistrySnapshot
@@ -43,17 +41,17 @@ class Worker:
     """Takes one stream into the books.
 
     All work on the books is done in one thread of its own, in order; the event loop stays free.
-    `on_spend` hears whose budgets may have changed. `archives` is the folder of the archive,
+    `on_change` is called when budgets may have changed. `archives` is the folder of the archive,
     where that is which has left the stream.
     """
 
     def __init__(
-        self, bus: Bus, books: Books, on_spend: Callable[[set[Whose]], None], archives: Path
+        self, bus: Bus, books: Books, on_change: Callable[[], None], archives: Path
     ) -> None:
         self._archives = archives
         self._bus = bus
         self._books = books
-        self._on_spend = on_spend
+        self._on_change = on_change
         self.registry = RegistrySnapshot()
         self.on_registry: Callable[[], None] = lambda: None
         """Called after each batch of the registry that was taken in."""
@@ -76,8 +74,8 @@ class Worker:
 
     async def set_timezone(self, timezone: str) -> None:
         """Let budgets begin at another zone's midnights from now on."""
-        changed = await self.in_books(lambda: self._books.set_timezone(timezone))
-        self._on_spend(changed)
+        await self.in_books(lambda: self._books.set_timezone(timezone))
+        self._on_change()
 
     async def set_seats(self, seats: Sequence[SeatPrice]) -> None:
         """Let the books say that subscriptions cost so much."""
@@ -110,9 +108,7 @@ class Worker:
         while True:
             try:
                 began_at_s = time.monotonic()
-                changed = await self.in_books(
-                    lambda: self._books.commit(USAGE.name, stream_created)
-                )
+                await self.in_books(lambda: self._books.commit(USAGE.name, stream_created))
                 self.commits.observe(time.monotonic() - began_at_s)
                 break
             except duckdb.FatalException:
@@ -125,8 +121,7 @@ class Worker:
                 wait_s = min(2 * wait_s, RETRY_WAIT_MAX_S)
         self.sequence = expected - 1
         self._advanced.set()
-        if changed:
-            self._on_spend(changed)
+        self._on_change()
 
     async def follow_keys(self) -> None:
         """Keep keys, teams, users and the budgets as the registry says, for ever."""
@@ -149,7 +144,7 @@ class Worker:
                 found = list(owners.values())
                 await self.in_books(lambda found=found: self._books.put_owners(found))  # type: ignore[misc]
             if changed or owners:
-                self._on_spend({whose(each) for each in (*records, *owners.values())})
+                self._on_change()
             if batch.pending == 0:
                 snapshot.loaded = True
                 self._has_keys.set()

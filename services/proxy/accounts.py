@@ -19,9 +19,10 @@ from schemas.errors import ApiError, BadRequest, Forbidden, NotFound, Unauthenti
 from schemas.registry import KeyRecord
 from services.proxy.auth import OwnCredential, UpstreamCredential, upstream_credential
 from services.proxy.headers import RawHeaders
-from services.proxy.routing import matches, model_at
+from services.proxy.routing import model_at
 from services.proxy.setup import Setup
 from services.proxy.upstream import Origin, Transport, UpstreamRequest
+from services.runtime.model_names import matches
 
 __all__ = [
     "ACCOUNTS_ASKED_MAX",

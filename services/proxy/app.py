@@ -20,6 +20,7 @@ from services.proxy.draft import new_request_id, now_us
 from services.proxy.health import Health
 from services.proxy.keeper import SetupKeeper
 from services.proxy.management import Management
+from services.proxy.marks import MarkBook
 from services.proxy.messages import HOT_PATHS, Messages
 from services.proxy.outbox import Outbox
 from services.proxy.paths import is_api_path
@@ -145,6 +146,7 @@ async def run(
     listener = socket.socket(fileno=fd) if fd is not None else listen(host, port)
     registry, cache = _load_registry(folder)
     budgets = SpentBudgets()
+    marks = MarkBook()
     outbox = Outbox(
         folder,
         bytes_max=settings.outbox_bytes_max,
@@ -212,6 +214,7 @@ async def run(
             stop.set,
         ),
         spawn(budgets.follow(bus), "budgets", stop.set),
+        spawn(marks.follow(bus), "marks", stop.set),
         spawn(follower.run(bus), "configuration", stop.set),
         spawn(outbox.publish_for_ever(bus), "outbox", stop.set),
         spawn(keep_warm(transport), "warm", stop.set),

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from schemas.events import BudgetExceeded, BudgetState, decode_budget_event
+from schemas.budgets import BudgetExceeded, BudgetId, BudgetState, decode_budget_event
 from schemas.registry import KeyRecord
 from schemas.streams import BUDGET, budget_subject
+from services.runtime.budget_limits import Whose, owners_of
 from services.runtime.bus import Bus, StreamMessage
 
 __all__ = ["SpentBudgets"]
@@ -23,17 +24,17 @@ class SpentBudgets:
     """
 
     def __init__(self) -> None:
-        self._exceeded: dict[tuple[str, str], BudgetState] = {}
+        self._exceeded: dict[Whose, dict[BudgetId, BudgetState]] = {}
 
     def of(self, key: KeyRecord) -> Sequence[BudgetState]:
-        """Return the exceeded budgets of a key, of its user and of its team."""
+        """Return the exceeded budgets of a key, of its user and of its team, and everybody's."""
         if not self._exceeded:
             return ()
-        wanted = (("key", key.key_id), ("user", key.user_id), ("team", key.team_id))
         return [
             state
-            for scope, scope_id in wanted
-            if scope_id is not None and (state := self._exceeded.get((scope, scope_id)))
+            for owner in owners_of(key)
+            if owner in self._exceeded
+            for state in self._exceeded[owner].values()
         ]
 
     def apply(self, message: StreamMessage) -> None:
@@ -43,13 +44,18 @@ class SpentBudgets:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             log.error("a budget event cannot be read: %s", error)
             return
-        if message.subject != budget_subject(event.data.scope, event.data.scope_id):
+        state = event.data
+        if message.subject != budget_subject(*state.budget_id):
             log.error("a budget event about another budget than its subject's is skipped")
             return
+        owner = Whose(state.scope, state.scope_id)
+        exceeded = self._exceeded.setdefault(owner, {})
         if isinstance(event, BudgetExceeded):
-            self._exceeded[event.data.scope, event.data.scope_id] = event.data
+            exceeded[state.budget_id] = state
         else:
-            self._exceeded.pop((event.data.scope, event.data.scope_id), None)
+            exceeded.pop(state.budget_id, None)
+        if not exceeded:
+            del self._exceeded[owner]
 
     async def follow(self, bus: Bus) -> None:
         """Keep the state current for ever."""

@@ -2,8 +2,9 @@
 
 from datetime import UTC, datetime
 
+from schemas.budgets import BudgetState
 from schemas.errors import BudgetSpent, Forbidden
-from schemas.events import BudgetState, time_from_us
+from schemas.events import time_from_us
 from schemas.money import usd_text
 from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from services.proxy.routing import names_allowed

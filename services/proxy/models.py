@@ -9,7 +9,8 @@ import msgspec
 
 from schemas.prices import PriceBookFile
 from schemas.registry import KeyRecord
-from services.proxy.routing import Router, matches, names_allowed
+from services.proxy.routing import Router, names_allowed
+from services.runtime.model_names import matches
 
 __all__ = [
     "anthropic_list",

@@ -12,7 +12,7 @@ import msgspec
 
 from schemas.errors import ApiError, BadRequest, NotFound
 from schemas.events import Endpoint
-from services.proxy.routing import matches
+from services.runtime.model_names import matches
 
 __all__ = [
     "API_PATHS",

@@ -9,25 +9,14 @@ import msgspec
 
 from schemas.config import Deployment, RouterSettings
 from schemas.errors import NotFound, Unauthenticated
+from services.runtime.model_names import matches
 
-__all__ = ["Group", "Router", "matches", "model_at", "names_allowed", "ranked"]
+__all__ = ["Group", "Router", "model_at", "names_allowed", "ranked"]
 
 _EVERY_OTHER = "*"
 
 _LISTED_MAX = 20
 """A message lists at most so many model names."""
-
-
-def matches(pattern: str, name: str) -> str | None:
-    """Return what the `*` of a pattern stands for in a name ("" without a star), None: no match."""
-    before, star, after = pattern.partition("*")
-    if not star:
-        return "" if pattern == name else None
-    if len(name) < len(before) + len(after):
-        return None
-    if not name.startswith(before) or not name.endswith(after):
-        return None
-    return name[len(before) : len(name) - len(after)]
 
 
 def names_allowed(patterns: Sequence[str], model_name: str) -> bool:

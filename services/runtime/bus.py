@@ -20,6 +20,7 @@ from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfi
 
 from schemas.streams import STREAMS, StreamDefinition
 from services.runtime.follower import Follower, StreamBatch, StreamMessage
+from services.runtime.hearing import hear
 from services.runtime.link import (
     FLUSH_TIMEOUT_S,
     REQUEST_TIMEOUT_S,
@@ -30,6 +31,7 @@ from services.runtime.link import (
     reason,
 )
 from services.runtime.metrics import Sample, sample
+from services.runtime.stream_state import StreamState, read_state
 
 __all__ = [
     "Bus",
@@ -51,33 +53,6 @@ _WRONG_LAST_SEQUENCE = 10071
 
 class NobodyServes(BusUnavailable):
     """NATS is there, but no service listens on the subject at the moment."""
-
-
-class StreamState(msgspec.Struct, frozen=True):
-    """What a stream holds. `created` tells a stream from another one of the same name.
-
-    `server_time` is the server's clock when it answered (RFC 3339).
-    """
-
-    first_sequence: int
-    last_sequence: int
-    messages: int
-    created: str
-    bytes: int = 0
-    server_time: str = ""
-
-
-class _StreamInfoState(msgspec.Struct):
-    first_seq: int
-    last_seq: int
-    messages: int
-    bytes: int = 0
-
-
-class _StreamInfo(msgspec.Struct):
-    created: str | None = None
-    ts: str | None = None
-    state: _StreamInfoState | None = None
 
 
 class Bus:
@@ -267,18 +242,10 @@ class Bus:
             )
         except (nats.errors.Error, TimeoutError) as error:
             raise BusUnavailable(f"stream {stream}: {reason(error)}") from None
-        answer = msgspec.json.decode(reply.data, type=_StreamInfo)
-        if answer.state is None or answer.created is None:
+        state = read_state(reply.data)
+        if state is None:
             raise BusError(f"stream {stream} does not exist")
-        state = answer.state
-        return StreamState(
-            state.first_seq,
-            state.last_seq,
-            state.messages,
-            answer.created,
-            state.bytes,
-            answer.ts or "",
-        )
+        return state
 
     async def drop(self, stream: str, subjects: str, last_sequence: int) -> None:
         """Have a stream forget the messages of some subjects up to `last_sequence`, for good.
@@ -345,6 +312,19 @@ class Bus:
                 yield await follower.next_batch()
         finally:
             await follower.close()
+
+    async def tell(self, subject: str, payload: bytes) -> None:
+        """Tell whoever listens at this moment; nothing is kept. Raises BusUnavailable."""
+        if not self.is_connected:
+            raise BusUnavailable("NATS is not connected")
+        try:
+            await self._link.client.publish(subject, payload)
+        except (nats.errors.Error, OSError) as error:
+            raise BusUnavailable(f"{subject}: {reason(error)}") from None
+
+    def hear(self, subject: str) -> AsyncGenerator[bytes | None, None]:
+        """Yield what is told on a subject; see services.runtime.hearing.hear."""
+        return hear(self._link, subject)
 
     # ------------------------------------------------------------------------- request/reply
 

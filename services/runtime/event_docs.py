@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from schemas import client_facts, events, prices, registry, streams, usage
+from schemas import budgets, client_facts, events, prices, registry, streams, usage
 
 __all__ = ["main", "page"]
 
@@ -49,7 +49,8 @@ _STRUCTS: tuple[type[msgspec.Struct], ...] = (
     registry.UserRecord,
     registry.ModelRecord,
     registry.ConfigChange,
-    events.BudgetState,
+    budgets.BudgetState,
+    budgets.Marks,
     prices.PriceChange,
     prices.Repricing,
     prices.PriceOverlay,
@@ -70,10 +71,16 @@ def _event_types() -> list[type[events.Event]]:
         events.TeamEvent,
         events.UserEvent,
         events.ModelEvent,
-        events.BudgetEvent,
+        budgets.BudgetEvent,
     )
     found = [event for union in unions for event in get_args(union)]
-    return [*found, events.ConfigChanged, events.PriceChanged, events.RequestsRepriced]
+    return [
+        *found,
+        events.ConfigChanged,
+        events.PriceChanged,
+        events.RequestsRepriced,
+        budgets.MarksTold,
+    ]
 
 
 def page() -> str:
@@ -136,6 +143,8 @@ def _type_name(info: Any) -> str:
     if isinstance(info, msgspec.inspect.LiteralType):
         return " or ".join(f'`"{value}"`' for value in info.values)
     if isinstance(info, msgspec.inspect.StructType):
+        return info.cls.__name__
+    if isinstance(info, msgspec.inspect.NamedTupleType):
         return info.cls.__name__
     if isinstance(info, msgspec.inspect.VarTupleType):
         return f"list of {_type_name(info.item_type)}"

@@ -16,6 +16,8 @@ import msgspec
 from schemas.streams import (
     BUDGET,
     CONFIG_STATE_SUBJECT,
+    MARKS_ASK_SUBJECT,
+    MARKS_SUBJECT,
     PROMPTS,
     PROOF_SUBJECT,
     QUERY_CONTROL_SUBJECT,
@@ -69,20 +71,27 @@ def _reading(*streams: StreamDefinition) -> tuple[str, ...]:
 NATS_USERS = (
     NatsUser(
         name="proxy",
-        publish=("usage.*", *PROMPTS.subjects, *_reading(REGISTRY, BUDGET)),
-        subscribe=(CONFIG_STATE_SUBJECT,),
+        publish=(
+            "usage.*",
+            *PROMPTS.subjects,
+            MARKS_ASK_SUBJECT,
+            *_reading(REGISTRY, BUDGET),
+        ),
+        subscribe=(CONFIG_STATE_SUBJECT, MARKS_SUBJECT),
         answers=True,
     ),
     NatsUser(
         name="ledger-writer",
         publish=(
             *BUDGET.subjects,
+            MARKS_SUBJECT,
             price_subject("book"),
             price_subject("file"),
             *(f"$JS.API.STREAM.CREATE.{stream.name}" for stream in STREAMS),
             # A store of an older version gets the subjects that it lacks.
             f"$JS.API.STREAM.UPDATE.{REGISTRY.name}",
             f"$JS.API.STREAM.UPDATE.{USAGE.name}",
+            f"$JS.API.STREAM.UPDATE.{BUDGET.name}",
             # What is archived leaves the stream.
             f"$JS.API.STREAM.PURGE.{USAGE.name}",
             *_reading(*STREAMS),
@@ -93,7 +102,12 @@ NATS_USERS = (
             # Of `tallygate snapshot`, which in containers runs where the writer's file is.
             SNAPSHOT_SUBJECT,
         ),
-        subscribe=(CONFIG_STATE_SUBJECT, proof_subject("writer"), SNAPSHOT_SUBJECT),
+        subscribe=(
+            CONFIG_STATE_SUBJECT,
+            MARKS_ASK_SUBJECT,
+            proof_subject("writer"),
+            SNAPSHOT_SUBJECT,
+        ),
         answers=True,
     ),
     NatsUser(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import events
+from schemas import budgets, events
 from services.runtime import event_docs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,7 +20,8 @@ DECODERS = {
     "key": events.decode_key_event,
     "team": events.decode_team_event,
     "user": events.decode_user_event,
-    "budget": events.decode_budget_event,
+    "budget": budgets.decode_budget_event,
+    "marks": budgets.decode_marks,
     "model": events.decode_model_event,
     "config": events.decode_config_event,
     "price": events.decode_price_event,

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import msgspec
 
-from schemas.events import BudgetState
+from schemas.budgets import BudgetState
 from schemas.registry import KeyRecord
 from services.proxy.admission import HEADERS_MAX
 from tests.support.mock import MockAnthropic, Scenario

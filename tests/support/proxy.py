@@ -23,10 +23,8 @@ import httpx
 import msgspec
 import yaml
 
+from schemas.budgets import BudgetCleared, BudgetExceeded, BudgetState
 from schemas.events import (
-    BudgetCleared,
-    BudgetExceeded,
-    BudgetState,
     KeyCreated,
     KeyUpdated,
     RequestRejected,

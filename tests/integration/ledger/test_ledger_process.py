@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import msgspec
 import pytest
 
-from schemas.events import BudgetExceeded, decode_budget_event
+from schemas.budgets import BudgetExceeded, Marks, MarksQuestion, decode_budget_event, decode_marks
 from schemas.registry import KeyRecord, TeamRecord, UserRecord
-from schemas.streams import BUDGET, USAGE
+from schemas.streams import BUDGET, MARKS_ASK_SUBJECT, USAGE
 from services.ledger.store import Store, digest
 from services.runtime.bus import Bus
 from tests.support.ledger import (
@@ -53,6 +54,13 @@ def budget_words(nats_url: str) -> list[Any]:
 
     words: list[Any] = run(work, nats_url)
     return words
+
+
+def marks(nats_url: str) -> Marks:
+    """Return where all budgets stand."""
+    question = msgspec.json.encode(MarksQuestion())
+    reply: bytes = run(lambda bus: bus.request(MARKS_ASK_SUBJECT, question), nats_url)
+    return decode_marks(reply).data
 
 
 def digest_of(path: Path) -> str:
@@ -168,6 +176,12 @@ def test_a_row_is_visible_soon_and_a_spent_budget_is_told_within_a_second(
         began = time.monotonic()
         words = ledger.wait_for(lambda: budget_words(nats_server.url) or None, "the word is given")
         assert time.monotonic() - began < 1.0
+        (mark,) = marks(nats_server.url).marks
+        assert (mark.budget_id, mark.spend_usd) == (
+            ("key", "key_test", "max_budget"),
+            words[0].data.spend_usd,
+        )
+        assert marks(nats_server.url).usage_sequence >= 2
         assert len(words) == 1
         assert isinstance(words[0], BudgetExceeded)
         assert words[0].data.spend_usd == Decimal("0.033")

@@ -24,8 +24,10 @@ from services.ledger.projection import (
     ProjectionState,
 )
 from services.ledger.rollups import ROLLUPS, differing
-from services.ledger.spends import Whose
+from services.ledger.spends import SpendQuestion
+from services.ledger.spent import spends_since
 from services.ledger.store import BooksOutdated, Store, digest
+from services.runtime.budget_limits import EVERYBODY, Whose
 from services.runtime.bus import StreamMessage
 from services.runtime.price_book import PriceBook
 
@@ -102,8 +104,15 @@ def test_costs_and_times_are_stored_exactly(tmp_path: Path) -> None:
     assert found == [
         (Decimal("0.000000780000"), Decimal("0.000000030000"), START_US, "DECIMAL(18,12)")
     ]
-    assert store.spend_picos(Whose("key", "key_a"), START_US) == 780_000
-    assert store.spend_picos(Whose("key", "key_a"), START_US + 1) == 0
+    key, other = Whose("key", "key_a"), Whose("key", "key_b")
+    asked = [
+        SpendQuestion(key, START_US),
+        SpendQuestion(key, START_US + 1),
+        SpendQuestion(EVERYBODY, 0),
+        SpendQuestion(other, 0),
+        SpendQuestion(Whose("user", "key_a"), 0),
+    ]
+    assert spends_since(store.connection, asked) == [780_000, 0, 780_000, 0, 0]
     store.close()
 
 

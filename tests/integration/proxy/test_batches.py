@@ -283,7 +283,7 @@ def test_a_spent_budget_takes_no_new_batch_and_still_gives_results(
     proxy: ProxyProcess, key: str, mock: MockAnthropic
 ) -> None:
     # Given a key whose budget is spent, then it makes no batch, and reads what was paid already.
-    from schemas.events import BudgetState
+    from schemas.budgets import BudgetState
     from tests.support.proxy import publish_budget
 
     batch = call(

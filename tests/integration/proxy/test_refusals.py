@@ -12,7 +12,8 @@ import httpx
 import msgspec
 import pytest
 
-from schemas.events import BudgetScope, BudgetState, RequestRejected
+from schemas.budgets import BudgetScope, BudgetState
+from schemas.events import RequestRejected
 from schemas.registry import TeamRecord, UserRecord
 from tests.support.mock import MockAnthropic, Scenario
 from tests.support.nats import NatsServer

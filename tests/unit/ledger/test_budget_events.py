@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
-from schemas.events import BudgetCleared, BudgetExceeded, BudgetState, encode_event
+from schemas.budgets import BudgetCleared, BudgetExceeded, BudgetState
+from schemas.events import encode_event
 from services.ledger.budget_events import budget_event_row
 from services.ledger.store import Store
 from services.runtime.bus import StreamMessage

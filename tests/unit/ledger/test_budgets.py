@@ -1,6 +1,7 @@
 """The budgets: a function of keys, requests and time, whatever the order."""
 
 import random
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -8,15 +9,16 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.budgets import BudgetId
 from schemas.events import us_from_time
 from schemas.money import PICOS_PER_USD
 from schemas.registry import KeyRecord, TeamRecord, UserRecord
-from services.ledger.budgets import Budgets
-from services.ledger.spends import Spend, Whose
+from services.ledger.budgets import Budgets, Standing
+from services.ledger.spends import Spend, SpendQuestion
 
 DAY_US = 86_400_000_000
 NOW_US = us_from_time(datetime(2026, 11, 24, 12, tzinfo=UTC))
-KEY = Whose("key", "key_a")
+KEY = BudgetId("key", "key_a")
 
 
 def key(**fields: Any) -> KeyRecord:
@@ -39,12 +41,17 @@ class Books:
         self.spends: list[Spend] = []
         self.asked = 0
 
-    def since(self, owner: Whose, start_us: int) -> int:
+    def since(self, questions: Sequence[SpendQuestion]) -> list[int]:
         self.asked += 1
+        return [self._spent(question) for question in questions]
+
+    def _spent(self, question: SpendQuestion) -> int:
         return sum(
             each.cost_picos
             for each in self.spends
-            if owner in each.owners() and each.started_at_us >= start_us
+            if question.whose in each.owners()
+            and each.started_at_us >= question.since_us
+            and question.model in {None, each.model_name}
         )
 
 
@@ -56,9 +63,19 @@ def budgets_with(record: KeyRecord, *committed: Spend) -> tuple[Budgets, Books]:
     return budgets, books
 
 
-def commit(budgets: Budgets, books: Books, *spends: Spend) -> set[Whose]:
+def commit(budgets: Budgets, books: Books, *spends: Spend) -> None:
     books.spends.extend(spends)
-    return budgets.add(spends)
+    budgets.add(spends)
+
+
+def changes(budgets: Budgets, now_us: int = NOW_US) -> dict[BudgetId, Standing | None]:
+    return budgets.changes((), now_us)
+
+
+def standing_of(budgets: Budgets, budget_id: BudgetId, now_us: int = NOW_US) -> Standing:
+    standing = budgets.standings([budget_id], now_us)[budget_id]
+    assert standing is not None
+    return standing
 
 
 def test_a_budget_is_exceeded_when_spend_reaches_it_to_the_last_pico() -> None:
@@ -66,12 +83,13 @@ def test_a_budget_is_exceeded_when_spend_reaches_it_to_the_last_pico() -> None:
     # then it is not exceeded, and then it is.
     budgets, books = budgets_with(key(max_budget_usd=Decimal(1)))
     commit(budgets, books, spend("0.999999999999"))
-    before = budgets.standing(KEY, NOW_US)
-    assert before is not None
+    before = standing_of(budgets, KEY, NOW_US)
     assert not before.is_exceeded
-    assert commit(budgets, books, spend("0.000000000001")) == {KEY}
-    after = budgets.standing(KEY, NOW_US)
-    assert after is not None
+    changes(budgets)
+    assert changes(budgets) == {}
+    commit(budgets, books, spend("0.000000000001"))
+    assert set(changes(budgets)) == {KEY}
+    after = standing_of(budgets, KEY, NOW_US)
     assert after.is_exceeded
     assert after.state.spend_usd == Decimal(1)
     assert after.state.resets_at_us is None
@@ -84,18 +102,15 @@ def test_spend_of_an_earlier_window_does_not_count_and_a_new_window_begins_at_ze
         key(max_budget_usd=Decimal(1), budget_duration="1d"), spend("5", NOW_US - DAY_US)
     )
     commit(budgets, books, spend("1"))
-    today = budgets.standing(KEY, NOW_US)
-    assert today is not None
+    today = standing_of(budgets, KEY, NOW_US)
     assert today.is_exceeded
     assert today.state.spend_usd == Decimal(1)
     assert today.state.resets_at_us == us_from_time(datetime(2026, 11, 25, tzinfo=UTC))
     # A request that began yesterday and ended today belongs to yesterday.
     commit(budgets, books, spend("3", NOW_US - DAY_US))
-    again = budgets.standing(KEY, NOW_US)
-    assert again is not None
+    again = standing_of(budgets, KEY, NOW_US)
     assert again.state.spend_usd == Decimal(1)
-    tomorrow = budgets.standing(KEY, NOW_US + DAY_US)
-    assert tomorrow is not None
+    tomorrow = standing_of(budgets, KEY, NOW_US + DAY_US)
     assert not tomorrow.is_exceeded
     assert tomorrow.state.spend_usd == 0
 
@@ -105,20 +120,20 @@ def test_a_raised_budget_is_no_longer_exceeded_and_a_removed_one_is_none() -> No
     budgets, books = budgets_with(key(max_budget_usd=Decimal(1)))
     commit(budgets, books, spend("2"))
     budgets.put(key(max_budget_usd=Decimal(3)))
-    raised = budgets.standing(KEY, NOW_US)
-    assert raised is not None
+    raised = standing_of(budgets, KEY, NOW_US)
     assert not raised.is_exceeded
     assert raised.state.spend_usd == Decimal(2)
     budgets.put(key())
-    assert budgets.standing(KEY, NOW_US) is None
+    assert changes(budgets) == {KEY: None}
     budgets.put(key(max_budget_usd=Decimal(1), deleted=True))
-    assert budgets.standing(KEY, NOW_US) is None
+    assert budgets.standings([KEY], NOW_US) == {KEY: None}
 
 
 def test_a_key_without_a_budget_is_not_counted() -> None:
     # Given no budget, when spends come, then nothing changes and the books are not asked.
     budgets, books = budgets_with(key())
-    assert commit(budgets, books, spend("100")) == set()
+    commit(budgets, books, spend("100"))
+    assert changes(budgets) == {}
     assert books.asked == 0
 
 
@@ -127,7 +142,7 @@ def test_the_books_are_asked_once_for_a_window() -> None:
     budgets, books = budgets_with(key(max_budget_usd=Decimal(10)))
     for _ in range(50):
         commit(budgets, books, spend("0.01"))
-        budgets.standing(KEY, NOW_US)
+        changes(budgets)
     assert books.asked == 1
 
 
@@ -139,11 +154,10 @@ def test_spend_does_not_depend_on_order_or_on_when_counting_began(
     spends = [Spend(KEY.scope_id, NOW_US, cost) for cost in costs]
     random.Random(seed).shuffle(spends)
     budgets, books = budgets_with(key(max_budget_usd=Decimal(1)), *spends[:begin])
-    budgets.standing(KEY, NOW_US)
+    standing_of(budgets, KEY)
     for each in spends[begin:]:
         commit(budgets, books, each)
-    standing = budgets.standing(KEY, NOW_US)
-    assert standing is not None
+    standing = standing_of(budgets, KEY, NOW_US)
     assert int(standing.state.spend_usd * PICOS_PER_USD) == sum(costs)
 
 
@@ -154,19 +168,20 @@ def test_another_time_zone_counts_the_window_anew_from_its_own_midnight() -> Non
     budgets, books = budgets_with(
         key(max_budget_usd=Decimal(1), budget_duration="1d"), spend("1", late_us)
     )
-    in_utc = budgets.standing(KEY, NOW_US)
+    in_utc = changes(budgets)[KEY]
     asked = books.asked
 
-    assert budgets.set_timezone("Asia/Tokyo") == {KEY}
-    in_tokyo = budgets.standing(KEY, NOW_US)
+    budgets.set_timezone("Asia/Tokyo")
+    in_tokyo = changes(budgets)[KEY]
 
     assert in_utc is not None
     assert in_tokyo is not None
     assert not in_utc.is_exceeded
     assert in_tokyo.is_exceeded
     assert in_tokyo.state.window_start_us == NOW_US - 21 * 3_600_000_000
-    assert budgets.set_timezone("Asia/Tokyo") == set()
-    budgets.standing(KEY, NOW_US)
+    budgets.set_timezone("Asia/Tokyo")
+    assert changes(budgets) == {}
+    standing_of(budgets, KEY)
     assert books.asked == asked + 1
 
 
@@ -178,22 +193,24 @@ def test_one_spend_counts_for_its_key_its_user_and_its_team_each_in_its_own_wind
     budgets.put(
         TeamRecord(team_id="t", team_alias="Blue", max_budget_usd=Decimal(4), budget_duration="1d")
     )
-    user, team = Whose("user", "u"), Whose("team", "t")
+    user, team = BudgetId("user", "u"), BudgetId("team", "t")
+    changes(budgets)
     one = Spend(KEY.scope_id, NOW_US, 3 * PICOS_PER_USD, "u", "t")
     old = Spend(KEY.scope_id, NOW_US - DAY_US, PICOS_PER_USD, None, "t")
     other = Spend("key_b", NOW_US, PICOS_PER_USD, "nobody", "t")
 
-    assert commit(budgets, books, one, old) == {KEY, user, team}
-    spent = {each: budgets.standing(each, NOW_US) for each in (KEY, user, team)}
+    commit(budgets, books, one, old)
+    spent = changes(budgets)
+    assert set(spent) == {KEY, user, team}
     found = {
         each.scope: (standing.state.spend_usd, standing.is_exceeded)
         for each, standing in spent.items()
         if standing is not None
     }
     assert found == {"key": (4, False), "user": (3, True), "team": (3, False)}
-    assert commit(budgets, books, other) == {team}
-    standing = budgets.standing(team, NOW_US)
-    assert standing is not None
+    commit(budgets, books, other)
+    assert set(changes(budgets)) == {team}
+    standing = standing_of(budgets, team, NOW_US)
     assert standing.is_exceeded
     assert (standing.state.scope, standing.state.scope_id) == ("team", "t")
     assert (standing.state.name, standing.state.spend_usd) == ("Blue", 4)

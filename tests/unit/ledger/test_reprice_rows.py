@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.budgets import BudgetId
 from schemas.events import (
     PriceChanged,
     RequestsRepriced,
@@ -24,7 +25,6 @@ from schemas.streams import REPRICE_SUBJECT, price_subject
 from schemas.usage import Usage
 from services.ledger import reprice_rows
 from services.ledger.books import Books
-from services.ledger.budgets import whose
 from services.ledger.projection import why_unreadable
 from services.ledger.recompute import differing_costs
 from services.ledger.rollups import ROLLUPS, differing
@@ -193,14 +193,16 @@ def test_budgets_follow() -> None:
         key_id="key_a", key_hash="0" * 64, key_name="sk-...a", max_budget_usd=Decimal("0.004")
     )
     books.put_keys([record])
-    owner = whose(record)
+    budget_id = BudgetId("key", "key_a")
     for message, spend, is_exceeded in (
         (usage(1), Decimal("0.005"), True),
         (reprice(2, discount("0.5")), Decimal("0.0025"), False),
     ):
         books.project([message])
-        assert books.commit("USAGE", "now") == {owner}
-        standing = books.standings([owner], START_US)[owner]
+        books.commit("USAGE", "now")
+        changes = books.budget_changes((), START_US)
+        assert changes.sequence == message.sequence
+        standing = changes.standings[budget_id]
         assert standing is not None
         assert (standing.state.spend_usd, standing.is_exceeded) == (spend, is_exceeded)
     store.close()

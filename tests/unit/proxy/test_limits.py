@@ -5,8 +5,8 @@ from decimal import Decimal
 import msgspec
 import pytest
 
+from schemas.budgets import BudgetState
 from schemas.errors import Forbidden
-from schemas.events import BudgetState
 from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from services.proxy.limits import (
     RETRY_AFTER_S,

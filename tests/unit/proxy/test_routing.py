@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from schemas.config import Deployment, RouterSettings
 from schemas.errors import NotFound, Unauthenticated
-from services.proxy.routing import Router, matches, names_allowed, ranked
+from services.proxy.routing import Router, names_allowed, ranked
+from services.runtime.model_names import matches
 
 
 def deployment(name: str, model: str, number: int = 0) -> Deployment:

@@ -1,0 +1,90 @@
+"""Which budgets a key, a team or a user has, by its record. Pure."""
+
+from decimal import Decimal
+from typing import NamedTuple
+
+import msgspec
+
+from schemas.budgets import BudgetId, BudgetScope
+from schemas.registry import KeyRecord, OwnerRecord, TeamRecord, UserRecord
+from services.runtime.model_names import matches
+
+__all__ = ["EVERYBODY", "Limit", "Whose", "limits_of", "name_of", "owners_of", "whose"]
+
+
+class Whose(NamedTuple):
+    """Whose budget it is: of a key, a user or a team, by its id, or everybody's."""
+
+    scope: BudgetScope
+    scope_id: str
+
+
+EVERYBODY = Whose("global", "all")
+
+
+class Limit(msgspec.Struct, frozen=True, kw_only=True):
+    """What is set for one budget.
+
+    `max_budget_usd` None: there is no limit, and `soft_budget_usd` alone is looked at. `model` is
+    a model name or a pattern with one `*`: only requests for such a name (as the client asked)
+    count, and only they are refused.
+    """
+
+    budget_id: BudgetId
+    name: str
+    max_budget_usd: Decimal | None = None
+    soft_budget_usd: Decimal | None = None
+    budget_duration: str | None = None
+    model: str | None = None
+    strict: bool = False
+
+    def counts(self, model_name: str | None) -> bool:
+        """Tell whether requests for a model name count."""
+        if self.model is None:
+            return True
+        return model_name is not None and matches(self.model, model_name) is not None
+
+
+def whose(record: KeyRecord | TeamRecord | UserRecord) -> Whose:
+    """Return whose budgets a record may set."""
+    if isinstance(record, KeyRecord):
+        return Whose("key", record.key_id)
+    if isinstance(record, TeamRecord):
+        return Whose("team", record.team_id)
+    return Whose("user", record.user_id)
+
+
+def name_of(record: KeyRecord | OwnerRecord) -> str:
+    """Return how people know the key, team or user."""
+    if isinstance(record, KeyRecord):
+        return record.key_alias or record.key_name
+    if isinstance(record, TeamRecord):
+        return record.team_alias or record.team_id
+    assert isinstance(record, UserRecord)
+    return record.user_alias or record.user_id
+
+
+def limits_of(record: KeyRecord | TeamRecord | UserRecord) -> tuple[Limit, ...]:
+    """Return the budgets that a record sets; none where it is deleted."""
+    if record.deleted or record.max_budget_usd is None:
+        return ()
+    return (
+        Limit(
+            budget_id=BudgetId(*whose(record)),
+            name=name_of(record),
+            max_budget_usd=record.max_budget_usd,
+            soft_budget_usd=record.soft_budget_usd,
+            budget_duration=record.budget_duration,
+        ),
+    )
+
+
+def owners_of(key: KeyRecord) -> tuple[Whose, ...]:
+    """Return everybody whose budgets the requests of a key count for."""
+    owners = [Whose("key", key.key_id)]
+    if key.user_id is not None:
+        owners.append(Whose("user", key.user_id))
+    if key.team_id is not None:
+        owners.append(Whose("team", key.team_id))
+    owners.append(EVERYBODY)
+    return tuple(owners)

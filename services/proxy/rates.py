@@ -14,7 +14,8 @@ from schemas.registry import KeyRecord, LimitedRecord, TeamRecord, UserRecord
 from schemas.usage import Usage
 from services.proxy.headers import RawHeaders
 from services.proxy.rate_tally import WINDOW_S, Tally
-from services.proxy.routing import Router, matches
+from services.proxy.routing import Router
+from services.runtime.model_names import matches
 from services.runtime.registry import RegistrySnapshot
 
 __all__ = ["HELD_RETRY_S", "PLANS_MAX", "Limit", "Permit", "Rates", "tokens_of"]

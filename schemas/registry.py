@@ -63,7 +63,8 @@ class KeyRecord(LimitedRecord, frozen=True, kw_only=True, omit_defaults=True):
     An empty `models` allows every model. With `analyst` the key may ask the ledger in SQL, about
     the rows of its `team_id` (`team`; there must be one) or about `all`. With `names_end_users` it
     is a gateway's, whose word counts on who its end users are. `store_prompts` says whether what it
-    asks and is answered is kept word for word; None: as the configuration says.
+    asks and is answered is kept word for word; None: as the configuration says. `guardrails` names
+    those that its requests must pass beside those that are on for all.
     `on_quota_exhausted` says what happens where the quota of its subscription is used up; None: as
     its team says. `deleted` marks the last record of a key: its history stays in the stream, the
     key is refused.
@@ -88,6 +89,7 @@ class KeyRecord(LimitedRecord, frozen=True, kw_only=True, omit_defaults=True):
     names_end_users: bool = False
     store_prompts: bool | None = None
     on_quota_exhausted: OnQuotaExhausted | None = None
+    guardrails: tuple[str, ...] = ()
     created_at_us: int = 0
     created_by: str | None = None
     updated_at_us: int = 0
@@ -97,8 +99,8 @@ class KeyRecord(LimitedRecord, frozen=True, kw_only=True, omit_defaults=True):
 class OwnerRecord(LimitedRecord, frozen=True, kw_only=True, omit_defaults=True):
     """What a team and a user have in common: both own keys, which name them by their ids.
 
-    `blocked` and `deleted` hold for all of their keys, those that are made later too. `deleted`
-    marks the last record: the id is never given again.
+    `blocked`, `deleted` and `guardrails` hold for all of their keys, those that are made later too.
+    `deleted` marks the last record: the id is never given again.
     """
 
     max_budget_usd: Decimal | None = None
@@ -107,6 +109,7 @@ class OwnerRecord(LimitedRecord, frozen=True, kw_only=True, omit_defaults=True):
     blocked: bool = False
     deleted: bool = False
     metadata: dict[str, Any] = {}
+    guardrails: tuple[str, ...] = ()
     created_at_us: int = 0
     created_by: str | None = None
     updated_at_us: int = 0

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from schemas.guardrails import GUARDRAILS_MAX
 from schemas.keys import KEY_LENGTH_MAX
 from schemas.registry import OnQuotaExhausted
 from schemas.rpc import QUERY_PARTS_ROWS_MAX, QUERY_SQL_BYTES_MAX, Column
@@ -54,6 +55,7 @@ PAGE_MAX = 1_000_000
 Name = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
 Tag = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
 Models = Annotated[tuple[Name, ...], Meta(max_length=1000)]
+GuardrailNames = Annotated[tuple[Tag, ...], Meta(max_length=GUARDRAILS_MAX)]
 Tags = Annotated[tuple[Tag, ...], Meta(max_length=100)]
 Duration = Annotated[str, Meta(min_length=1, max_length=32)]
 Day = Annotated[str, Meta(max_length=32, extra_json_schema={"format": "date"})]
@@ -79,6 +81,7 @@ class KeySettings(RateSettings, frozen=True, kw_only=True):
     names_end_users: bool | UnsetType | None = UNSET
     store_prompts: bool | UnsetType | None = UNSET
     on_quota_exhausted: OnQuotaExhausted | UnsetType | None = UNSET
+    guardrails: GuardrailNames | UnsetType | None = UNSET
 
 
 class GenerateKey(KeySettings, frozen=True, kw_only=True):
@@ -145,6 +148,7 @@ class KeyState(RatesShown, msgspec.Struct, frozen=True, kw_only=True):
     names_end_users: bool
     store_prompts: bool | None
     on_quota_exhausted: OnQuotaExhausted | None
+    guardrails: tuple[str, ...]
     created_at: datetime
     created_by: str | None
     updated_at: datetime

@@ -8,7 +8,14 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from schemas.registry import OnQuotaExhausted
-from services.admin.bodies import PAGE_MAX, PAGE_SIZE_MAX, Duration, KeyRow, Name
+from services.admin.bodies import (
+    PAGE_MAX,
+    PAGE_SIZE_MAX,
+    Duration,
+    GuardrailNames,
+    KeyRow,
+    Name,
+)
 from services.admin.bodies_rates import RateSettings, RatesShown
 
 __all__ = [
@@ -52,6 +59,7 @@ class OwnerSettings(RateSettings, frozen=True, kw_only=True):
     budget_duration: Duration | UnsetType | None = UNSET
     metadata: dict[str, Any] | UnsetType | None = UNSET
     blocked: bool | UnsetType | None = UNSET
+    guardrails: GuardrailNames | UnsetType | None = UNSET
 
 
 class TeamSettings(OwnerSettings, frozen=True, kw_only=True):
@@ -134,6 +142,7 @@ class OwnerRow(RatesShown, frozen=True, kw_only=True):
     budget_duration: str | None
     budget_reset_at: datetime | None
     metadata: dict[str, Any]
+    guardrails: tuple[str, ...]
     created_at: datetime
     created_by: str | None
     updated_at: datetime

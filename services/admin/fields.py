@@ -21,7 +21,7 @@ _RATE = (
     "model_tpm_limit, of keys, teams and users"
 )
 _SEVERAL = "a key has one budget in this version: max_budget with budget_duration"
-_GUARD = "guardrails are not part of this version"
+_GUARD = "guardrails are named one by one, in guardrails; those with default_on hold for all"
 _ORGANISATION = "keys belong to a user and a team in this version"
 _ROUTES = (
     "a virtual key calls the API, reads its own /key/info and, with `analyst`, asks the ledger in "
@@ -45,7 +45,6 @@ KEY_FIELDS_WITHOUT_MEANING: dict[str, str] = {
     "enable_prompt_caching": "requests pass unchanged: the client asks for caching itself",
     "end_user_budget_id": _SEVERAL,
     "enforced_params": "requests pass unchanged and unchecked but for the model",
-    "guardrails": _GUARD,
     "mcp_rpm_limit": _RATE,
     "model_max_budget": _SEVERAL,
     "new_master_key": "the master key is set in the configuration",

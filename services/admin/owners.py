@@ -47,6 +47,8 @@ def changed_owner(record: Owner, settings: OwnerSettings, issue: Issue) -> Owner
     changes |= budget_changes(settings) | rate_changes(settings)
     if settings.blocked is not UNSET:
         changes["blocked"] = bool(settings.blocked)
+    if settings.guardrails is not UNSET:
+        changes["guardrails"] = tuple(dict.fromkeys(settings.guardrails or ()))
     if settings.metadata is not UNSET:
         metadata = settings.metadata or {}
         if len(msgspec.json.encode(metadata)) > METADATA_BYTES_MAX:
@@ -102,6 +104,7 @@ def own_fields(record: OwnerRecord, spend: KeySpend, now_us: int, timezone: str)
         "spend_error": spend.error,
         "metadata": record.metadata,
         **rates_shown(record),
+        "guardrails": record.guardrails,
         "created_at": time_from_us(record.created_at_us),
         "created_by": record.created_by,
         "updated_at": time_from_us(record.updated_at_us),

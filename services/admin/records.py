@@ -96,6 +96,8 @@ def updated_record(record: KeyRecord, settings: KeySettings, issue: Issue) -> Ke
         changes["store_prompts"] = settings.store_prompts
     if settings.on_quota_exhausted is not UNSET:
         changes["on_quota_exhausted"] = settings.on_quota_exhausted
+    if settings.guardrails is not UNSET:
+        changes["guardrails"] = tuple(dict.fromkeys(settings.guardrails or ()))
     check_analyst(msgspec.structs.replace(record, **changes))
     return msgspec.structs.replace(
         record, **changes, updated_at_us=issue.now_us, updated_by=issue.by

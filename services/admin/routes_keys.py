@@ -27,6 +27,7 @@ from services.admin.describing import Description, described
 from services.admin.directory import alias_holders, find_key, page_of_keys, sequence_of
 from services.admin.fields import KEY_FIELDS_WITHOUT_MEANING
 from services.admin.guard import caller_of
+from services.admin.guardrail_names import check_guardrails
 from services.admin.reading import answer_json, read_body, read_query
 from services.admin.records import Issue, chosen_key_id, created_record, updated_record
 from services.admin.shapes import generated_key, key_row, key_state, updated_key
@@ -66,6 +67,7 @@ _Request = Request[Any, Any, Any]
 async def generate_key(request: _Request, admin: AdminState) -> Response[bytes]:
     """Make a virtual key."""
     body = await read_body(request, GenerateKey, KEY_FIELDS_WITHOUT_MEANING)
+    check_guardrails(body.guardrails, admin.guardrail_names)
     snapshot = await admin.registry()
     issue = Issue(now_us=now_us(), by=caller_of(request).name)
     key = body.key or new_key()
@@ -258,6 +260,7 @@ async def unblock_key(request: _Request, admin: AdminState) -> Response[bytes]:
 async def update_key(request: _Request, admin: AdminState) -> Response[bytes]:
     """Change some settings of a virtual key."""
     body = await read_body(request, UpdateKey, KEY_FIELDS_WITHOUT_MEANING)
+    check_guardrails(body.guardrails, admin.guardrail_names)
     snapshot = await admin.registry()
     before = _found(find_key(snapshot, body.key))
     issue = Issue(now_us=now_us(), by=caller_of(request).name)

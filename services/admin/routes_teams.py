@@ -23,6 +23,7 @@ from services.admin.bodies_owners import (
 from services.admin.describing import Description, described
 from services.admin.fields import OWNER_FIELDS_WITHOUT_MEANING
 from services.admin.guard import caller_of
+from services.admin.guardrail_names import check_guardrails
 from services.admin.owner_changes import (
     delete_with_keys,
     id_taken,
@@ -62,6 +63,7 @@ _Request = Request[Any, Any, Any]
 async def new_team(request: _Request, admin: AdminState) -> Response[bytes]:
     """Make a team."""
     body = await read_body(request, NewTeam, OWNER_FIELDS_WITHOUT_MEANING)
+    check_guardrails(body.guardrails, admin.guardrail_names)
     snapshot = await admin.registry()
     issue = Issue(now_us=now_us(), by=caller_of(request).name)
     team_id = body.team_id or new_owner_id()
@@ -91,6 +93,7 @@ async def new_team(request: _Request, admin: AdminState) -> Response[bytes]:
 async def update_team(request: _Request, admin: AdminState) -> Response[bytes]:
     """Change some settings of a team."""
     body = await read_body(request, UpdateTeam, OWNER_FIELDS_WITHOUT_MEANING)
+    check_guardrails(body.guardrails, admin.guardrail_names)
     before = _found(await admin.registry(), body.team_id)
     record = changed_owner(before, body, Issue(now_us=now_us(), by=caller_of(request).name))
     await admin.writer.write(TeamUpdated, record, expected_sequence=_sequence(admin, before))

@@ -29,6 +29,7 @@ from services.admin.describing import Description, described
 from services.admin.directory import alias_holders
 from services.admin.fields import OWNER_FIELDS_WITHOUT_MEANING
 from services.admin.guard import caller_of
+from services.admin.guardrail_names import check_guardrails
 from services.admin.owner_changes import (
     delete_with_keys,
     id_taken,
@@ -70,6 +71,7 @@ _Request = Request[Any, Any, Any]
 async def new_user(request: _Request, admin: AdminState) -> Response[bytes]:
     """Make a user, and a key of the user's."""
     body = await read_body(request, NewUser, OWNER_FIELDS_WITHOUT_MEANING)
+    check_guardrails(body.guardrails, admin.guardrail_names)
     snapshot = await admin.registry()
     issue = Issue(now_us=now_us(), by=caller_of(request).name)
     user_id = body.user_id or new_owner_id()
@@ -119,6 +121,7 @@ async def new_user(request: _Request, admin: AdminState) -> Response[bytes]:
 async def update_user(request: _Request, admin: AdminState) -> Response[bytes]:
     """Change some settings of a user."""
     body = await read_body(request, UpdateUser, OWNER_FIELDS_WITHOUT_MEANING)
+    check_guardrails(body.guardrails, admin.guardrail_names)
     before = _found(await admin.registry(), body.user_id)
     expected = admin.snapshot.subject_sequences.get(user_subject(before.user_id), 0)
     record = changed_owner(before, body, Issue(now_us=now_us(), by=caller_of(request).name))

@@ -63,12 +63,18 @@ class AdminState:
         self.prices = Prices(bus, self.ledger)
         self.repricings = Repricings(bus, self.ledger)
         self.reload = ConfigReload(bus, snapshot, file)
+        self._file = file
         self._master_key = master_key
         self._failures = FailureLimit()
 
     def proved_address(self, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
         """Return the address of the client for whom the proxy passed a request on, if it did."""
         return proved_address(headers, hash_key(self._master_key))
+
+    @property
+    def guardrail_names(self) -> tuple[str, ...]:
+        """The guardrails that the configuration in force has."""
+        return tuple(each.name for each in self._file.config.guardrails)
 
     def take(self, master_key: str, timezone: str) -> None:
         """Take a new configuration: the master key of before is refused from now on."""

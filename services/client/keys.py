@@ -47,6 +47,7 @@ class _Row(msgspec.Struct):
     names_end_users: bool = False
     store_prompts: bool | None = None
     on_quota_exhausted: str | None = None
+    guardrails: list[str] = []
 
 
 class _Created(_Row):
@@ -296,6 +297,7 @@ def _print_row(row: _Row) -> None:
         ["names end users", "yes" if row.names_end_users else "no"],
         ["prompts stored", row.store_prompts],
         ["quota used up", row.on_quota_exhausted],
+        ["guardrails", ", ".join(row.guardrails)],
         ["made", row.created_at],
         ["expires", row.expires or "never"],
         ["tags", ", ".join(row.tags)],

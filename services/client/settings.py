@@ -26,6 +26,7 @@ _FIELDS = {
     "names_end_users": "names_end_users",
     "store_prompts": "store_prompts",
     "on_quota_exhausted": "on_quota_exhausted",
+    "guardrail": "guardrails",
 }
 """Each option and the field of the API that it sets."""
 
@@ -54,6 +55,11 @@ def setting_options(command: Command) -> Command:
             type=click.Choice(["pay", "refuse"]),
             help="Where its subscription has no quota left: go on over an API key that is paid, or "
             "not. Without it: as its team says.",
+        ),
+        click.option(
+            "--guardrail",
+            multiple=True,
+            help="A guardrail that its requests must pass; may be given several times.",
         ),
         click.option("--metadata", help="A JSON object of your own."),
         click.option("--tag", multiple=True, help="A label; may be given several times."),

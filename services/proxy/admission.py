@@ -23,6 +23,7 @@ from services.proxy.budgets import SpentBudgets
 from services.proxy.client_facts import client_of, with_end_user
 from services.proxy.client_identity import identity_of
 from services.proxy.draft import TEXT_MAX, Admitted, Draft, Prepared
+from services.proxy.guards import check_rules
 from services.proxy.headers import RawHeaders, forwardable_request_headers, header_values
 from services.proxy.health import Health
 from services.proxy.rates import Rates
@@ -84,10 +85,10 @@ class Admission:
         credentials = auth.find_credentials(headers)
         draft.key = auth.identify(credentials, self._registry.by_hash, draft.setup.master_key_hash)
         limits.check_key(draft.key, draft.started_at_us)
-        owners = self._registry.owners_of(draft.key)
-        for owner in owners:
+        draft.owners = self._registry.owners_of(draft.key)
+        for owner in draft.owners:
             limits.check_owner(draft.key, owner)
-        draft.on_quota_exhausted = quota_rule(draft.key, owners)
+        draft.on_quota_exhausted = quota_rule(draft.key, draft.owners)
         return credentials
 
     async def admit(
@@ -127,8 +128,11 @@ class Admission:
         if group.is_plain:
             draft.deployment = group.deployments[0]
             draft.model = model_at(draft.deployment, star)
+        guardrails = setup.guards.chosen(draft.key, draft.owners)
         if draft.endpoint == "messages":
             self.check_budget(draft)
+            if guardrails:
+                check_rules(guardrails, headers, body)
         own = self.own_credential(credentials, draft)
         try:
             forwarded = forwardable_request_headers(headers)

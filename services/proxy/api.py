@@ -20,6 +20,7 @@ from services.proxy.batch_body import BatchModel, batch_models, with_models
 from services.proxy.body import optional_model, with_model
 from services.proxy.client_facts import of_headers, with_end_user
 from services.proxy.draft import Admitted, Draft, new_request_id, now_us
+from services.proxy.guards import refuse_unchecked
 from services.proxy.headers import RawHeaders, forwardable_request_headers, header_values
 from services.proxy.model_pages import answer_models
 from services.proxy.outbox import Outbox
@@ -42,6 +43,8 @@ _BATCHES, _BATCH = API_PATHS[2].template, API_PATHS[3].template
 _RESULTS = API_PATHS[5].template
 _FILES = API_PATHS[6].template
 _PAID = "POST"
+_BRINGING = frozenset({"POST", "PUT", "PATCH"})
+"""Methods whose requests bring content, where they are about nothing that is there already."""
 
 
 class ApiDraft(Draft):
@@ -158,6 +161,9 @@ class Api:
     async def _order(self, asked: _Asked) -> _Order:
         """Return what is to be sent, and where. Raises ApiError, ClientGone."""
         found, draft = asked.found, asked.draft
+        if asked.method in _BRINGING and found.item_id is None:
+            assert draft.key is not None
+            refuse_unchecked(draft.setup.guards.chosen(draft.key, draft.owners))
         if found.endpoint == "pass_through":
             self._admission.check_budget(draft)
             return await self._pass_through(asked)

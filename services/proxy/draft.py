@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -10,7 +11,7 @@ from schemas.client_facts import ClientFacts
 from schemas.config import Deployment
 from schemas.errors import ApiError
 from schemas.events import Endpoint, RequestFacts
-from schemas.registry import KeyRecord, OnQuotaExhausted
+from schemas.registry import KeyRecord, OnQuotaExhausted, TeamRecord, UserRecord
 from services.proxy import auth
 from services.proxy.body import RequestBody, with_model
 from services.proxy.headers import RawHeaders
@@ -38,7 +39,8 @@ class Draft(msgspec.Struct):
 
     `setup` is the configuration that the request began with and keeps. `on_quota_exhausted` is what
     holds for its key, None where nobody said. `permit` counts it for rate limits, where any holds
-    for it, and is to be ended whatever becomes of it.
+    for it, and is to be ended whatever becomes of it. `owners` are the key's team and user, where
+    the registry knows them.
     """
 
     request_id: str
@@ -46,6 +48,7 @@ class Draft(msgspec.Struct):
     endpoint: Endpoint
     setup: Setup
     key: KeyRecord | None = None
+    owners: Sequence[TeamRecord | UserRecord] = ()
     model_name: str | None = None
     model: str | None = None
     deployment: Deployment | None = None

@@ -10,6 +10,7 @@ import msgspec
 
 from schemas.config import Deployment, GatewayConfig, Settings
 from schemas.keys import hash_key
+from services.proxy.guards import Guards
 from services.proxy.routing import Router
 from services.proxy.upstream import Origin
 from services.runtime.registry_models import UnusableModel
@@ -32,6 +33,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     master_key_hash: str
     secret_hashes: frozenset[str]
     router: Router
+    guards: Guards
     origins: Mapping[str, Origin]
     own_credential_hosts: frozenset[str]
     unusable: tuple[UnusableModel, ...] = ()
@@ -67,6 +69,7 @@ def make_setup(
         router=Router(
             deployments, {each.model_name: each.reason for each in unusable}, config.router
         ),
+        guards=Guards(config.guardrails),
         origins={
             deployment.deployment_id: Origin.from_url(deployment.api_base)
             for deployment in deployments

@@ -12,6 +12,7 @@ import msgspec
 
 from schemas.config import SeatPrice, Settings
 from schemas.prices import ContextTier, PriceOverlay, TokenPrices
+from services.runtime.config_guardrail_keys import GUARDRAIL_KEYS
 
 __all__ = ["LITELLM_PRICES", "SECTIONS", "SectionKeys", "is_off", "nearest", "other_home"]
 
@@ -138,10 +139,11 @@ SECTIONS: Mapping[str, SectionKeys] = {
             "model_group_settings",
             "prices",
             "seats",
+            "guardrails",
             "tallygate",
         ),
         refused=_each(
-            ("guardrails policies policy_attachments", _GUARDS),
+            ("policies policy_attachments", _GUARDS),
             ("environment_variables", "set them in the environment of the process; remove it"),
             ("include", _SPLIT),
             ("credential_list", "give each entry of model_list its api_key; remove it"),
@@ -370,6 +372,11 @@ SECTIONS: Mapping[str, SectionKeys] = {
     "context_tiers": SectionKeys(read=ContextTier.__struct_fields__),
     "seats": SectionKeys(read=SeatPrice.__struct_fields__),
     "tallygate": SectionKeys(read=Settings.__struct_fields__),
+    "guardrails": SectionKeys(
+        read=("guardrail_name", "litellm_params"),
+        ignored={"guardrail_info": _FACTS},
+    ),
+    **{kind: SectionKeys(read=keys) for kind, keys in GUARDRAIL_KEYS.items()},
 }
 """Every section by its name; the empty name is the top of the file."""
 

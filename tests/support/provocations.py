@@ -130,7 +130,7 @@ def stage_config(
 ) -> dict[str, object]:
     """Return the configuration of the stage's proxy."""
     key = "sk-ant-api03-of-the-company"
-    return gateway_config(
+    config = gateway_config(
         model_entry(mock.url, api_key=key),
         model_entry(mock.url, name="claude-without-key"),
         model_entry("http://localhost:9", name="claude-elsewhere"),
@@ -142,6 +142,11 @@ def stage_config(
         upstream_connections_max=_CONNECTIONS_MAX,
         budget_message="ask the platform team",
     )
+    rules = {"guardrail": "request_rules", "mode": "pre_call", "max_tokens_max": 1000}
+    return {
+        **config,
+        "guardrails": [{"guardrail_name": "short answers", "litellm_params": rules}],
+    }
 
 
 _NO_KEY = "no virtual key, an unknown or deleted one, the master key"
@@ -190,6 +195,11 @@ def expired(stage: Stage) -> Iterator[Asking]:
 @_of("model not allowed for the key", "may not use the model", OAUTH)
 def model_not_allowed(stage: Stage) -> Iterator[Asking]:
     yield Asking(key=stage.proxy.issue_key(models=("claude-other",)))
+
+
+@_of("blocked by a guardrail", "max_tokens is", OAUTH)
+def too_many_tokens(stage: Stage) -> Iterator[Asking]:
+    yield Asking(key=stage.proxy.issue_key(guardrails=("short answers",)))
 
 
 @_of("unknown model", "is not configured", OAUTH, API_KEY)

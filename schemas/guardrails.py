@@ -1,0 +1,62 @@
+"""Guardrails as the configuration has them: which requests they look at, and what they do.
+
+They are data: what can be asked of them is in their settings, and no code of a user's ever runs.
+"""
+
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+
+__all__ = [
+    "GUARDRAILS_MAX",
+    "GUARDRAIL_KINDS",
+    "Guardrail",
+    "GuardrailAction",
+    "GuardrailKind",
+    "GuardrailMode",
+    "RequestRules",
+]
+
+GUARDRAILS_MAX = 50
+"""A configuration has at most so many, and a key or team names at most so many."""
+
+GuardrailKind: TypeAlias = Literal["request_rules"]
+GuardrailMode: TypeAlias = Literal["pre_call"]
+GuardrailAction: TypeAlias = Literal["block"]
+
+GUARDRAIL_KINDS: tuple[GuardrailKind, ...] = ("request_rules",)
+
+_KIB = 1024
+_GIB = 1024 * 1024 * _KIB
+_Name: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+_Names: TypeAlias = Annotated[tuple[_Name, ...], msgspec.Meta(max_length=1000)]
+
+
+class RequestRules(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request may ask for. A rule that is not given allows everything.
+
+    Names may end with `*`, which stands for any rest. `tools_denied` are compared with the `name`
+    and with the `type` of a tool.
+    """
+
+    max_tokens_max: Annotated[int, msgspec.Meta(ge=1, le=100_000_000)] | None = None
+    betas_allowed: _Names | None = None
+    tools_denied: _Names | None = None
+    request_bytes_max: Annotated[int, msgspec.Meta(ge=_KIB, le=_GIB)] | None = None
+    system_required: bool | None = None
+
+
+class Guardrail(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of `guardrails`.
+
+    With `default_on` it holds for all keys, else for those that name it, or whose team or user
+    does. `message` is added to what a refused user reads. `rules` belong to `request_rules`.
+    """
+
+    name: str
+    kind: GuardrailKind
+    modes: tuple[GuardrailMode, ...] = ("pre_call",)
+    action: GuardrailAction = "block"
+    default_on: bool = False
+    message: str | None = None
+    rules: RequestRules = RequestRules()

@@ -1,0 +1,80 @@
+"""Which guardrails a request must pass, and whether it does."""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from schemas.errors import BadRequest, Forbidden
+from schemas.guardrails import Guardrail
+from schemas.registry import KeyRecord, OwnerRecord
+from services.proxy.headers import RawHeaders
+from services.proxy.json_members import members_of
+from services.proxy.request_rules import broken_rule
+
+__all__ = ["Guards", "blocked", "check_rules", "refuse_unchecked"]
+
+
+class Guards:
+    """The guardrails of one configuration."""
+
+    def __init__(self, guardrails: Iterable[Guardrail]) -> None:
+        self._by_name = {each.name: each for each in guardrails}
+        self._on_for_all = tuple(each for each in self._by_name.values() if each.default_on)
+
+    def chosen(self, key: KeyRecord, owners: Sequence[OwnerRecord]) -> tuple[Guardrail, ...]:
+        """Return those that a request with this key must pass, in the order of the file.
+
+        Raises Forbidden where the key, its team or its user names one that is not configured: a
+        request that cannot be checked does not pass.
+        """
+        names = key.guardrails
+        for owner in owners:
+            names += owner.guardrails
+        if not names:
+            return self._on_for_all
+        missing = [name for name in names if name not in self._by_name]
+        if missing:
+            raise Forbidden(
+                f"The guardrail {missing[0]}, which requests with this key must pass, is not in "
+                "the gateway's configuration. Ask your administrator to put it back, or to take "
+                "it off the key"
+            )
+        wanted = set(names)
+        return tuple(
+            each for each in self._by_name.values() if each.default_on or each.name in wanted
+        )
+
+
+def check_rules(guardrails: Iterable[Guardrail], headers: RawHeaders, body: bytes) -> None:
+    """Raise Forbidden where a Messages request breaks a rule of these guardrails.
+
+    Raises BadRequest where its body could mean two things.
+    """
+    try:
+        members = members_of(body)
+    except (ValueError, RecursionError, msgspec.MsgspecError):
+        raise BadRequest(
+            "The request body must have each key once, spelled without escapes: it is checked by "
+            "a guardrail"
+        ) from None
+    for guardrail in guardrails:
+        violation = broken_rule(guardrail.rules, headers, body, members)
+        if violation is not None:
+            raise blocked(guardrail, violation.reason)
+
+
+def blocked(guardrail: Guardrail, reason: str) -> Forbidden:
+    """Return the refusal of a request that a guardrail does not let pass."""
+    text = f"Blocked by the guardrail {guardrail.name}: {reason}"
+    if guardrail.message is not None:
+        text += f" · {guardrail.message}"
+    return Forbidden(text)
+
+
+def refuse_unchecked(guardrails: Sequence[Guardrail]) -> None:
+    """Raise Forbidden for a request that brings content by a way that no guardrail looks at."""
+    if guardrails:
+        raise Forbidden(
+            f"The guardrail {guardrails[0].name} checks /v1/messages alone, and what this request "
+            "brings would pass it by: requests with this key may not use this path"
+        )

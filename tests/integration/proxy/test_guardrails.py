@@ -1,0 +1,127 @@
+"""Guardrails of a running gateway: chosen by keys and teams, changed by a reload."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from tests.support.gateway import CONFIG, MASTER_KEY, Gateway, wait_until
+from tests.support.mock import MockAnthropic
+
+GUARDRAILS = [
+    {
+        "guardrail_name": "short answers",
+        "litellm_params": {
+            "guardrail": "request_rules",
+            "mode": "pre_call",
+            "max_tokens_max": 1000,
+            "message": "ask the platform team",
+        },
+    },
+    {
+        "guardrail_name": "no web",
+        "litellm_params": {
+            "guardrail": "request_rules",
+            "mode": "during_call",
+            "tools_denied": ["web_*"],
+        },
+    },
+]
+SHORT = "Blocked by the guardrail short answers: max_tokens is 1001, at most 1000 are allowed "
+
+
+@pytest.fixture(scope="module")
+def gateway(
+    tmp_path_factory: pytest.TempPathFactory, _mock_anthropic_process: MockAnthropic
+) -> Iterator[Gateway]:
+    folder = tmp_path_factory.mktemp("gateway")
+    config = yaml.safe_load(CONFIG.format(api_base=_mock_anthropic_process.url))
+    (folder / "config.yaml").write_text(yaml.safe_dump({**config, "guardrails": GUARDRAILS}))
+    with Gateway.started(folder, _mock_anthropic_process) as running:
+        yield running
+
+
+def ask(gateway: Gateway, key: str, path: str = "/v1/messages", **body: Any) -> httpx.Response:
+    """Ask as soon as the proxy knows the key."""
+    content = json.dumps(
+        {"model": "anthropic-claude", "max_tokens": 1001, "messages": [], "stream": True, **body}
+    )
+    headers = {
+        "x-litellm-api-key": f"Bearer {key}",
+        "authorization": "Bearer sk-ant-oat01-of-a-subscriber",
+        "content-type": "application/json",
+    }
+
+    def answer() -> httpx.Response | None:
+        found = gateway.client.post(path, content=content, headers=headers)
+        return None if found.status_code == 401 else found
+
+    return wait_until(answer, 30, "the proxy knows the key")
+
+
+def refused(answer: httpx.Response) -> str:
+    """Return the message of a refusal that Claude Code shows at once."""
+    assert answer.status_code == 403, answer.text
+    assert answer.json()["error"]["type"] == "permission_error"
+    message: str = answer.json()["error"]["message"]
+    return message
+
+
+def test_guardrails_hold_for_the_keys_and_teams_that_name_them(gateway: Gateway) -> None:
+    # Given a key and a team that name a guardrail each, and a key that names none, when they ask
+    # for what the guardrails do not allow, then those are refused, in words, and this one is not.
+    gateway.admin("POST", "/team/new", json={"team_id": "blue", "guardrails": ["no web"]})
+    free = gateway.new_key()
+    short = gateway.new_key(guardrails=["short answers"])
+    blue = gateway.new_key(team_id="blue")
+    tools = [{"name": "web_search", "type": "web_search_20250305"}]
+
+    assert ask(gateway, free, tools=tools).status_code == 200
+    message = refused(ask(gateway, short))
+    assert message.startswith(SHORT)
+    assert message.endswith(" · ask the platform team")
+    assert ask(gateway, short, max_tokens=1000).status_code == 200
+    assert ask(gateway, short, "/v1/messages/count_tokens").status_code == 200
+    assert "the tool web_search is not allowed" in refused(ask(gateway, blue, tools=tools))
+    assert "may not use this path" in refused(ask(gateway, blue, "/v1/messages/batches"))
+
+
+def test_a_name_that_is_not_configured_is_refused_by_the_management_api(gateway: Gateway) -> None:
+    # Given names that are nearly those of guardrails, when they are set, then the error names the
+    # right ones, and what is set right is shown.
+    for path, body in (
+        ("/key/generate", {}),
+        ("/team/new", {"team_id": "red"}),
+        ("/user/new", {"user_id": "ana"}),
+    ):
+        asked = {**body, "guardrails": ["short answer"]}
+        told = gateway.client.post(path, json=asked, headers={"x-litellm-api-key": MASTER_KEY})
+        assert told.status_code == 400, told.text
+        assert "did you mean short answers?" in told.json()["error"]["message"]
+    key = gateway.new_key(guardrails=["short answers"])
+    shown = gateway.admin("GET", f"/key/info?key={key}")["info"]
+    assert shown["guardrails"] == ["short answers"]
+    changed = gateway.admin("POST", "/key/update", json={"key": key, "guardrails": None})
+    assert changed["guardrails"] == []
+
+
+def test_a_reload_changes_what_must_be_passed(gateway: Gateway) -> None:
+    # Given a guardrail that is taken out of the file, and one that is put on for all, when the
+    # file is reloaded, then all keys pass the one, and keys that name the other pass nothing.
+    free, short = gateway.new_key(), gateway.new_key(guardrails=["short answers"])
+    assert ask(gateway, free, max_tokens=2000).status_code == 200
+    before = gateway.config.read_text()
+    config = yaml.safe_load(before)
+    web = config["guardrails"][1]
+    web["litellm_params"] |= {"default_on": True, "max_tokens_max": 500}
+    gateway.config.write_text(yaml.safe_dump({**config, "guardrails": [web]}))
+    done = gateway.admin("POST", "/config/reload")
+    assert (done["changed"], done["taken_by_all"]) == (["guardrails"], True)
+    assert "at most 500" in refused(ask(gateway, free, max_tokens=501))
+    assert "is not in the gateway's configuration" in refused(ask(gateway, short, max_tokens=1))
+    gateway.config.write_text(before)
+    gateway.admin("POST", "/config/reload")
+    assert ask(gateway, free, max_tokens=501).status_code == 200

@@ -1,0 +1,80 @@
+"""`guardrails:` of the configuration: LiteLLM's form, whole or not at all."""
+
+import pytest
+
+from schemas.errors import ConfigError
+from schemas.guardrails import Guardrail, RequestRules
+from services.runtime.config import read_config
+from services.runtime.config_changes import changed_keys
+
+MODELS = """
+model_list:
+  - model_name: claude-*
+    litellm_params: {model: anthropic/*, api_key: sk-ant-api03-test}
+"""
+RULES = "guardrail: request_rules, mode: pre_call, max_tokens_max: 9"
+
+
+def guardrails(*entries: str) -> tuple[Guardrail, ...]:
+    text = MODELS + "guardrails:\n" + "".join(f"  - {entry}\n" for entry in entries)
+    config = read_config(text.encode(), "config.yaml", {})
+    before = read_config(MODELS.encode(), "config.yaml", {})
+    assert changed_keys(before, config) == (("guardrails",) if entries else ())
+    return config.guardrails
+
+
+def test_guardrails_are_read_in_litellms_form() -> None:
+    # Given entries with all that they may have, then they are what the file says.
+    found = guardrails(
+        f"{{guardrail_name: a, litellm_params: {{{RULES}}}}}",
+        "{guardrail_name: b c, guardrail_info: {x: 1}, litellm_params: {guardrail: request_rules, "
+        "mode: [pre_call, during_call], default_on: true, message: ask us, tools_denied: [Bash], "
+        "betas_allowed: [], request_bytes_max: 5000, system_required: true, action: block}}",
+    )
+    rules = RequestRules(
+        tools_denied=("Bash",), betas_allowed=(), request_bytes_max=5000, system_required=True
+    )
+    assert found == (
+        Guardrail(name="a", kind="request_rules", rules=RequestRules(max_tokens_max=9)),
+        Guardrail(name="b c", kind="request_rules", default_on=True, message="ask us", rules=rules),
+    )
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ("mode: pre_call, max_tokens_max: 9", "guardrail is missing"),
+        ("guardrail: request_rules, max_tokens_max: 9", "mode is missing"),
+        ("guardrail: request_rules, mode: pre_call", "has no rule"),
+        ("guardrail: request_rule, mode: pre_call", "did you mean request_rules"),
+        ("guardrail: bedrock, mode: pre_call", "LiteLLM's bedrock is not supported"),
+        ("guardrail: tool_permission, mode: pre_call", "tools_denied"),
+        (f"{RULES}, max_token: 3", "did you mean max_tokens_max"),
+        (f"{RULES}, default_on: perhaps", "default_on must be true or false"),
+        (f"{RULES}, system_required: 3", "system_required must be true or false"),
+        ("guardrail: request_rules, mode: post_call, max_tokens_max: 9", "mode must be one of"),
+        ("guardrail: request_rules, mode: {tags: {}}, max_tokens_max: 9", "modes by tags"),
+        ("guardrail: request_rules, mode: pre_call, max_tokens_max: 0", "from 1 to"),
+        (f'{RULES}, message: "a\\nb"', "one line"),
+    ],
+)
+def test_what_is_wrong_is_said(params: str, said: str) -> None:
+    # Given an entry that cannot be meant, when the file is read, then the error says why.
+    with pytest.raises(ConfigError, match=said):
+        guardrails(f"{{guardrail_name: a, litellm_params: {{{params}}}}}")
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        (["a"], "must be a mapping"),
+        (["{guardrail_name: a}"], "litellm_params is missing"),
+        ([f"{{litellm_params: {{{RULES}}}}}"], "guardrail_name is missing"),
+        (2 * [f"{{guardrail_name: a, litellm_params: {{{RULES}}}}}"], "has the guardrail_name"),
+        (51 * ["{guardrail_name: a}"], "more than 50"),
+    ],
+)
+def test_entries_are_whole_and_each_has_its_name(entries: list[str], said: str) -> None:
+    # Given entries without a part, or too many, then nothing starts.
+    with pytest.raises(ConfigError, match=said):
+        guardrails(*entries)

@@ -1,7 +1,6 @@
 """The metrics of a whole gateway: what was sent through it is what a scraper reads."""
 
 import re
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from schemas.metrics import METRICS
 from tests.support.gateway import CONFIG, Gateway, wait_until
 from tests.support.mock import MockAnthropic
+from tests.support.ports import free_port
 
 DEADLINE_S = 60.0
 UNKNOWN = "claude-unknown-9"
@@ -50,8 +50,7 @@ def log(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def metrics_url(folder: Path) -> Iterator[str]:
     """Run a gateway with two workers, send it all kinds of requests, give where metrics are."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     with pytest.MonkeyPatch.context() as environment, MockAnthropic.started(folder) as mock:
         environment.setenv("TALLYGATE_METRICS", address)
         (folder / "config.yaml").write_text(CONFIG.format(api_base=mock.url))

@@ -3,7 +3,6 @@
 import os
 import secrets
 import shlex
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ import httpx
 import msgspec
 
 from tests.support.nats import STARTED
+from tests.support.ports import free_port
 
 __all__ = ["ComposeProject", "compose_command", "running_compose", "wait_until"]
 
@@ -57,7 +57,7 @@ class ComposeProject:
         self._command = command
         self.name = f"tallygate-test-{secrets.token_hex(4)}"
         self.master_key = f"sk-{secrets.token_hex(24)}"
-        self.port = _free_port()
+        self.port = free_port()
         self.client = httpx.Client(
             base_url=f"http://127.0.0.1:{self.port}", timeout=30.0, trust_env=False
         )
@@ -153,10 +153,3 @@ def running_compose(command: list[str]) -> Iterator[ComposeProject]:
         yield project
     finally:
         project.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.nats import MAX_PAYLOAD_BYTES, READY_TIMEOUT_S, STARTED, STOP_TIMEOUT_S
+from tests.support.ports import free_port
 
 __all__ = ["NATS_IMAGE_VARIABLE", "NatsContainerServer", "nats_image", "running_nats_container"]
 
@@ -55,7 +56,7 @@ class NatsContainerServer:
             from testcontainers.community.nats import NatsContainer
 
         config_path.write_text(_CONFIG)
-        self._host_port = _free_port()
+        self._host_port = free_port()
         container = NatsContainer(image, client_port=_PORT_IN_CONTAINER)
         # A port that the engine chooses would be another one after a restart.
         container.with_bind_ports(_PORT_IN_CONTAINER, self._host_port)
@@ -134,10 +135,3 @@ def _own_deprecations() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         yield
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

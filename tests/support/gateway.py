@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import Any, TypeVar
 import httpx
 
 from tests.support.mock import MockAnthropic
+from tests.support.ports import free_port
 
 __all__ = ["TALLYGATE", "Gateway", "wait_until"]
 
@@ -67,8 +67,7 @@ class Gateway:
             self.config.write_text(CONFIG.format(api_base=mock.url))
         self.log_path = folder / "gateway.log"
         self._workers = workers
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
         self.client = httpx.Client(base_url=self.url, timeout=30.0, trust_env=False)

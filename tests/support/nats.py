@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.ports import free_port
+
 __all__ = [
     "MAX_PAYLOAD_BYTES",
     "STARTED",
@@ -173,7 +175,7 @@ def start_nats(directory: Path, *, extra_config: str = "") -> NatsServer:
     store_dir.mkdir(parents=True, exist_ok=True)
     server = NatsServer(
         host="127.0.0.1",
-        port=_free_port(),
+        port=free_port(),
         store_dir=store_dir,
         config_path=home / "nats.conf",
         log_path=home / "nats.log",
@@ -199,10 +201,3 @@ def running_nats(directory: Path, *, extra_config: str = "") -> Iterator[NatsSer
         yield server
     finally:
         server.stop()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

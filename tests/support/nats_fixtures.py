@@ -7,13 +7,22 @@ the binary. Tests that hurt a process or look into a store need the binary, whic
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.containers import NatsContainerServer, nats_image, running_nats_container
 from tests.support.nats import STARTED, NatsServer, running_nats
 
-__all__ = ["nats_server", "nats_url", "pytest_terminal_summary"]
+__all__ = [
+    "nats_server",
+    "nats_url",
+    "pytest_sessionfinish",
+    "pytest_terminal_summary",
+    "pytest_testnodedown",
+]
+
+_STARTED_BY_WORKER = "nats_servers_started"
 
 
 @pytest.fixture
@@ -32,6 +41,18 @@ def nats_server(tmp_path: Path) -> Iterator[NatsServer | NatsContainerServer]:
 def nats_url(nats_server: NatsServer | NatsContainerServer) -> str:
     """The address of an empty NATS with JetStream of this test's own."""
     return nats_server.url
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell the process that prints the summary what this one of several has started."""
+    if (told := getattr(session.config, "workeroutput", None)) is not None:
+        told[_STARTED_BY_WORKER] = dict(STARTED)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Count what one of several processes has started; one that crashed tells nothing."""
+    STARTED.update(getattr(node, "workeroutput", {}).get(_STARTED_BY_WORKER, {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -9,7 +9,6 @@ with running_proxy(tmp_path, nats_url, model_list(mock.url)) as proxy:
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -42,6 +41,7 @@ from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from schemas.streams import USAGE, budget_subject, key_subject
 from services.runtime.bus import Bus
 from services.runtime.registry import subject_of
+from tests.support.ports import free_port
 
 __all__ = [
     "MASTER_KEY",
@@ -152,7 +152,7 @@ class ProxyProcess:
         self.config_path = folder / "config.yaml"
         self.config_path.write_text(yaml.safe_dump(config))
         self.log_path = folder / "proxy.log"
-        self.port = _free_port()
+        self.port = free_port()
         self.environment: dict[str, str] = {}
         self._tasks_path = folder / "tasks"
         self.process: subprocess.Popen[bytes] | None = None
@@ -307,10 +307,3 @@ def running_proxy(folder: Path, nats_url: str, config: dict[str, Any]) -> Iterat
         yield proxy
     finally:
         proxy.kill()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -1,6 +1,5 @@
 """The books over Quack: a real DuckDB client attaches, the attack corpus gets nothing."""
 
-import socket
 import time
 from collections.abc import Iterator
 from importlib.resources import files
@@ -12,6 +11,7 @@ import pytest
 from services.ledger import quack
 from services.ledger.quack import Judge, QuackServer, is_free
 from services.ledger.quack_extension import QuackMissing, extension_file, load_quack
+from tests.support.ports import free_port
 from tests.support.sql_corpus import ALLOWED, INVALID, REFUSED, harm_state, names_what_is_wrong
 
 TOKEN = "token-of-the-tests-0123456789"
@@ -50,8 +50,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         f" FROM range({ROWS})"
     )
     load_quack(connection)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     assert is_free("127.0.0.1", port)
     server = Server(connection, folder, port)
     assert not is_free("127.0.0.1", port)

@@ -23,6 +23,7 @@ from services.proxy.tunnel import TUNNEL_HEAD_BYTES_MAX
 from services.proxy.upstream import Origin, UpstreamRequest
 from tests.support.certificates import Certificates
 from tests.support.connect_proxy import TUNNEL, ConnectProxy, connect_proxy
+from tests.support.ports import free_port
 from tests.support.scripted import scripted_server
 
 GOOD = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
@@ -88,13 +89,6 @@ def full_listener() -> Iterator[int]:
 
 def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 # ------------------------------------------------------------------------------ names, addresses

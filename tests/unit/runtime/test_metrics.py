@@ -9,6 +9,7 @@ import pytest
 
 from services.runtime.metrics import Histogram, Metrics, Sample, merged, rendered, sample
 from services.runtime.metrics_server import MetricsServer, gather
+from tests.support.ports import free_port
 
 
 def test_text_has_each_metric_once_and_escapes_what_clients_chose() -> None:
@@ -81,8 +82,7 @@ def test_one_port_tells_of_all_processes_of_a_folder(tmp_path: Path) -> None:
     # paths are not found; and a process that ended in order has no socket any more.
     folder = tmp_path / ("deep" * 20) / ("deeper" * 10)
     folder.mkdir(parents=True)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
 
     async def look() -> None:
         one = MetricsServer(Metrics(), "proxy-0", folder)

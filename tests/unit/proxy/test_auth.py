@@ -92,7 +92,7 @@ def test_key_is_found_and_own_credential_told_apart(
 @pytest.mark.parametrize(
     "secret",
     [KEY, OTHER, CUSTOM, MASTER, new_key()],
-    ids=["the key", "another key", "a key of one's own making", "the master key", "a key nobody knows"],
+    ids=["the key", "another key", "a chosen key", "the master key", "a key nobody knows"],
 )
 @pytest.mark.parametrize("first", [KEY, None], ids=["after the key", "alone"])
 def test_no_secret_of_the_gateway_is_ever_a_clients_own_credential(

@@ -1,0 +1,144 @@
+"""Patterns in linear time: which of many are in a text at all, and where exactly one of them is.
+
+Two engines, neither of which ever tries a second way through the text (no ReDoS):
+
+- Vectorscan reads the text once for all patterns together and says which of them hit (`Gate`);
+- RE2 says where, with groups, for the few that do (`linear_pattern`).
+
+A gate may open for a pattern that RE2 then does not find, never the other way round: a pattern
+that the two could read differently is not left to it (`_alike`). Texts are UTF-8 bytes here.
+"""
+
+import re
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import hyperscan
+import re2
+
+from schemas.errors import ConfigError
+
+__all__ = [
+    "PATTERN_CHARACTERS_MAX",
+    "PROGRAM_SIZE_MAX",
+    "Gate",
+    "linear_pattern",
+]
+
+PATTERN_CHARACTERS_MAX = 1_000
+"""Of one pattern in the configuration."""
+PROGRAM_SIZE_MAX = 5_000
+"""Instructions of RE2's program for one pattern in the configuration: time per byte is bound by it
+in the worst case."""
+_ENGINE_MEMORY_BYTES_MAX = 8 << 20
+"""What RE2 may hold per pattern, its cache of states included (RE2's own default)."""
+
+_ONE_BYTE = re.compile(r"(?<!\\)(?:\\\\)*\\C")
+_ALIKE = re.compile(
+    r"""(?:\(\?i\))?
+    (?: [^\\()\[\]{}?*+|]                      # a character, . ^ $
+      | \\[bdw.\-/\\+*?()|\[\]{}^$@#&%!~:;,'"=<>\ ]  # an escape that means one thing
+      | \( (?:\?:)? | \) | \|                    # groups without a name or a flag
+      | \[ \^? (?: [^\\\[\]] | \\[dw.\-/\\+*?()|\[\]{}^$@#&] )+ \]
+      | [?*+] \??  | \{ [0-9]{1,3} (?: , (?:[0-9]{1,3})? )? \} \??
+    )*""",
+    re.VERBOSE,
+)
+_FOLDED = re.compile(r"(?<!\\)\.|\[\^|\(\?i\)|[^\x00-\x7f]")
+
+
+def linear_pattern(pattern: str, where: str = "") -> Any:
+    """Return RE2's compiled pattern, to be used on UTF-8 bytes.
+
+    `where` says that the pattern is the configuration's: then it has limits, and what is wrong
+    with it is said by ConfigError.
+    """
+    if where and len(pattern) > PATTERN_CHARACTERS_MAX:
+        raise ConfigError(
+            f"{where}: the pattern has {len(pattern)} characters, "
+            f"{PATTERN_CHARACTERS_MAX} are allowed; split it into several"
+        )
+    if where and _ONE_BYTE.search(pattern):
+        raise ConfigError(f"{where}: \\C (one byte) is not supported, write . for a character")
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = _ENGINE_MEMORY_BYTES_MAX
+    try:
+        compiled = re2.compile(pattern, options)
+    except (re2.error, UnicodeError) as error:
+        why = error.args[0] if error.args else error
+        text = why.decode("utf-8", "replace") if isinstance(why, bytes) else str(why)
+        raise ConfigError(
+            f"{where or pattern}: RE2 cannot use the pattern ({text}); back-references and "
+            "look-around are not supported, since their time has no bound"
+        ) from None
+    if where and compiled.programsize > PROGRAM_SIZE_MAX:
+        raise ConfigError(
+            f"{where}: the pattern is too large ({compiled.programsize} instructions, "
+            f"{PROGRAM_SIZE_MAX} are allowed); lower its repetitions, such as {{1,1000}}"
+        )
+    return compiled
+
+
+def _alike(pattern: str) -> bool:
+    """Tell whether both engines read a pattern alike, or Vectorscan more widely."""
+    return _ALIKE.fullmatch(pattern) is not None
+
+
+class Gate:
+    """Says which of many patterns are in a text, in one pass. Safe for several threads.
+
+    `trusted` patterns were seen to mean the same to both engines (this project's own rules).
+    Those of others are checked; what is not surely alike always passes the gate, and so does what
+    Vectorscan finds too large: then RE2 looks through the text for it alone.
+    """
+
+    def __init__(self, patterns: Sequence[str], *, trusted: bool) -> None:
+        self._always: list[int] = []
+        self._threads = threading.local()
+        kept: list[tuple[int, bytes, int]] = []
+        for number, pattern in enumerate(patterns):
+            flags = hyperscan.HS_FLAG_SINGLEMATCH
+            if not trusted:
+                if not _alike(pattern):
+                    self._always.append(number)
+                    continue
+                if _FOLDED.search(pattern):
+                    flags |= hyperscan.HS_FLAG_UTF8
+                if not _compiles(pattern, flags):
+                    self._always.append(number)
+                    continue
+            kept.append((number, pattern.encode(), flags))
+        self._database = hyperscan.Database() if kept else None
+        if self._database is not None:
+            self._database.compile(
+                expressions=[expression for _, expression, _ in kept],
+                ids=[number for number, _, _ in kept],
+                flags=[flags for _, _, flags in kept],
+            )
+
+    def open_for(self, data: bytes) -> list[int]:
+        """Return the numbers of the patterns that may be in the text, in their order."""
+        hits = list(self._always)
+        if self._database is not None and data:
+            # Each thread has its own working memory; the engine lets other threads run meanwhile.
+            scratch = getattr(self._threads, "scratch", None)
+            if scratch is None:
+                scratch = self._threads.scratch = self._database.scratch.clone()
+            self._database.scan(
+                data,
+                match_event_handler=lambda number, *_: hits.append(number),
+                scratch=scratch,
+            )
+        hits.sort()
+        return hits
+
+
+def _compiles(pattern: str, flags: int) -> bool:
+    """Tell whether Vectorscan takes a pattern: some are too large for it, some match nothing."""
+    try:
+        hyperscan.Database().compile(expressions=[pattern.encode()], ids=[0], flags=[flags])
+    except hyperscan.HyperscanError:
+        return False
+    return True

@@ -1,0 +1,192 @@
+"""A rule, the text it looks at, and the scanner that applies many of them. Pure."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from services.guardrails.allowed import Allowed
+from services.guardrails.engine import Gate, linear_pattern
+from services.guardrails.findings import Finding
+
+__all__ = ["FINDINGS_PER_RULE_MAX", "Candidate", "Rule", "RuleScanner"]
+
+FINDINGS_PER_RULE_MAX = 1_000
+"""In one text. At it, the last finding reaches to the end of the text: nothing goes unseen, and
+the work is bound by the text's length times this number, whatever pattern and text are."""
+
+
+class Candidate:
+    """What a pattern matched, before the rule's own check: bytes of UTF-8 and places in them."""
+
+    __slots__ = ("data", "end", "match_end", "match_start", "start")
+
+    def __init__(self, data: bytes, start: int, end: int, match_start: int, match_end: int) -> None:
+        self.data = data
+        self.start = start
+        self.end = end
+        self.match_start = match_start
+        self.match_end = match_end
+
+    @property
+    def value(self) -> str:
+        """What is reported: the secret, number or word itself."""
+        return self.data[self.start : self.end].decode("utf-8", "replace")
+
+    @property
+    def match(self) -> str:
+        """All that the pattern matched, what stands around the value included."""
+        return self.data[self.match_start : self.match_end].decode("utf-8", "replace")
+
+    def line(self, bytes_max: int = 4_096) -> str:
+        """Return the lines that the match is in, at most `bytes_max` bytes to each side of it."""
+        low = max(0, self.match_start - bytes_max)
+        begin = max(low, self.data.rfind(b"\n", low, self.match_start) + 1)
+        high = min(len(self.data), self.match_end + bytes_max)
+        newline = self.data.find(b"\n", self.match_end, high)
+        return self.data[begin : newline if newline >= 0 else high].decode("utf-8", "replace")
+
+    def before(self) -> str:
+        """Return the character before the value, empty at the start of the text."""
+        return self.data[max(0, self.start - 4) : self.start].decode("utf-8", "ignore")[-1:]
+
+    def after(self) -> str:
+        """Return the character after the value, empty at the end of the text."""
+        return self.data[self.end : self.end + 4].decode("utf-8", "ignore")[:1]
+
+
+Check = Callable[[Candidate], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One thing to look for.
+
+    `group` is the pattern's group that is reported; 0 means the first one that took part in the
+    match, or all of it where there is none. `check` says whether what was matched counts. `gate`
+    is a simpler pattern that is in every text in which `pattern` is.
+    """
+
+    name: str
+    category: str
+    pattern: str
+    group: int = 0
+    check: Check | None = None
+    gate: str = ""
+    overlapping: bool = False
+    """A match that the check refuses may overlap one that it takes (matches are short then)."""
+    where: str = field(default="", compare=False)
+    """The place in the configuration, of the patterns that come from there."""
+
+
+class RuleScanner:
+    """Applies rules to a text: those that are in it at all first, then their exact places.
+
+    Of two findings, one inside of the other, the one whose rule comes first stays.
+    """
+
+    def __init__(self, rules: Sequence[Rule], gate: Gate, allowed: Allowed | None = None) -> None:
+        """`gate` has one pattern per rule, in the order of the rules."""
+        self._rules = tuple(rules)
+        self._patterns: list[Any] = [None] * len(self._rules)
+        self._gate = gate
+        self._allowed = allowed
+        self._names = tuple(dict.fromkeys(rule.name for rule in self._rules))
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """The names of the rules, in the order of their precedence."""
+        return self._names
+
+    def scan(self, text: str) -> list[Finding]:
+        """Return all findings of a text, by start. Raises for no text.
+
+        Half of a pair of surrogates, which no UTF-8 has, is looked at as a question mark.
+        """
+        data = text.encode("utf-8", "replace")
+        hits = self._gate.open_for(data)
+        if not hits:
+            return []
+        places: list[tuple[int, int, int]] = []
+        for number in hits:
+            places += ((number, *span) for span in self._spans(number, data))
+        if not places:
+            return []
+        kept = _outermost(places)
+        to_characters = _offsets(data, [offset for _, *span in kept for offset in span])
+        return [
+            Finding(
+                rule=self._rules[number].name,
+                category=self._rules[number].category,
+                start=to_characters[start],
+                end=to_characters[end],
+            )
+            for number, start, end in kept
+        ]
+
+    def _spans(self, number: int, data: bytes) -> list[tuple[int, int]]:
+        """Return where a rule finds something, in bytes."""
+        rule = self._rules[number]
+        pattern = self._patterns[number]
+        if pattern is None:  # compiled when first needed; twice at the same time does no harm
+            pattern = self._patterns[number] = linear_pattern(rule.pattern, rule.where)
+        spans: list[tuple[int, int]] = []
+        position = 0
+        while (found := pattern.search(data, position)) is not None:
+            start, end = _reported(found, rule.group)
+            candidate = Candidate(data, start, end, *found.span(0))
+            if (
+                end > start
+                and (rule.check is None or rule.check(candidate))
+                and not (self._allowed is not None and self._allowed.covers(candidate.value))
+            ):
+                spans.append((start, end))
+                if len(spans) == FINDINGS_PER_RULE_MAX:
+                    spans[-1] = (start, len(data))
+                    break
+            elif rule.overlapping:
+                position = found.start(0) + 1
+                continue
+            position = max(found.end(0), position + 1)
+        return spans
+
+
+def _reported(found: Any, group: int) -> tuple[int, int]:
+    """Return the span of the group that is reported."""
+    if not group:
+        for number in range(1, len(found.groups()) + 1):
+            start, end = found.span(number)
+            if end > start >= 0:
+                return start, end
+    span: tuple[int, int] = found.span(group)
+    return span
+
+
+def _outermost(places: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """Return the places by start, without those inside of one of a rule that comes first.
+
+    A place that holds one of an earlier rule stays: nothing that was found is left uncovered.
+    Equal places are the earlier rule's.
+    """
+    kept: list[tuple[int, int, int]] = []
+    near: list[tuple[int, int, int]] = []  # of those kept: which reach beyond the place's start
+    # By start, the longer first: whatever a place is inside of, comes before it.
+    for place in sorted(places, key=lambda place: (place[1], -place[2], place[0])):
+        number, start, end = place
+        near = [other for other in near if other[2] > start]
+        if not any(other[0] <= number and other[2] >= end for other in near):
+            kept.append(place)
+            near.append(place)
+    return kept
+
+
+def _offsets(data: bytes, offsets: list[int]) -> dict[int, int]:
+    """Return the offsets in characters of offsets in bytes."""
+    if data.isascii():
+        return {offset: offset for offset in offsets}
+    characters: dict[int, int] = {}
+    last, count = 0, 0
+    for offset in sorted(set(offsets)):
+        count += len(data[last:offset].decode())
+        characters[offset] = count
+        last = offset
+    return characters

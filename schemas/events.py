@@ -18,6 +18,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from schemas.client_facts import ClientFacts
+from schemas.guardrails import GuardrailFinding
 from schemas.prices import PriceChange, Repricing
 from schemas.registry import ConfigChange, KeyRecord, ModelRecord, TeamRecord, UserRecord
 from schemas.usage import Usage
@@ -28,6 +29,8 @@ __all__ = [
     "ConfigChanged",
     "Endpoint",
     "Event",
+    "GuardrailHit",
+    "GuardrailTriggered",
     "KeyBlocked",
     "KeyCreated",
     "KeyDeleted",
@@ -194,6 +197,21 @@ class Rejection(RequestFacts, frozen=True, kw_only=True, omit_defaults=True):
     reason: Text
 
 
+class GuardrailHit(RequestFacts, frozen=True, kw_only=True, omit_defaults=True):
+    """What a guardrail found in a request, and what it did: `block`, `mask` or `log`.
+
+    A blocked request is told as rejected, too; the others go on. Of a conversation that is sent
+    again with each request, what was told once is not told again by the same proxy worker.
+    """
+
+    found_at_us: Micros
+    guardrail: Text
+    kind: Text
+    mode: Text
+    action: Text
+    findings: tuple[GuardrailFinding, ...]
+
+
 class RequestStarted(Event, frozen=True, kw_only=True, tag="request.started.v1"):
     """A request passed every check and is about to be sent to its deployment."""
 
@@ -210,6 +228,12 @@ class RequestRejected(Event, frozen=True, kw_only=True, tag="request.rejected.v1
     """The gateway refused a request."""
 
     data: Rejection
+
+
+class GuardrailTriggered(Event, frozen=True, kw_only=True, tag="guardrail.triggered.v1"):
+    """A guardrail found something in a request."""
+
+    data: GuardrailHit
 
 
 class KeyEventBase(Event, frozen=True, kw_only=True):
@@ -322,7 +346,7 @@ class RequestsRepriced(Event, frozen=True, kw_only=True, tag="requests.repriced.
     data: Repricing
 
 
-UsageEvent = RequestStarted | UsageRecorded | RequestRejected
+UsageEvent = RequestStarted | UsageRecorded | RequestRejected | GuardrailTriggered
 KeyEvent = KeyCreated | KeyUpdated | KeyBlocked | KeyUnblocked | KeyRotated | KeyDeleted
 TeamEvent = TeamCreated | TeamUpdated | TeamBlocked | TeamUnblocked | TeamDeleted
 UserEvent = UserCreated | UserUpdated | UserDeleted

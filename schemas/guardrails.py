@@ -8,10 +8,12 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 
 __all__ = [
+    "FINDINGS_MAX",
     "GUARDRAILS_MAX",
     "GUARDRAIL_KINDS",
     "Guardrail",
     "GuardrailAction",
+    "GuardrailFinding",
     "GuardrailKind",
     "GuardrailMode",
     "RequestRules",
@@ -20,9 +22,12 @@ __all__ = [
 GUARDRAILS_MAX = 50
 """A configuration has at most so many, and a key or team names at most so many."""
 
+FINDINGS_MAX = 100
+"""So many findings of one request are told one by one; the rest are one, of the rule `others`."""
+
 GuardrailKind: TypeAlias = Literal["request_rules"]
-GuardrailMode: TypeAlias = Literal["pre_call"]
-GuardrailAction: TypeAlias = Literal["block"]
+GuardrailMode: TypeAlias = Literal["pre_call", "logging_only"]
+GuardrailAction: TypeAlias = Literal["block", "log"]
 
 GUARDRAIL_KINDS: tuple[GuardrailKind, ...] = ("request_rules",)
 
@@ -50,7 +55,8 @@ class Guardrail(msgspec.Struct, frozen=True, kw_only=True):
     """One entry of `guardrails`.
 
     With `default_on` it holds for all keys, else for those that name it, or whose team or user
-    does. `message` is added to what a refused user reads. `rules` belong to `request_rules`.
+    does. In the mode `logging_only` the action is `log`. `message` is added to what a refused user
+    reads. `rules` belong to `request_rules`.
     """
 
     name: str
@@ -60,3 +66,16 @@ class Guardrail(msgspec.Struct, frozen=True, kw_only=True):
     default_on: bool = False
     message: str | None = None
     rules: RequestRules = RequestRules()
+
+
+class GuardrailFinding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a guardrail found: which of its rules, and where. Never the text that was found.
+
+    `place` is a part of the request's body such as `messages[3].content[1]`, `system`, `tools` or
+    `headers`; `count` is how often the rule was met there.
+    """
+
+    rule: Annotated[str, msgspec.Meta(max_length=256)]
+    category: Annotated[str, msgspec.Meta(max_length=256)]
+    place: Annotated[str, msgspec.Meta(max_length=256)]
+    count: Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)] = 1

@@ -60,6 +60,12 @@ METRICS = _all(
         "Requests that the gateway refused, by error type and HTTP status.",
         ("reason", "status"),
     ),
+    Metric(
+        "tallygate_guardrail_findings_total",
+        "counter",
+        "What guardrails found in requests, by guardrail and action: block, mask, log.",
+        ("guardrail", "action"),
+    ),
     Metric("tallygate_request_bytes_total", "counter", "Bytes of bodies sent to deployments."),
     Metric("tallygate_response_bytes_total", "counter", "Bytes of bodies that came from them."),
     Metric(

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from schemas.events import (
+    GuardrailTriggered,
     RequestFacts,
     RequestStarted,
     UsageEvent,
@@ -31,6 +32,7 @@ from schemas.events import (
     UsageRecorded,
 )
 from schemas.prices import PriceChange, Repricing
+from services.ledger.guardrail_rows import guardrail_rows
 from services.ledger.messages import (
     UNREADABLE,
     Entry,
@@ -84,7 +86,8 @@ class Counts(msgspec.Struct):
     """What the events of the stream were, counted as they came: the other side of the books.
 
     `events`: those that count, by their producers' numbers; each is one of `started`, `ends` (rows
-    of `requests`), `again` (a batch result or a start that is known already) or a dead letter.
+    of `requests`), `again` (a batch result or a start that is known already), `guarded` (what a
+    guardrail found) or a dead letter.
     `repeats` do not count. `closed`, `lost` and `corrected` are about requests that had `started`:
     their end came, did not come, came after all.
     """
@@ -97,6 +100,7 @@ class Counts(msgspec.Struct):
     closed: int = 0
     lost: int = 0
     corrected: int = 0
+    guarded: int = 0
 
     def add(self, other: "Counts") -> None:
         """Add what was counted elsewhere."""
@@ -154,6 +158,7 @@ class Projected(msgspec.Struct):
     price_changes: list[PriceState] = []
     repricings: list[DueRepricing] = []
     quotas: list[tuple[Any, ...]] = []
+    guarded: list[tuple[Any, ...]] = []
     counts: Counts = msgspec.field(default_factory=Counts)
 
 
@@ -294,6 +299,9 @@ class Projection:
             self._started(out, event.data, origin)
         elif isinstance(event, UsageRecorded):
             self._recorded(out, event.data, origin)
+        elif isinstance(event, GuardrailTriggered):
+            out.guarded += guardrail_rows(event.data, origin)
+            out.counts.guarded += 1
         else:
             row = rejected_row(event.data, origin)
             self._ended(out, event.data.request_id, row)

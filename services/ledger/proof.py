@@ -134,6 +134,8 @@ _FACTS = {
     "numbered": "SELECT coalesce(sum(last_sequence), 0)::BIGINT FROM producers",
     "missing": "SELECT coalesce(sum(last_missing - first_missing + 1), 0)::BIGINT FROM gaps",
     "corrections": "SELECT count(*) FROM corrections",
+    "guarded": "SELECT count(*) FROM (SELECT DISTINCT producer, producer_sequence "
+    "FROM guardrail_events)",
     "dead_letters": "SELECT count(*) FROM dead_letters",
     "dead_letters_of_producers": "SELECT count(producer) FROM dead_letters",
 }
@@ -197,7 +199,7 @@ def _of_counts(proof: Proof, counts: Counts, facts: dict[str, Any]) -> Iterator[
         (
             "events, and what became of them",
             counts.events,
-            counts.started + counts.ends + counts.again + letters,
+            counts.started + counts.ends + counts.again + counts.guarded + letters,
         ),
         (
             "requests started, and those closed, lost or open",
@@ -207,6 +209,7 @@ def _of_counts(proof: Proof, counts: Counts, facts: dict[str, Any]) -> Iterator[
         ("rows, and the ends that came", proof.rows, counts.ends + counts.lost - counts.corrected),
         ("rows of lost requests", facts["lost_rows"], counts.lost - counts.corrected),
         ("corrections", facts["corrections"], counts.corrected),
+        ("what guardrails found", facts["guarded"], counts.guarded),
     ):
         if one != other:
             yield Finding(fault="counts", detail=f"{what}: {one} and {other}", remedy=_REPORT)

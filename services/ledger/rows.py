@@ -12,6 +12,7 @@ __all__ = [
     "BUDGET_EVENT_COLUMNS",
     "DEAD_LETTER_COLUMNS",
     "GAP_COLUMNS",
+    "GUARDRAIL_COLUMNS",
     "KEY_COLUMNS",
     "OPEN_REQUEST_COLUMNS",
     "PRICE_CHANGE_COLUMNS",
@@ -176,6 +177,29 @@ REPRICING_COLUMNS: Columns = (
     ("cost_after_usd", pa.decimal128(38, 12)),
     ("unpriced_before", _COUNT),
     ("unpriced_after", _COUNT),
+)
+
+GUARDRAIL_COLUMNS: Columns = (
+    ("found_at", _TIME),
+    ("request_id", _TEXT),
+    ("guardrail", _TEXT),
+    ("kind", _TEXT),
+    ("mode", _TEXT),
+    ("action", _TEXT),
+    ("rule", _TEXT),
+    ("category", _TEXT),
+    ("place", _TEXT),
+    ("hits", _COUNT),
+    ("endpoint", _TEXT),
+    ("key_id", _TEXT),
+    ("key_alias", _TEXT),
+    ("user_id", _TEXT),
+    ("team_id", _TEXT),
+    ("model_name", _TEXT),
+    ("session_id", _TEXT),
+    ("producer", _TEXT),
+    ("producer_sequence", _COUNT),
+    ("stream_sequence", _COUNT),
 )
 
 PRICE_CHANGE_COLUMNS: Columns = (

@@ -46,7 +46,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = "13"
+SCHEMA_VERSION = "14"
 """A file of an older version is built anew from the stream; one of a newer one is not opened."""
 _OUTDATED = frozenset(str(version) for version in range(1, int(SCHEMA_VERSION)))
 """They lack columns, prices or rollups that the events alone can tell."""
@@ -234,6 +234,7 @@ class Store:
             self._delete("producers", "producer", projected.producers)
             self._insert("producers", rows.PRODUCER_COLUMNS, list(projected.producers.items()))
             self._insert("quota_observations", rows.QUOTA_COLUMNS, projected.quotas)
+            self._insert("guardrail_events", rows.GUARDRAIL_COLUMNS, projected.guarded)
             changes = [price_change_row(change) for change in projected.price_changes]
             self._insert("price_changes", rows.PRICE_CHANGE_COLUMNS, changes)
             if book is not None:

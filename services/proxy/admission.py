@@ -23,7 +23,7 @@ from services.proxy.budgets import SpentBudgets
 from services.proxy.client_facts import client_of, with_end_user
 from services.proxy.client_identity import identity_of
 from services.proxy.draft import TEXT_MAX, Admitted, Draft, Prepared
-from services.proxy.guards import check_rules
+from services.proxy.guarding import Guarding
 from services.proxy.headers import RawHeaders, forwardable_request_headers, header_values
 from services.proxy.health import Health
 from services.proxy.rates import Rates
@@ -61,6 +61,7 @@ class Admission:
         health: Health,
         seats: SpentSeats,
         rates: Rates,
+        guarding: Guarding,
     ) -> None:
         self._current = current
         self._registry = registry
@@ -69,6 +70,7 @@ class Admission:
         self._health = health
         self._seats = seats
         self._rates = rates
+        self._guarding = guarding
 
     def draft(self, request_id: str, started_at_us: int, endpoint: Endpoint) -> Draft:
         """Return the draft of a request that begins now, under the setup of this moment."""
@@ -131,8 +133,8 @@ class Admission:
         guardrails = setup.guards.chosen(draft.key, draft.owners)
         if draft.endpoint == "messages":
             self.check_budget(draft)
-            if guardrails:
-                check_rules(guardrails, headers, body)
+        if guardrails:
+            self._guarding.check(guardrails, draft, headers, body)
         own = self.own_credential(credentials, draft)
         try:
             forwarded = forwardable_request_headers(headers)

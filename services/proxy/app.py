@@ -17,6 +17,7 @@ from services.proxy.admission import Admission
 from services.proxy.api import Api
 from services.proxy.budgets import SpentBudgets
 from services.proxy.draft import new_request_id, now_us
+from services.proxy.guarding import Guarding
 from services.proxy.health import Health
 from services.proxy.keeper import SetupKeeper
 from services.proxy.management import Management
@@ -166,6 +167,7 @@ async def run(
         health=health,
     )
     admission = Admission(
+        guarding=Guarding(outbox.guardrail_triggered),
         current=keeper,
         registry=registry,
         budgets=budgets,

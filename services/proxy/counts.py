@@ -1,6 +1,6 @@
 """What a worker counts for its metrics: plain numbers, touched once a request."""
 
-from schemas.events import UsageRecord
+from schemas.events import GuardrailHit, UsageRecord
 from services.runtime.metrics import Histogram, Sample, sample
 
 __all__ = ["MODELS_MAX", "Counts"]
@@ -18,6 +18,7 @@ class Counts:
         self._ended: dict[tuple[str | None, str, int], int] = {}
         self._models: set[str | None] = set()
         self._refused: dict[tuple[str, int], int] = {}
+        self._guarded: dict[tuple[str, str], int] = {}
         self._request_bytes = 0
         self._response_bytes = 0
         self._first_byte = Histogram(0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
@@ -50,6 +51,11 @@ class Counts:
         key = (reason, status)
         self._refused[key] = self._refused.get(key, 0) + 1
 
+    def guarded(self, hit: GuardrailHit) -> None:
+        """Count what a guardrail found; their names are those of the configuration."""
+        key = (hit.guardrail, hit.action)
+        self._guarded[key] = self._guarded.get(key, 0) + sum(each.count for each in hit.findings)
+
     def samples(self) -> list[Sample]:
         """Return all of it."""
         found = [
@@ -59,6 +65,10 @@ class Counts:
         found += [
             sample("tallygate_refusals_total", n, reason, str(status))
             for (reason, status), n in self._refused.items()
+        ]
+        found += [
+            sample("tallygate_guardrail_findings_total", n, name, action)
+            for (name, action), n in self._guarded.items()
         ]
         found.append(sample("tallygate_request_bytes_total", self._request_bytes))
         found.append(sample("tallygate_response_bytes_total", self._response_bytes))

@@ -1,17 +1,12 @@
-"""Which guardrails a request must pass, and whether it does."""
+"""Which guardrails a request must pass, and how it is refused."""
 
 from collections.abc import Iterable, Sequence
 
-import msgspec
-
-from schemas.errors import BadRequest, Forbidden
+from schemas.errors import Forbidden
 from schemas.guardrails import Guardrail
 from schemas.registry import KeyRecord, OwnerRecord
-from services.proxy.headers import RawHeaders
-from services.proxy.json_members import members_of
-from services.proxy.request_rules import broken_rule
 
-__all__ = ["Guards", "blocked", "check_rules", "refuse_unchecked"]
+__all__ = ["Guards", "blocked", "refuse_unchecked"]
 
 
 class Guards:
@@ -45,24 +40,6 @@ class Guards:
         )
 
 
-def check_rules(guardrails: Iterable[Guardrail], headers: RawHeaders, body: bytes) -> None:
-    """Raise Forbidden where a Messages request breaks a rule of these guardrails.
-
-    Raises BadRequest where its body could mean two things.
-    """
-    try:
-        members = members_of(body)
-    except (ValueError, RecursionError, msgspec.MsgspecError):
-        raise BadRequest(
-            "The request body must have each key once, spelled without escapes: it is checked by "
-            "a guardrail"
-        ) from None
-    for guardrail in guardrails:
-        violation = broken_rule(guardrail.rules, headers, body, members)
-        if violation is not None:
-            raise blocked(guardrail, violation.reason)
-
-
 def blocked(guardrail: Guardrail, reason: str) -> Forbidden:
     """Return the refusal of a request that a guardrail does not let pass."""
     text = f"Blocked by the guardrail {guardrail.name}: {reason}"
@@ -73,8 +50,9 @@ def blocked(guardrail: Guardrail, reason: str) -> Forbidden:
 
 def refuse_unchecked(guardrails: Sequence[Guardrail]) -> None:
     """Raise Forbidden for a request that brings content by a way that no guardrail looks at."""
-    if guardrails:
-        raise Forbidden(
-            f"The guardrail {guardrails[0].name} checks /v1/messages alone, and what this request "
-            "brings would pass it by: requests with this key may not use this path"
-        )
+    for guardrail in guardrails:
+        if guardrail.action != "log":
+            raise Forbidden(
+                f"The guardrail {guardrail.name} checks /v1/messages alone, and what this request "
+                "brings would pass it by: requests with this key may not use this path"
+            )

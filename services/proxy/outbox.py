@@ -21,6 +21,8 @@ import msgspec
 from schemas.errors import Unavailable
 from schemas.events import (
     EVENT_BYTES_MAX,
+    GuardrailHit,
+    GuardrailTriggered,
     Rejection,
     RequestFacts,
     RequestRejected,
@@ -167,6 +169,12 @@ class Outbox:
         """Write that the gateway refused a request."""
         event = RequestRejected(**self._envelope(rejection.request_id), data=rejection)
         self._append(encode_event(event))
+
+    def guardrail_triggered(self, hit: GuardrailHit) -> None:
+        """Write what a guardrail found in a request, before that is answered or sent on."""
+        self.counts.guarded(hit)
+        event = GuardrailTriggered(**self._envelope(hit.request_id), data=hit)
+        self._append(encode_event(event), is_urgent=False)
 
     def _envelope(self, subject: str) -> _Envelope:
         self._sequence += 1

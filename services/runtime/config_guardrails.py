@@ -78,6 +78,13 @@ def _read_one(reader: ConfigReader, item: Node, where: str) -> Guardrail | None:
     default_on = reader.typed(params.get("default_on"), bool, f"{where}.default_on")
     message = _line(reader, params.get("message"), _Message, f"{where}.message")
     rules = _rules(reader, params, params_node, where)
+    if modes == ("logging_only",):
+        if action == "block":
+            reader.problem(
+                params["action"].line,
+                f"{where}: logging_only lets everything pass: take mode pre_call to block",
+            )
+        action = "log"
     if len(reader.problem_texts) > count:
         return None
     return Guardrail(

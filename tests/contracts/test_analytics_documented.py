@@ -85,6 +85,7 @@ def service() -> Iterator[QueryService]:
     fill(connection, "seats", 2)
     fill(connection, "repricings", 8)
     fill(connection, "budget_events", 8)
+    fill(connection, "guardrail_events", 8)
     service = QueryService(connection, memory_bytes_max=512 * 1024 * 1024)
     yield service
     service.close()

@@ -17,6 +17,7 @@ PAGE = ROOT / "docs" / "events.md"
 DECODERS = {
     "request": events.decode_usage_event,
     "usage": events.decode_usage_event,
+    "guardrail": events.decode_usage_event,
     "key": events.decode_key_event,
     "team": events.decode_team_event,
     "user": events.decode_user_event,

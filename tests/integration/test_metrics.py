@@ -16,8 +16,13 @@ from tests.support.ports import free_port
 DEADLINE_S = 60.0
 UNKNOWN = "claude-unknown-9"
 LEDGER = ("ledger-writer", "ledger-reader")
-EVENTS = 19
-"""Two for each request that is sent, one for each refusal."""
+EVENTS = 20
+"""Two for each request that is sent, one for each refusal, one for what a guardrail found."""
+GUARDRAILS = """
+guardrails:
+  - guardrail_name: watch
+    litellm_params: {guardrail: request_rules, mode: logging_only, max_tokens_max: 1}
+"""
 PARTS = {"admin", "ledger-reader", "ledger-writer", "proxy-0", "proxy-1"}
 
 
@@ -53,7 +58,7 @@ def metrics_url(folder: Path) -> Iterator[str]:
     address = f"127.0.0.1:{free_port()}"
     with pytest.MonkeyPatch.context() as environment, MockAnthropic.started(folder) as mock:
         environment.setenv("TALLYGATE_METRICS", address)
-        (folder / "config.yaml").write_text(CONFIG.format(api_base=mock.url))
+        (folder / "config.yaml").write_text(CONFIG.format(api_base=mock.url) + GUARDRAILS)
         with Gateway.started(folder, mock, workers=2) as gateway:
             _use(gateway)
             yield f"http://{address}/metrics"
@@ -61,7 +66,7 @@ def metrics_url(folder: Path) -> Iterator[str]:
 
 def _use(gateway: Gateway) -> None:
     key = gateway.new_key(key_alias="watched")
-    poor = gateway.new_key(key_alias="poor", max_budget=0.000001)
+    poor = gateway.new_key(key_alias="poor", max_budget=0.000001, guardrails=["watch"])
     for _ in range(6):
         assert gateway.ask(key).status_code == 200
     assert gateway.ask(key, model=UNKNOWN).status_code == 200
@@ -107,6 +112,7 @@ def test_sums_over_all_workers_are_what_was_sent(metrics_url: str) -> None:
     assert found.total("tallygate_upstream_first_byte_seconds_count") == 8
     assert found.total("tallygate_refusals_total", status="401") == 3
     assert found.total("tallygate_outbox_events_total") == EVENTS
+    assert found.total("tallygate_guardrail_findings_total", guardrail="watch", action="log") == 1
     for part in LEDGER:
         assert found.total("tallygate_ledger_events_total", part=part) == EVENTS
         assert found.total("tallygate_ledger_lag_messages", part=part) == 0

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 import duckdb
 
 from schemas.events import (
+    GuardrailHit,
+    GuardrailTriggered,
     KeyUpdated,
     RequestFacts,
     RequestStarted,
@@ -23,6 +25,7 @@ from schemas.events import (
     encode_event,
     us_from_time,
 )
+from schemas.guardrails import GuardrailFinding
 from schemas.registry import KeyRecord
 from schemas.streams import key_subject, usage_subject
 from schemas.usage import Usage
@@ -79,6 +82,24 @@ class Producer:
     def recorded(self, record: UsageRecord) -> bytes:
         """Return the event that a request is over."""
         return encode_event(UsageRecorded(**self._envelope(), data=record))
+
+    def guarded(self, record: UsageRecord, *rules: str) -> bytes:
+        """Return the event that a guardrail has found something in a request, by these rules."""
+        hit = GuardrailHit(
+            request_id=record.request_id,
+            started_at_us=record.started_at_us,
+            key_id=record.key_id,
+            found_at_us=record.started_at_us,
+            guardrail="no secrets",
+            kind="secrets",
+            mode="pre_call",
+            action="log",
+            findings=tuple(
+                GuardrailFinding(rule=rule, category="test", place="system", count=2)
+                for rule in rules
+            ),
+        )
+        return encode_event(GuardrailTriggered(**self._envelope(), data=hit))
 
     def record(self, **fields: Any) -> UsageRecord:
         """Return the facts of a request of now, at a cost of $0.0165 unless told otherwise."""

@@ -287,6 +287,50 @@ COMMENT ON COLUMN budget_events.budget_duration IS 'How long a window is; NULL: 
 COMMENT ON COLUMN budget_events.window_start IS 'When the window began; NULL: there is one, without an end.';
 COMMENT ON COLUMN budget_events.resets_at IS 'When the window ends; NULL: never.';
 
+CREATE TABLE guardrail_events (
+    found_at TIMESTAMP NOT NULL,
+    request_id VARCHAR NOT NULL,
+    guardrail VARCHAR NOT NULL,
+    kind VARCHAR NOT NULL,
+    mode VARCHAR NOT NULL,
+    action VARCHAR NOT NULL,
+    rule VARCHAR NOT NULL,
+    category VARCHAR NOT NULL,
+    place VARCHAR NOT NULL,
+    hits BIGINT NOT NULL,
+    endpoint VARCHAR NOT NULL,
+    key_id VARCHAR,
+    key_alias VARCHAR,
+    user_id VARCHAR,
+    team_id VARCHAR,
+    model_name VARCHAR,
+    session_id VARCHAR,
+    producer VARCHAR NOT NULL,
+    producer_sequence BIGINT NOT NULL,
+    stream_sequence BIGINT NOT NULL
+);
+COMMENT ON TABLE guardrail_events IS 'What guardrails found in requests, one row for each rule and place; never what was found itself.';
+COMMENT ON COLUMN guardrail_events.found_at IS 'When it was found.';
+COMMENT ON COLUMN guardrail_events.request_id IS 'The request; its row in requests may follow later.';
+COMMENT ON COLUMN guardrail_events.guardrail IS 'The guardrail, by its name in the configuration.';
+COMMENT ON COLUMN guardrail_events.kind IS 'What it is: request_rules, secrets, ...';
+COMMENT ON COLUMN guardrail_events.mode IS 'pre_call: it looked at the request; logging_only: the same, without consequences; post_call: at the answer.';
+COMMENT ON COLUMN guardrail_events.action IS 'What became of it: block (the request was refused), mask (the text was replaced) or log (it went on as it was).';
+COMMENT ON COLUMN guardrail_events.rule IS 'Which of its rules; others: more findings than are told one by one.';
+COMMENT ON COLUMN guardrail_events.category IS 'The category of the rule.';
+COMMENT ON COLUMN guardrail_events.place IS 'Where in the request: messages[3], system, tools, headers, ...';
+COMMENT ON COLUMN guardrail_events.hits IS 'How often the rule was met there.';
+COMMENT ON COLUMN guardrail_events.endpoint IS 'messages or count_tokens.';
+COMMENT ON COLUMN guardrail_events.key_id IS 'The virtual key.';
+COMMENT ON COLUMN guardrail_events.key_alias IS 'The key''s name at that moment.';
+COMMENT ON COLUMN guardrail_events.user_id IS 'The key''s user at that moment.';
+COMMENT ON COLUMN guardrail_events.team_id IS 'The key''s team at that moment.';
+COMMENT ON COLUMN guardrail_events.model_name IS 'The model name that the client asked for.';
+COMMENT ON COLUMN guardrail_events.session_id IS 'The Claude Code session.';
+COMMENT ON COLUMN guardrail_events.producer IS 'Which life of which proxy worker reported it.';
+COMMENT ON COLUMN guardrail_events.producer_sequence IS 'The number of the report among those of its producer.';
+COMMENT ON COLUMN guardrail_events.stream_sequence IS 'The message of the stream USAGE that held it.';
+
 CREATE TABLE producers (producer VARCHAR NOT NULL, last_sequence BIGINT NOT NULL);
 COMMENT ON TABLE producers IS 'How far each producer''s events have been taken in; repeats are known by it.';
 COMMENT ON COLUMN producers.producer IS 'One life of one proxy worker.';
@@ -304,7 +348,8 @@ CREATE TABLE checkpoints (
     again BIGINT NOT NULL,
     closed BIGINT NOT NULL,
     lost BIGINT NOT NULL,
-    corrected BIGINT NOT NULL
+    corrected BIGINT NOT NULL,
+    guarded BIGINT NOT NULL
 );
 COMMENT ON TABLE checkpoints IS 'How far each stream has been taken in; changed in the transaction of its rows.';
 COMMENT ON COLUMN checkpoints.stream IS 'The stream.';
@@ -319,6 +364,7 @@ COMMENT ON COLUMN checkpoints.again IS 'Of events: a batch result that was fetch
 COMMENT ON COLUMN checkpoints.closed IS 'Of started: requests whose end came in time.';
 COMMENT ON COLUMN checkpoints.lost IS 'Of started: requests that were closed as lost.';
 COMMENT ON COLUMN checkpoints.corrected IS 'Of lost: requests whose end came after all.';
+COMMENT ON COLUMN checkpoints.guarded IS 'Of events: what a guardrail found; rows of guardrail_events.';
 
 CREATE TABLE corrections (
     request_id VARCHAR NOT NULL,

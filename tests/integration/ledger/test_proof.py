@@ -43,7 +43,8 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     last = take(store, iter([batch(*(late.started(record) for record in records))]))
     last = take(store, made_up_messages(REQUESTS), last + 1, LOST_AFTER_S + 5)
     open_one = other.started(other.record(request_id="tg_open"))
-    messages = [batch(late.recorded(records[1])), batch(open_one), batch(open_one), b"garbage"]
+    told = batch(late.guarded(records[1], "tools_denied", "others"), late.recorded(records[1]))
+    messages = [told, batch(open_one), batch(open_one), b"garbage"]
     take(store, iter(messages), last + 1, LOST_AFTER_S + 6)
     store.close()
     return path
@@ -108,6 +109,7 @@ doubled: UPDATE requests SET request_id = 'tg_same' WHERE stream_sequence = 4
 counts: DELETE FROM requests WHERE request_id = (SELECT max(request_id) FROM requests)
 counts: DELETE FROM open_requests
 counts: DELETE FROM corrections
+counts: DELETE FROM guardrail_events
 counts: DELETE FROM producers WHERE producer = 'other'
 counts: UPDATE checkpoints SET repeats = repeats, again = again + 1
 gaps: INSERT INTO gaps VALUES ('late', 2, 3, 1)

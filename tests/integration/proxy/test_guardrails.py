@@ -30,6 +30,16 @@ GUARDRAILS = [
         },
     },
 ]
+GUARDRAILS.append(
+    {
+        "guardrail_name": "who sends tools",
+        "litellm_params": {
+            "guardrail": "request_rules",
+            "mode": "logging_only",
+            "tools_denied": ["*"],
+        },
+    }
+)
 SHORT = "Blocked by the guardrail short answers: max_tokens is 1001, at most 1000 are allowed "
 
 
@@ -87,6 +97,28 @@ def test_guardrails_hold_for_the_keys_and_teams_that_name_them(gateway: Gateway)
     assert ask(gateway, short, "/v1/messages/count_tokens").status_code == 200
     assert "the tool web_search is not allowed" in refused(ask(gateway, blue, tools=tools))
     assert "may not use this path" in refused(ask(gateway, blue, "/v1/messages/batches"))
+
+
+def test_what_guardrails_find_is_in_the_ledger(gateway: Gateway) -> None:
+    # Given a key with a guardrail that blocks and one that logs, when it breaks the rules of both,
+    # then the ledger has what was found, beside the request that went on and the one that did not.
+    key = gateway.new_key(key_alias="told", guardrails=["no web", "who sends tools"])
+    assert ask(gateway, key, tools=[{"name": "Bash"}]).status_code == 200
+    assert ask(gateway, key, tools=[{"name": "web_search"}]).status_code == 403
+    query = (
+        "SELECT guardrail, action, rule, place, hits, r.status FROM guardrail_events AS g "
+        "JOIN requests AS r USING (request_id) WHERE g.key_alias = 'told' "
+        "ORDER BY r.started_at, guardrail"
+    )
+
+    def booked() -> list[list[Any]] | None:
+        rows = gateway.sql(query)
+        return rows if len(rows) == 2 else None
+
+    assert wait_until(booked, 30, "what was found is in the ledger") == [
+        ["who sends tools", "log", "tools_denied", "tools", 1, "success"],
+        ["no web", "block", "tools_denied", "tools", 1, "refused"],
+    ]
 
 
 def test_a_name_that_is_not_configured_is_refused_by_the_management_api(gateway: Gateway) -> None:

@@ -20,7 +20,15 @@ MARK = "zz_secret_zz"
 """Stands in every text of the other team's rows, and in no other."""
 COUNTED = 777.125
 """What the other team's request cost; no sum of ours gives it."""
-OPEN_TABLES = ("keys", "open_requests", "quota_observations", "requests", "spend_parts", "teams")
+OPEN_TABLES = (
+    "guardrail_events",
+    "keys",
+    "open_requests",
+    "quota_observations",
+    "requests",
+    "spend_parts",
+    "teams",
+)
 OPEN_VIEWS = ("quota_now", "rejections", "sessions", "spend_by_billing_day", "spend_by_day")
 
 

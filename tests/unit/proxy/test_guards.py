@@ -8,11 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.config import GatewayConfig
 from schemas.errors import BadRequest, Forbidden
+from schemas.events import GuardrailHit
 from schemas.guardrails import Guardrail, RequestRules
 from schemas.registry import KeyRecord, TeamRecord, UserRecord
-from services.proxy.guards import Guards, check_rules, refuse_unchecked
+from services.proxy.draft import Draft
+from services.proxy.guarding import Guarding
+from services.proxy.guards import Guards, refuse_unchecked
 from services.proxy.json_members import elements_of, members_of
+from services.proxy.setup import make_setup
 
 BODY: dict[str, Any] = {
     "model": "m",
@@ -31,11 +36,21 @@ def key(**fields: Any) -> KeyRecord:
     return KeyRecord(key_id="k", key_hash="h", key_name="sk-...abcd", **fields)
 
 
+def draft() -> Draft:
+    return Draft("tg_1", 1, "messages", make_setup(GatewayConfig(path=""), "sk-x"), key())
+
+
 def check(body: bytes | None = None, message: str | None = None, **rules: Any) -> None:
     guardrail = Guardrail(
         name="g", kind="request_rules", rules=RequestRules(**rules), message=message
     )
-    check_rules([guardrail], HEADERS, json.dumps(BODY).encode() if body is None else body)
+    told: list[GuardrailHit] = []
+    guarding = Guarding(told.append)
+    text = json.dumps(BODY).encode() if body is None else body
+    try:
+        guarding.check([guardrail], draft(), HEADERS, text)
+    finally:
+        assert [hit.action for hit in told] in ([], ["block"])
 
 
 def test_guardrails_hold_for_all_or_for_those_who_name_them() -> None:
@@ -120,11 +135,31 @@ def test_a_body_that_could_mean_two_things_is_refused(body: bytes) -> None:
         check(body, max_tokens_max=5000)
 
 
+def test_what_a_guardrail_finds_is_told_before_it_counts() -> None:
+    # Given guardrails that only log and one that blocks, when a request breaks the rules of all,
+    # then each has told of it, in order, with the place and not the text, when it is refused.
+    rules = RequestRules(tools_denied=("Bash",))
+    log, block = (
+        Guardrail(name=action, kind="request_rules", rules=rules, action=action, modes=(mode,))
+        for action, mode in (("log", "logging_only"), ("block", "pre_call"))
+    )
+    told: list[GuardrailHit] = []
+    with pytest.raises(Forbidden):
+        Guarding(told.append).check([log, block, log], draft(), [], json.dumps(BODY).encode())
+    assert [(hit.guardrail, hit.mode, hit.action) for hit in told] == [
+        ("log", "logging_only", "log"),
+        ("block", "pre_call", "block"),
+    ]
+    assert [(each.rule, each.place) for each in told[0].findings] == [("tools_denied", "tools")]
+    assert (told[0].request_id, told[0].key_id) == ("tg_1", "k")
+
+
 def test_content_does_not_pass_a_guardrail_by_another_path() -> None:
     # Given a key with a guardrail, then the paths that no guardrail looks at are closed to it.
     refuse_unchecked(())
     with pytest.raises(Forbidden, match="may not use this path"):
         refuse_unchecked((Guardrail(name="g", kind="request_rules"),))
+    refuse_unchecked((Guardrail(name="g", kind="request_rules", action="log"),))
 
 
 VALUES = st.recursive(

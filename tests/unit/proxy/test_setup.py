@@ -12,6 +12,7 @@ from schemas.keys import hash_key, new_key
 from schemas.registry import KeyRecord, ModelRecord
 from services.proxy.admission import Admission, Admitted
 from services.proxy.budgets import SpentBudgets
+from services.proxy.guarding import Guarding
 from services.proxy.health import Health, Trouble
 from services.proxy.keeper import SetupKeeper
 from services.proxy.pool import PoolSettings, UpstreamPool
@@ -58,6 +59,7 @@ class Worker:
             environment={"X_API_KEY": "sk-ant-api03-of-x"},
         )
         self.admission = Admission(
+            guarding=Guarding([].append),
             current=self.keeper,
             health=self.health,
             registry=self.registry,

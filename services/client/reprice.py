@@ -1,6 +1,5 @@
 """`tallygate reprice`: what requests would cost by other prices, and having them cost that."""
 
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import msgspec
 import rich_click as click
 import yaml
 
+from schemas.reprice import RepriceLine, RepriceSums
 from services.client.gateway import ClientError, Gateway
 from services.client.options import gateway_options
 from services.client.output import note, print_json, print_table
@@ -18,26 +18,10 @@ FILE_BYTES_MAX = 1024 * 1024
 _COLUMNS = ["day", "key", "model", "requests", "before", "after", "difference", "unpriced"]
 
 
-class _Sums(msgspec.Struct):
-    requests: int
-    changed_requests: int
-    cost_before_usd: Decimal
-    cost_after_usd: Decimal
-    difference_usd: Decimal
-    unpriced_before: int
-    unpriced_after: int
-
-
-class _Line(_Sums):
-    day: str = ""
-    key_id: str | None = None
-    model: str = ""
-
-
 class _Answer(msgspec.Struct):
     applied: bool
-    total: _Sums
-    lines: list[_Line]
+    total: RepriceSums
+    lines: list[RepriceLine]
     sequence: int | None = None
 
 
@@ -122,7 +106,7 @@ def _print(answer: _Answer) -> None:
         note(f"{told} would have other costs")
 
 
-def _amounts(sums: _Sums) -> list[str]:
+def _amounts(sums: RepriceSums) -> list[str]:
     unpriced = f"{sums.unpriced_before} → {sums.unpriced_after}" if sums.unpriced_before else ""
     return [
         f"{sums.changed_requests:,}",

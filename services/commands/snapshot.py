@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 from urllib.parse import urlsplit
@@ -20,9 +20,9 @@ from schemas.streams import SNAPSHOT_SUBJECT
 from services.commands.addresses import checked_nats_url
 from services.commands.books import print_json, run_on_bus
 from services.commands.stream_access import StreamAccess
+from services.ledger.books_reading import read_books
 from services.ledger.rebuild import files_of
 from services.ledger.snapshot import SnapshotFailed, make_snapshot, remove_leftovers, room_missing
-from services.ledger.store import SCHEMA_VERSION
 from services.runtime.bus import Bus, BusUnavailable
 from services.runtime.folder import DataFolder
 from services.runtime.folder_lock import lock_folder
@@ -137,26 +137,16 @@ def _locked(folder: DataFolder, *, is_ours: bool) -> Iterator[None]:
 @contextmanager
 def _opened(path: Path) -> Iterator[None]:
     """Have the books open, so that nobody writes them. Raises ConfigError."""
-    try:
-        connection = duckdb.connect(str(path), read_only=True)
-    except duckdb.Error as error:
-        reason = str(error).split("\n", 1)[0][:300]
-        raise ConfigError(
-            f"{path} cannot be opened ({reason}). If the ledger is just starting, try again in "
-            "some seconds; if its NATS is another one, name it with --nats-url URL"
-        ) from None
-    try:
-        version = connection.execute(
-            "SELECT value FROM meta WHERE name = 'schema_version'"
-        ).fetchone()
-        if version is None or version[0] != SCHEMA_VERSION:
+    with ExitStack() as books:
+        try:
+            books.enter_context(read_books(path))
+        except duckdb.Error as error:
+            reason = str(error).split("\n", 1)[0][:300]
             raise ConfigError(
-                f"{path} was written by another version of tallygate: start the gateway with this "
-                "version, which brings it up to date"
-            )
+                f"{path} cannot be opened ({reason}). If the ledger is just starting, try again "
+                "in some seconds; if its NATS is another one, name it with --nats-url URL"
+            ) from None
         yield
-    finally:
-        connection.close()
 
 
 def _put(made: Path, target: Path) -> None:

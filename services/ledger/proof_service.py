@@ -11,18 +11,14 @@ import msgspec
 from schemas.proof import Proof, ProofReply, ProofRequest, ProofRole, StreamFacts
 from schemas.streams import USAGE, proof_subject
 from services.ledger.archive_proof import with_archive
+from services.ledger.asked import OneAtATime, answer_until_cancelled
 from services.ledger.proof import digest_at, prove
 from services.runtime.bus import Bus, BusError, StreamState
 from services.runtime.price_book import PriceBook
-from services.runtime.tasks import end_tasks
 
 __all__ = ["ProofService", "stream_facts"]
 
 log = logging.getLogger(__name__)
-
-ANSWER_WITHIN_S = 10.0
-"""A request is answered by then: with the proof, or that it is on its way."""
-REQUESTS_AT_ONCE_MAX = 4
 
 
 class ProofService:
@@ -45,19 +41,11 @@ class ProofService:
         self._book = book
         self._role = role
         self._bus = bus
-        self._id = ""
-        self._task: asyncio.Task[Proof] | None = None
+        self._proofs: OneAtATime[Proof] = OneAtATime()
 
     async def serve(self) -> None:
         """Answer until cancelled."""
-        await self._bus.wait_connected()
-        stop = await self._bus.serve(
-            proof_subject(self._role), self.answer, parallel_max=REQUESTS_AT_ONCE_MAX
-        )
-        try:
-            await asyncio.Event().wait()
-        finally:
-            await stop()
+        await answer_until_cancelled(self._bus, proof_subject(self._role), self.answer)
 
     async def answer(self, payload: bytes) -> bytes:
         """Answer a ProofRequest with a ProofReply; never raises."""
@@ -65,20 +53,10 @@ class ProofService:
             request = msgspec.json.decode(payload, type=ProofRequest)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             return msgspec.json.encode(ProofReply(error=f"the request is no request: {error}"))
-        if request.id != self._id:
-            if self._task is not None and not self._task.done():
-                # Somebody else's; this one's turn comes when it is asked for again.
-                await asyncio.wait({self._task}, timeout=ANSWER_WITHIN_S)
-                return msgspec.json.encode(ProofReply(running=True))
-            self._id = request.id
-            self._task = asyncio.create_task(self._prove(request.sequence))
-        assert self._task is not None
-        await asyncio.wait({self._task}, timeout=ANSWER_WITHIN_S)
-        return msgspec.json.encode(self._reply(self._task))
+        task = await self._proofs.ask(request.id, lambda: self._prove(request.sequence))
+        return msgspec.json.encode(ProofReply(running=True) if task is None else self._reply(task))
 
     def _reply(self, task: "asyncio.Task[Proof]") -> ProofReply:
-        if not task.done():
-            return ProofReply(running=True)
         if task.cancelled():
             return ProofReply(error="the ledger is stopping")
         error = task.exception()
@@ -98,9 +76,7 @@ class ProofService:
 
     async def close(self) -> None:
         """Stop what runs."""
-        if self._task is not None and not self._task.done():
-            self._connection.interrupt()
-            await end_tasks(self._task)
+        await self._proofs.close(self._connection.interrupt)
         self._connection.close()
 
 

@@ -32,20 +32,11 @@ log = logging.getLogger(__name__)
 REPRICED_ROWS_MAX = 300_000
 """A repricing that means more rows is not applied: so many hold the books up for 6 s (measured)."""
 _ROWS_AT_ONCE = 20_000
-_COSTS = (
-    "cost_usd",
-    "input_cost_usd",
-    "output_cost_usd",
-    "cache_read_cost_usd",
-    "cache_write_5m_cost_usd",
-    "cache_write_1h_cost_usd",
-    "web_search_cost_usd",
-)
-_NONE: tuple[Any, ...] = (None,) * len(_COSTS)
+_NONE: tuple[Any, ...] = (None,) * len(rows.COST_COLUMNS)
 _FIELDS: "list[pa.Field[Any]]" = [
     pa.field("producer", pa.string()),
     pa.field("producer_sequence", pa.int64()),
-    *(pa.field(name, pa.decimal128(18, 12)) for name in _COSTS),
+    *(pa.field(name, pa.decimal128(18, 12)) for name in rows.COST_COLUMNS),
     pa.field("unpriced_reason", pa.string()),
 ]
 _REPRICED = pa.schema(_FIELDS)
@@ -143,7 +134,9 @@ def _replace(connection: duckdb.DuckDBPyConnection, table: pa.Table, sequence: i
         # What the digest at an earlier message counts is kept: the rows as they were.
         _note_hashes(connection, sequence, 1)
         rollups.count(connection, "out", where=_IS_ONE)
-        changes = ", ".join(f"{name} = n.{name}" for name in (*_COSTS, "unpriced_reason"))
+        changes = ", ".join(
+            f"{name} = n.{name}" for name in (*rows.COST_COLUMNS, "unpriced_reason")
+        )
         connection.execute(
             f"UPDATE requests SET {changes}, unpriced = n.cost_usd IS NULL, priced_sequence = ? "  # noqa: S608
             "FROM repriced AS n WHERE n.producer = requests.producer "

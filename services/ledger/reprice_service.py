@@ -11,6 +11,7 @@ from schemas.money import usd_from_picos
 from schemas.prices import Repricing
 from schemas.reprice import REPRICE_LINES_MAX, RepriceLine, RepriceReply, RepriceSums
 from schemas.streams import REPRICE_ASK_SUBJECT, USAGE
+from services.ledger.asked import answer_until_cancelled
 from services.ledger.price_history import PriceState, book_in_force, read_price_changes
 from services.ledger.reprice_rows import REPRICED_ROWS_MAX, RepriceCount, rows_meant
 from services.ledger.repricing import laid_over, new_costs
@@ -34,12 +35,7 @@ class RepriceService:
 
     async def serve(self) -> None:
         """Answer until cancelled."""
-        await self._bus.wait_connected()
-        stop = await self._bus.serve(REPRICE_ASK_SUBJECT, self.answer, parallel_max=2)
-        try:
-            await asyncio.Event().wait()
-        finally:
-            await stop()
+        await answer_until_cancelled(self._bus, REPRICE_ASK_SUBJECT, self.answer, parallel_max=2)
 
     async def answer(self, payload: bytes) -> bytes:
         """Answer a Repricing with a RepriceReply; never raises."""

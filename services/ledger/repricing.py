@@ -21,6 +21,7 @@ from services.ledger.request_rows import (
     RESULT_UNPRICED,
     priced_model,
 )
+from services.ledger.rows import COMPONENT_COSTS
 from services.runtime.price_book import PriceBook
 from services.runtime.price_overlays import normal_name
 from services.runtime.pricing import Cost, Priced, cost_picos
@@ -47,14 +48,6 @@ _COUNTS = (
     "cache_write_1h_tokens",
     "web_search_requests",
     "web_fetch_requests",
-)
-_COSTS = (
-    "input_cost_usd",
-    "output_cost_usd",
-    "cache_read_cost_usd",
-    "cache_write_5m_cost_usd",
-    "cache_write_1h_cost_usd",
-    "web_search_cost_usd",
 )
 _IS_PAID = (
     "endpoint IN ('messages', 'batch_result') AND reason IS NULL "
@@ -151,7 +144,7 @@ def new_costs(
             "SELECT producer, producer_sequence, stream_sequence, request_id, started_at::DATE, "  # noqa: S608
             "key_id, response_model, model, epoch_us(started_at), iterations, service_tier, speed, "
             f"inference_geo, unpriced_reason, [{', '.join(_COUNTS)}], "
-            f"[{', '.join(map(_picos, _COSTS))}] FROM requests WHERE {where}",
+            f"[{', '.join(map(_picos, COMPONENT_COSTS))}] FROM requests WHERE {where}",
             parameters,
         )
         while rows := cursor.fetchmany(ROWS_AT_ONCE_MAX):

@@ -19,6 +19,8 @@ from typing import Any, Literal
 import duckdb
 import msgspec
 
+from services.ledger.rows import COST_COLUMNS
+
 __all__ = ["PARTS_UNMERGED_MAX", "ROLLUPS", "Rollup", "Rollups", "count", "differing"]
 
 log = logging.getLogger(__name__)
@@ -26,15 +28,6 @@ log = logging.getLogger(__name__)
 PARTS_UNMERGED_MAX = 20_000
 """At most about so many parts of one rollup wait for being merged: what they cost a query."""
 
-_MONEY = (
-    "cost_usd",
-    "input_cost_usd",
-    "output_cost_usd",
-    "cache_read_cost_usd",
-    "cache_write_5m_cost_usd",
-    "cache_write_1h_cost_usd",
-    "web_search_cost_usd",
-)
 _COUNTED = (
     "input_tokens",
     "output_tokens",
@@ -92,7 +85,7 @@ ROLLUPS = (
             # What one part holds of them is far from the largest number, even if all is merged.
             **{name: f"sum({name})::BIGINT" for name in _COUNTED},
             "duration_ms": "sum(duration_ms)::HUGEINT",
-            **{name: f"coalesce(sum({name}), 0)::DECIMAL(38, 12)" for name in _MONEY},
+            **{name: f"coalesce(sum({name}), 0)::DECIMAL(38, 12)" for name in COST_COLUMNS},
             "unpriced_requests": "count(*) FILTER (unpriced)",
             "estimated_requests": "count(*) FILTER (estimated)",
         },

@@ -10,6 +10,8 @@ import pyarrow as pa
 
 __all__ = [
     "BUDGET_EVENT_COLUMNS",
+    "COMPONENT_COSTS",
+    "COST_COLUMNS",
     "DEAD_LETTER_COLUMNS",
     "GAP_COLUMNS",
     "GUARDRAIL_COLUMNS",
@@ -37,6 +39,17 @@ _MONEY = pa.decimal128(18, 12)
 _BUDGET = pa.decimal128(22, 12)
 _PRICE = pa.decimal128(12, 6)
 _SHARE = pa.decimal128(10, 6)
+
+COMPONENT_COSTS = (
+    "input_cost_usd",
+    "output_cost_usd",
+    "cache_read_cost_usd",
+    "cache_write_5m_cost_usd",
+    "cache_write_1h_cost_usd",
+    "web_search_cost_usd",
+)
+"""What a request's cost is the sum of, in the order of `pricing.Cost`."""
+COST_COLUMNS = ("cost_usd", *COMPONENT_COSTS)
 
 REQUEST_COLUMNS: Columns = (
     ("request_id", _TEXT),

@@ -15,9 +15,9 @@ from schemas.errors import ConfigError
 from schemas.proof import Finding, Proof, ProofReply, ProofRequest, ProofRole, StreamFacts
 from schemas.streams import USAGE, proof_subject
 from services.ledger.archive_proof import with_archive
+from services.ledger.books_reading import read_books
 from services.ledger.proof import digest_at, prove
 from services.ledger.proof_service import stream_facts
-from services.ledger.store import SCHEMA_VERSION
 from services.runtime.bus import Bus, BusError, BusUnavailable
 from services.runtime.price_book import PriceBook
 
@@ -142,25 +142,12 @@ def _of_file(
     role: ProofRole, path: Path, stream: StreamFacts | None, sequence: int | None
 ) -> Proof:
     try:
-        connection = duckdb.connect(str(path), read_only=True)
+        with read_books(path) as connection:
+            if sequence is not None:
+                return digest_at(connection, role, sequence)
+            return prove(connection, PriceBook.load(), role, stream)
     except duckdb.Error as error:
         raise ConfigError(_unreadable(role, path, error)) from None
-    try:
-        version = connection.execute(
-            "SELECT value FROM meta WHERE name = 'schema_version'"
-        ).fetchone()
-        if version is None or version[0] != SCHEMA_VERSION:
-            raise ConfigError(
-                f"{path} was written by another version of tallygate: start the gateway with this "
-                "version, which brings it up to date"
-            )
-        if sequence is not None:
-            return digest_at(connection, role, sequence)
-        return prove(connection, PriceBook.load(), role, stream)
-    except duckdb.Error as error:
-        raise ConfigError(_unreadable(role, path, error)) from None
-    finally:
-        connection.close()
 
 
 def _unreadable(role: ProofRole, path: Path, error: Exception) -> str:

@@ -158,6 +158,24 @@ def test_the_books_are_those_of_a_replay_whatever_was_repriced(data: st.DataObje
     grouped.close()
 
 
+def test_the_digest_at_an_earlier_message_is_still_told() -> None:
+    # Given requests before and after a repricing, which means one of two before it, when the digest
+    # at each message is asked for, then it is that of books which end there.
+    messages = [
+        usage(1),
+        usage(2, model=NEW),
+        reprice(3, discount("0.5"), models=(MODEL,)),
+        usage(4),
+        reprice(5, discount("0.25"), whole("1")),
+    ]
+    store = made(messages)
+    for sequence in range(len(messages) + 1):
+        shorter = made(messages[:sequence])
+        assert digest(store.connection, sequence) == digest(shorter.connection)
+        shorter.close()
+    store.close()
+
+
 def test_a_repricing_says_who_when_why_and_what_it_came_to() -> None:
     # Given a priced and an unpriced request, when they are repriced at half the price and with a
     # price for the unknown model, then the table tells it, and the rows which message it was.

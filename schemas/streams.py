@@ -17,6 +17,7 @@ __all__ = [
     "PROOF_SUBJECT",
     "QUERY_CONTROL_SUBJECT",
     "QUERY_SUBJECT",
+    "RATES_SUBJECT",
     "READER_STATE_SUBJECT",
     "REGISTRY",
     "REPRICE_ASK_SUBJECT",
@@ -67,6 +68,9 @@ MARKS_SUBJECT = "marks.told"
 
 MARKS_ASK_SUBJECT = "rpc.ledger.marks"
 """Request/reply: a MarksQuestion to the ledger's writer, a MarksTold back (schemas.budgets)."""
+
+RATES_SUBJECT = "rates.news"
+"""What the workers of all proxies tell one another about rate limits (schemas.rates)."""
 
 CONFIG_STATE_SUBJECT = "rpc.config.state"
 """Request and replies: every process answers with its ConfigState (schemas.rpc)."""

@@ -141,6 +141,8 @@ class Admission:
         except ValueError as error:
             raise BadRequest(str(error)) from None
         prepared = Prepared(draft, target, forwarded, body, read, own)
+        if self._rates.workers > 1 and draft.endpoint != "count_tokens":
+            await self._rates.wait_word(draft.key, read.model, setup.router)
         may_be_paid = draft.on_quota_exhausted == "pay" and own is not None and own.is_subscription
         if draft.deployment is None or draft.model is None or may_be_paid:
             self._check_room()

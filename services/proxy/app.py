@@ -27,6 +27,7 @@ from services.proxy.outbox import Outbox
 from services.proxy.paths import is_api_path
 from services.proxy.pool import PoolSettings, UpstreamPool
 from services.proxy.prompts import Prompts
+from services.proxy.rate_sharing import Sharing, share_for_ever
 from services.proxy.rates import Rates
 from services.proxy.refusals import Refusals
 from services.proxy.seats import SpentSeats
@@ -166,6 +167,7 @@ async def run(
         pool=transport,
         health=health,
     )
+    rates = Rates(registry, time.monotonic)
     admission = Admission(
         guarding=Guarding(outbox.guardrail_triggered),
         current=keeper,
@@ -174,7 +176,7 @@ async def run(
         check_room=outbox.check_room,
         health=health,
         seats=SpentSeats(now_us),
-        rates=Rates(registry, time.monotonic),
+        rates=rates,
     )
     management = Management(admin_url, lambda: keeper.setup.master_key_hash)
     refusals = Refusals(outbox)
@@ -217,6 +219,7 @@ async def run(
         ),
         spawn(budgets.follow(bus), "budgets", stop.set),
         spawn(marks.follow(bus), "marks", stop.set),
+        spawn(share_for_ever(Sharing(rates), rates, bus), "rates", stop.set),
         spawn(follower.run(bus), "configuration", stop.set),
         spawn(outbox.publish_for_ever(bus), "outbox", stop.set),
         spawn(keep_warm(transport), "warm", stop.set),

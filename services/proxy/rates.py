@@ -4,16 +4,17 @@ Everything is in memory. A request that may begin gets a permit, which counts it
 one without any limit gets none and costs a look-up.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Literal
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
 from schemas.errors import RateLimited
+from schemas.rates import RateWhat
 from schemas.registry import KeyRecord, LimitedRecord, TeamRecord, UserRecord
 from schemas.usage import Usage
 from services.proxy.headers import RawHeaders
-from services.proxy.rate_tally import WINDOW_S, Tally
+from services.proxy.rate_tally import WINDOW_S, Tally, TallyName
 from services.proxy.routing import Router
 from services.runtime.model_names import matches
 from services.runtime.registry import RegistrySnapshot
@@ -26,10 +27,11 @@ longer from try to try by itself."""
 PLANS_MAX = 10_000
 """So many pairs of a key and a model are remembered with their limits, then all are looked up anew
 and what counts nothing is forgotten."""
+WORD_WAIT_S_MAX = 0.5
+"""A request waits at most so long for what other workers say, where there may be room."""
 _BYTES_PER_TOKEN = 4
 
-What = Literal["requests", "tokens", "parallel"]
-_UNITS: dict[What, str] = {
+_UNITS: dict[RateWhat, str] = {
     "requests": "requests a minute",
     "tokens": "tokens a minute",
     "parallel": "requests at a time",
@@ -50,7 +52,7 @@ def tokens_of(usage: Usage) -> int:
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
     """One limit that holds for a request. `owner` is whose it is, for people: "team blue"."""
 
-    what: What
+    what: RateWhat
     maximum: int
     tally: Tally
     owner: str
@@ -89,7 +91,7 @@ class Permit:
         """Count the request, and hold what it is thought to use."""
         for limit in self._plan.limits:
             if limit.what == "requests":
-                limit.tally.add(at_s, 1)
+                limit.tally.add(at_s, 1, 1)
         self.again()
 
     def again(self) -> None:
@@ -112,7 +114,8 @@ class Permit:
             elif limit.what == "tokens":
                 limit.tally.release(self._estimate)
                 if usage is not None:
-                    limit.tally.add(self._now_s(), tokens_of(usage))
+                    tokens = tokens_of(usage)
+                    limit.tally.add(self._now_s(), tokens, max(0, tokens - self._estimate))
 
     def headers(self) -> RawHeaders:
         """Return the headers of an answer that tell how much is left."""
@@ -120,13 +123,23 @@ class Permit:
 
 
 class Rates:
-    """The rate limits of one worker."""
+    """The rate limits of one worker, which shares them with others (services.proxy.rate_sharing).
+
+    `workers` is how many share them, `is_cut_off` whether nothing is heard of the others. `changed`
+    are the tallies of which they are to be told; `word_wanted` is set where a request waits for
+    their word.
+    """
 
     def __init__(self, registry: RegistrySnapshot, now_s: Callable[[], float]) -> None:
         self._registry = registry
-        self._now_s = now_s
+        self.now_s = now_s
+        self.workers = 1
+        self.is_cut_off = False
+        self.changed: list[Tally] = []
+        self.word_wanted = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
         self._plans: dict[tuple[str, str], _Plan] = {}
-        self._tallies: dict[tuple[str, str, What, str], Tally] = {}
+        self._tallies: dict[TallyName, Tally] = {}
 
     def admit(
         self, key: KeyRecord, model_name: str, router: Router, request_bytes: int
@@ -136,6 +149,77 @@ class Rates:
         Raises RateLimited. A request may begin while less than each limit counts; its input is
         then held as tokens, a fourth of its bytes, until the answer tells what it used.
         """
+        plan = self._plan(key, model_name, router)
+        if not plan.limits:
+            return None
+        now_s = self.now_s()
+        for limit in plan.limits:
+            if not self._has_room(limit, now_s):
+                raise self._refusal(plan, now_s)
+        permit = Permit(plan, -(-request_bytes // _BYTES_PER_TOKEN), self.now_s)
+        permit.began(now_s)
+        return permit
+
+    async def wait_word(self, key: KeyRecord, model_name: str, router: Router) -> None:
+        """Wait a moment where a request may begin once the other workers have heard of others.
+
+        That is where all limits have room and this worker's share of it is used up. To be called
+        before `admit` where `workers` is more than 1.
+        """
+        deadline_s = self.now_s() + WORD_WAIT_S_MAX
+        while self._lacks_word(self._plan(key, model_name, router)):
+            left_s = deadline_s - self.now_s()
+            if left_s <= 0:
+                return
+            self.word_wanted.set()
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiter)
+            try:
+                async with asyncio.timeout(left_s):
+                    await waiter
+            except TimeoutError:
+                return
+
+    def _lacks_word(self, plan: _Plan) -> bool:
+        now_s = self.now_s()
+        return (
+            not self.is_cut_off
+            and all(each.tally.level(now_s) < each.maximum for each in plan.limits)
+            and not all(self._has_room(each, now_s) for each in plan.limits)
+        )
+
+    def wake(self) -> None:
+        """Have all requests that wait for others' word look again."""
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _has_room(self, limit: Limit, now_s: float) -> bool:
+        return limit.tally.has_room(now_s, limit.maximum, self.workers, is_cut_off=self.is_cut_off)
+
+    def _refusal(self, plan: _Plan, now_s: float) -> RateLimited:
+        """Return the refusal by the limit that will have room last."""
+        longest_s, told = 0.0, plan.limits[0]
+        for limit in plan.limits:
+            if self._has_room(limit, now_s):
+                continue
+            wait_s = limit.tally.wait_s(
+                now_s, limit.maximum, self.workers, is_cut_off=self.is_cut_off
+            )
+            wait_s = HELD_RETRY_S if wait_s is None else wait_s
+            if wait_s > longest_s:
+                longest_s, told = wait_s, limit
+        # A whole minute at most: Claude Code gives up at once where it has to wait longer.
+        retry_s = min(WINDOW_S, max(1, -int(-longest_s // 1)))
+        headers = {"retry-after": str(retry_s)}
+        standing = [*_standing(plan.limits, now_s), *plan.told]
+        headers |= {name.decode(): value.decode() for name, value in standing}
+        return RateLimited(f"Rate limit of {told.text}. Try again in {retry_s} s", headers)
+
+    # -------------------------------------------------------------------------------- plans
+
+    def _plan(self, key: KeyRecord, model_name: str, router: Router) -> _Plan:
         registry = self._registry
         plan = self._plans.get((key.key_id, model_name))
         if (
@@ -145,22 +229,12 @@ class Rates:
             or registry.teams.get(key.team_id or "") is not plan.team
             or registry.users.get(key.user_id or "") is not plan.user
         ):
-            plan = self._make_plan(key, model_name, router)
-        if not plan.limits:
-            return None
-        now_s = self._now_s()
-        for limit in plan.limits:
-            if limit.tally.level(now_s) >= limit.maximum:
-                raise _refusal(plan, now_s)
-        permit = Permit(plan, -(-request_bytes // _BYTES_PER_TOKEN), self._now_s)
-        permit.began(now_s)
-        return permit
-
-    # -------------------------------------------------------------------------------- plans
+            return self._make_plan(key, model_name, router)
+        return plan
 
     def _make_plan(self, key: KeyRecord, model_name: str, router: Router) -> _Plan:
         if len(self._plans) >= PLANS_MAX:
-            self._forget()
+            self.forget()
         team = self._registry.teams.get(key.team_id or "")
         user = self._registry.users.get(key.user_id or "")
         owners: list[tuple[str, str, str, LimitedRecord]] = [
@@ -182,36 +256,49 @@ class Rates:
         self, scope: str, scope_id: str, name: str, record: LimitedRecord, models: tuple[str, str]
     ) -> Iterator[Limit]:
         owner = f"{scope} {name}"
-        plain: list[tuple[What, int | None]] = [
+        plain: list[tuple[RateWhat, int | None]] = [
             ("requests", record.rpm_limit),
             ("tokens", record.tpm_limit),
             ("parallel", record.max_parallel_requests),
         ]
         for what, maximum in plain:
             if maximum is not None:
-                tally = self._tally(scope, scope_id, what, "")
+                tally = self.tally((scope, scope_id, what, ""))
                 yield Limit(what=what, maximum=maximum, tally=tally, owner=owner)
-        by_model: list[tuple[What, dict[str, int]]] = [
+        by_model: list[tuple[RateWhat, dict[str, int]]] = [
             ("requests", record.model_rpm_limit),
             ("tokens", record.model_tpm_limit),
         ]
         for what, maxima in by_model:
             model = _entry_for(maxima, models)
             if model is not None:
-                tally = self._tally(scope, scope_id, what, model)
+                tally = self.tally((scope, scope_id, what, model))
                 yield Limit(what=what, maximum=maxima[model], tally=tally, owner=owner, model=model)
 
-    def _tally(self, scope: str, scope_id: str, what: What, model: str) -> Tally:
-        name = (scope, scope_id, what, model)
+    def tally(self, name: TallyName) -> Tally:
+        """Return the tally of a limit, a new one where there is none."""
         tally = self._tallies.get(name)
         if tally is None:
-            tally = self._tallies[name] = Tally()
+            tally = self._tallies[name] = Tally(name, self.changed)
         return tally
 
-    def _forget(self) -> None:
+    def tallies(self) -> Iterable[Tally]:
+        """Return all tallies."""
+        return self._tallies.values()
+
+    def knows(self, name: TallyName) -> bool:
+        """Tell whether a limit has a tally."""
+        return name in self._tallies
+
+    def forget(self) -> None:
+        """Forget the tallies that count nothing, and look all limits up anew."""
         self._plans.clear()
-        now_s = self._now_s()
-        self._tallies = {name: each for name, each in self._tallies.items() if each.level(now_s)}
+        now_s = self.now_s()
+        self._tallies = {
+            name: each
+            for name, each in self._tallies.items()
+            if each.level(now_s) or each.others_hold or each.is_changed
+        }
 
 
 def _entry_for(maxima: dict[str, int], models: tuple[str, str]) -> str | None:
@@ -251,19 +338,3 @@ def _standing(limits: tuple[Limit, ...], now_s: float) -> RawHeaders:
         headers.append((b"x-ratelimit-limit-" + name, b"%d" % maximum))
         headers.append((b"x-ratelimit-remaining-" + name, b"%d" % left))
     return headers
-
-
-def _refusal(plan: _Plan, now_s: float) -> RateLimited:
-    """Return the refusal by the limit that will have room last."""
-    full = [each for each in plan.limits if each.tally.level(now_s) >= each.maximum]
-    waits = [each.tally.wait_s(now_s, each.maximum) for each in full]
-    longest_s, limit = max(
-        ((HELD_RETRY_S if wait_s is None else wait_s), -place, each)
-        for place, (wait_s, each) in enumerate(zip(waits, full, strict=True))
-    )[::2]
-    # A whole minute at most: Claude Code gives up at once where it has to wait longer.
-    retry_s = min(WINDOW_S, max(1, -int(-longest_s // 1)))
-    headers = {"retry-after": str(retry_s)}
-    standing = [*_standing(plan.limits, now_s), *plan.told]
-    headers |= {name.decode(): value.decode() for name, value in standing}
-    return RateLimited(f"Rate limit of {limit.text}. Try again in {retry_s} s", headers)

@@ -11,12 +11,13 @@ from schemas.config import Deployment, RouterSettings
 from schemas.errors import RateLimited
 from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from schemas.usage import Usage
-from services.proxy.rate_tally import TICKS_PER_S, WINDOW_S, Tally
+from services.proxy.rate_tally import TICKS_PER_S, WINDOW_S, Tally, TallyName
 from services.proxy.rates import Permit, Rates, tokens_of
 from services.proxy.routing import Router
 from services.runtime.registry import RegistrySnapshot
 
 TICK_S = 1 / TICKS_PER_S
+NAME: TallyName = ("key", "key_1", "requests", "")
 STEPS = st.lists(
     st.tuples(st.floats(0, 70, allow_nan=False) | st.floats(0, 0.2), st.integers(1, 9)),
     max_size=60,
@@ -28,21 +29,21 @@ def test_no_minute_holds_more_than_the_limit_and_nothing_below_it_is_refused(
     steps: list[tuple[float, int]], maximum: int
 ) -> None:
     # Given requests at any times, when each is counted that may begin,
-    tally, now_s = Tally(), 1000.0
+    tally, now_s = Tally(NAME, []), 1000.0
     begun: list[float] = []
     for pause_s, _ in steps:
         now_s += pause_s
         # then the minute before it never held as many as the limit,
         if tally.level(now_s) < maximum:
             assert sum(now_s - WINDOW_S < at_s for at_s in begun) < maximum
-            tally.add(now_s, 1)
+            tally.add(now_s, 1, 1)
             begun.append(now_s)
             continue
         # and one is refused only where a minute and a tick hold them;
         counted = [at_s for at_s in begun if now_s - WINDOW_S - TICK_S - 1e-6 < at_s]
         assert len(counted) == maximum
         # and it may begin after the time that is told, and not a moment before.
-        wait_s = tally.wait_s(now_s, maximum)
+        wait_s = tally.wait_s(now_s, maximum, 1, is_cut_off=False)
         assert wait_s is not None
         assert 0 < wait_s <= WINDOW_S + TICK_S + 1e-6
         assert now_s + wait_s >= counted[0] + WINDOW_S
@@ -55,11 +56,11 @@ def test_tally_counts_what_came_in_the_last_minute_and_what_is_held(
 ) -> None:
     # Given amounts at any times and others that are held, when it is asked, then the sum is that
     # of the last minute to a tick, and of what is held; no more is remembered than ticks.
-    tally, now_s = Tally(), 5.0
+    tally, now_s = Tally(NAME, []), 5.0
     came: list[tuple[float, int]] = []
     for place, (pause_s, amount) in enumerate(steps):
         now_s += pause_s
-        tally.add(now_s, amount)
+        tally.add(now_s, amount, amount)
         came.append((now_s, amount))
         if place % 2:
             tally.hold(amount)
@@ -68,7 +69,7 @@ def test_tally_counts_what_came_in_the_last_minute_and_what_is_held(
         most = sum(amount for at_s, amount in came if now_s - at_s < WINDOW_S + TICK_S + 1e-6)
         assert sure <= level <= most
     assert tally.held == sum(amount for place, (_, amount) in enumerate(steps) if place % 2)
-    assert tally.wait_s(now_s, 1) in {None, 0.0} or tally.held == 0
+    assert tally.wait_s(now_s, 1, 1, is_cut_off=False) is None or tally.held == 0
 
 
 class Clock:

@@ -108,6 +108,28 @@ METRICS = _all(
         "counter",
         "Events lost because disk and the memory set aside for them were full.",
     ),
+    Metric(
+        "tallygate_rate_limited_total",
+        "counter",
+        "Requests refused by a rate limit, by whose it is (key, team, user) and what it counts "
+        "(requests, tokens, parallel).",
+        ("scope", "limit"),
+    ),
+    Metric(
+        "tallygate_rate_limit_workers",
+        "gauge",
+        "Workers of all proxies that share rate limits, as this one knows them, itself included.",
+    ),
+    Metric(
+        "tallygate_rate_limit_cut_off",
+        "gauge",
+        "1 while this worker hears nothing of the others and keeps to its share of rate limits.",
+    ),
+    Metric(
+        "tallygate_rate_limit_waits_total",
+        "counter",
+        "Requests that waited a moment for what other workers say of a rate limit.",
+    ),
     Metric("tallygate_registry_keys", "gauge", "Virtual keys that the process knows."),
     Metric("tallygate_registry_sequence", "gauge", "The last message of REGISTRY taken in."),
     # ------------------------------------------------------------------------------ ledger

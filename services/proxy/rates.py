@@ -5,6 +5,7 @@ one without any limit gets none and costs a look-up.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
@@ -16,6 +17,7 @@ from schemas.usage import Usage
 from services.proxy.headers import RawHeaders
 from services.proxy.rate_tally import WINDOW_S, Tally, TallyName
 from services.proxy.routing import Router
+from services.runtime.metrics import Sample, sample
 from services.runtime.model_names import matches
 from services.runtime.registry import RegistrySnapshot
 
@@ -36,6 +38,9 @@ _UNITS: dict[RateWhat, str] = {
     "tokens": "tokens a minute",
     "parallel": "requests at a time",
 }
+
+
+_TOLD: tuple[tuple[bytes, RateWhat], ...] = ((b"requests", "requests"), (b"tokens", "tokens"))
 
 
 def tokens_of(usage: Usage) -> int:
@@ -66,13 +71,20 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Plan(msgspec.Struct, frozen=True):
-    """The limits of a key's requests for one model, and what they follow from."""
+    """The limits of a key's requests for one model, and what they follow from.
+
+    The tallies stand once more by what they count: these are what each request needs.
+    """
 
     key: KeyRecord
     team: TeamRecord | None
     user: UserRecord | None
     router: Router
     limits: tuple[Limit, ...]
+    maxima: tuple[tuple[Tally, int], ...]
+    requests: tuple[Tally, ...]
+    tokens: tuple[Tally, ...]
+    parallel: tuple[Tally, ...]
     told: tuple[tuple[bytes, bytes], ...]
 
 
@@ -89,9 +101,8 @@ class Permit:
 
     def began(self, at_s: float) -> None:
         """Count the request, and hold what it is thought to use."""
-        for limit in self._plan.limits:
-            if limit.what == "requests":
-                limit.tally.add(at_s, 1, 1)
+        for tally in self._plan.requests:
+            tally.add(at_s, 1, 1)
         self.again()
 
     def again(self) -> None:
@@ -99,27 +110,27 @@ class Permit:
         if self._is_held:
             return
         self._is_held = True
-        for limit in self._plan.limits:
-            if limit.what != "requests":
-                limit.tally.hold(self._estimate if limit.what == "tokens" else 1)
+        for tally in self._plan.parallel:
+            tally.hold(1)
+        for tally in self._plan.tokens:
+            tally.hold(self._estimate)
 
     def ended(self, usage: Usage | None = None) -> None:
         """Count what an attempt used, and hold nothing more. Harmless when repeated."""
         if not self._is_held:
             return
         self._is_held = False
-        for limit in self._plan.limits:
-            if limit.what == "parallel":
-                limit.tally.release(1)
-            elif limit.what == "tokens":
-                limit.tally.release(self._estimate)
-                if usage is not None:
-                    tokens = tokens_of(usage)
-                    limit.tally.add(self._now_s(), tokens, max(0, tokens - self._estimate))
+        for tally in self._plan.parallel:
+            tally.release(1)
+        for tally in self._plan.tokens:
+            tally.release(self._estimate)
+            if usage is not None:
+                used = tokens_of(usage)
+                tally.add(self._now_s(), used, max(0, used - self._estimate))
 
     def headers(self) -> RawHeaders:
         """Return the headers of an answer that tell how much is left."""
-        return [*_standing(self._plan.limits, self._now_s()), *self._plan.told]
+        return _standing(self._plan, self._now_s())
 
 
 class Rates:
@@ -138,6 +149,8 @@ class Rates:
         self.changed: list[Tally] = []
         self.word_wanted = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
+        self._waits = 0
+        self._refused: Counter[tuple[str, str]] = Counter()
         self._plans: dict[tuple[str, str], _Plan] = {}
         self._tallies: dict[TallyName, Tally] = {}
 
@@ -153,9 +166,15 @@ class Rates:
         if not plan.limits:
             return None
         now_s = self.now_s()
-        for limit in plan.limits:
-            if not self._has_room(limit, now_s):
-                raise self._refusal(plan, now_s)
+        workers = self.workers
+        if workers == 1:
+            for tally, maximum in plan.maxima:
+                if tally.level(now_s) >= maximum:
+                    raise self._refusal(plan, now_s)
+        else:
+            for tally, maximum in plan.maxima:
+                if not tally.has_room(now_s, maximum, workers, is_cut_off=self.is_cut_off):
+                    raise self._refusal(plan, now_s)
         permit = Permit(plan, -(-request_bytes // _BYTES_PER_TOKEN), self.now_s)
         permit.began(now_s)
         return permit
@@ -167,10 +186,13 @@ class Rates:
         before `admit` where `workers` is more than 1.
         """
         deadline_s = self.now_s() + WORD_WAIT_S_MAX
+        is_waiting = False
         while self._lacks_word(self._plan(key, model_name, router)):
             left_s = deadline_s - self.now_s()
             if left_s <= 0:
                 return
+            self._waits += not is_waiting
+            is_waiting = True
             self.word_wanted.set()
             waiter = asyncio.get_running_loop().create_future()
             self._waiting.append(waiter)
@@ -210,12 +232,25 @@ class Rates:
             wait_s = HELD_RETRY_S if wait_s is None else wait_s
             if wait_s > longest_s:
                 longest_s, told = wait_s, limit
+        self._refused[told.tally.name[0], told.what] += 1
         # A whole minute at most: Claude Code gives up at once where it has to wait longer.
         retry_s = min(WINDOW_S, max(1, -int(-longest_s // 1)))
         headers = {"retry-after": str(retry_s)}
-        standing = [*_standing(plan.limits, now_s), *plan.told]
+        standing = _standing(plan, now_s)
         headers |= {name.decode(): value.decode() for name, value in standing}
         return RateLimited(f"Rate limit of {told.text}. Try again in {retry_s} s", headers)
+
+    def samples(self) -> list[Sample]:
+        """Return the metrics of rate limits."""
+        return [
+            sample("tallygate_rate_limit_workers", self.workers),
+            sample("tallygate_rate_limit_cut_off", int(self.is_cut_off)),
+            sample("tallygate_rate_limit_waits_total", self._waits),
+            *(
+                sample("tallygate_rate_limited_total", count, *labels)
+                for labels, count in self._refused.items()
+            ),
+        ]
 
     # -------------------------------------------------------------------------------- plans
 
@@ -248,7 +283,18 @@ class Rates:
         limits = tuple(
             limit for owner in owners for limit in self._limits(*owner, (model_name, target))
         )
-        plan = _Plan(key, team, user, router, limits, tuple(_told(key)))
+        plan = _Plan(
+            key,
+            team,
+            user,
+            router,
+            limits,
+            tuple((each.tally, each.maximum) for each in limits),
+            tuple(each.tally for each in limits if each.what == "requests"),
+            tuple(each.tally for each in limits if each.what == "tokens"),
+            tuple(each.tally for each in limits if each.what == "parallel"),
+            tuple(_told(key)),
+        )
         self._plans[key.key_id, model_name] = plan
         return plan
 
@@ -322,19 +368,19 @@ def _told(key: KeyRecord) -> Iterator[tuple[bytes, bytes]]:
         yield b"x-litellm-key-tpm-limit", b"%d" % key.tpm_limit
 
 
-def _standing(limits: tuple[Limit, ...], now_s: float) -> RawHeaders:
+def _standing(plan: _Plan, now_s: float) -> RawHeaders:
     """Return the headers about requests and tokens, each of the limit that has the least left."""
-    tightest: dict[str, tuple[int, int]] = {}
-    for limit in limits:
-        if limit.what == "parallel":
-            continue
-        left = max(0, limit.maximum - limit.tally.level(now_s))
-        known = tightest.get(limit.what)
-        if known is None or left < known[0]:
-            tightest[limit.what] = (left, limit.maximum)
     headers: RawHeaders = []
-    for what, (left, maximum) in tightest.items():
-        name = b"requests" if what == "requests" else b"tokens"
-        headers.append((b"x-ratelimit-limit-" + name, b"%d" % maximum))
-        headers.append((b"x-ratelimit-remaining-" + name, b"%d" % left))
+    for what, kind in _TOLD:
+        tightest: Limit | None = None
+        left = 0
+        for limit in plan.limits:
+            if limit.what == kind:
+                rest = limit.maximum - limit.tally.level(now_s)
+                if tightest is None or rest < left:
+                    tightest, left = limit, rest
+        if tightest is not None:
+            headers.append((b"x-ratelimit-limit-" + what, b"%d" % tightest.maximum))
+            headers.append((b"x-ratelimit-remaining-" + what, b"%d" % max(0, left)))
+    headers += plan.told
     return headers

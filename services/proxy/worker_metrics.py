@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from services.proxy.outbox import Outbox
 from services.proxy.pool import UpstreamPool
 from services.proxy.prompts import Prompts
+from services.proxy.rates import Rates
 from services.runtime.metrics import Sample, sample
 from services.runtime.registry import RegistrySnapshot
 
@@ -12,7 +13,11 @@ __all__ = ["worker_metrics"]
 
 
 def worker_metrics(
-    outbox: Outbox, pool: UpstreamPool, registry: RegistrySnapshot, prompts: Prompts
+    outbox: Outbox,
+    pool: UpstreamPool,
+    registry: RegistrySnapshot,
+    prompts: Prompts,
+    rates: Rates,
 ) -> Callable[[], Awaitable[list[Sample]]]:
     """Return what reads them."""
 
@@ -21,6 +26,7 @@ def worker_metrics(
         return [
             *outbox.samples(),
             *prompts.samples(),
+            *rates.samples(),
             sample("tallygate_upstream_connections", opened - idle, "busy"),
             sample("tallygate_upstream_connections", idle, "idle"),
             sample("tallygate_registry_keys", len(registry.keys)),

@@ -40,6 +40,7 @@ _UNITS: dict[RateWhat, str] = {
 }
 
 
+_SCOPES = ("key", "team", "user")
 _TOLD: tuple[tuple[bytes, RateWhat], ...] = ((b"requests", "requests"), (b"tokens", "tokens"))
 
 
@@ -247,8 +248,10 @@ class Rates:
             sample("tallygate_rate_limit_cut_off", int(self.is_cut_off)),
             sample("tallygate_rate_limit_waits_total", self._waits),
             *(
-                sample("tallygate_rate_limited_total", count, *labels)
-                for labels, count in self._refused.items()
+                # Series that begin at 0 have a first refusal, too, for whoever counts what is new.
+                sample("tallygate_rate_limited_total", self._refused[scope, what], scope, what)
+                for scope in _SCOPES
+                for what in _UNITS
             ),
         ]
 

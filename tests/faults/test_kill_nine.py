@@ -26,11 +26,12 @@ SEED = 20261124
 
 
 class Load:
-    """Clients that ask without pause and remember which answers they had whole."""
+    """Clients that ask again and again and remember which answers they had whole."""
 
-    def __init__(self, gateway: Gateway, key: str) -> None:
+    def __init__(self, gateway: Gateway, key: str, *, pause_s: float = 0.0) -> None:
         self._gateway = gateway
         self._key = key
+        self._pause_s = pause_s
         self._stop = threading.Event()
         self.answered: list[str] = []
         self.failed = 0
@@ -49,7 +50,7 @@ class Load:
     def _run(self, number: int) -> None:
         count = 0
         with httpx.Client(base_url=self._gateway.url, timeout=20, trust_env=False) as client:
-            while not self._stop.is_set():
+            while not self._stop.wait(self._pause_s):
                 count += 1
                 tag = f"{number}-{count}"
                 try:
@@ -165,7 +166,7 @@ def test_a_minute_without_nats_loses_nothing_and_no_client_notices(
         (nats,) = gateway.processes("nats-server")
         os.kill(nats, signal.SIGSTOP)
         try:
-            with Load(gateway, key) as load:
+            with Load(gateway, key, pause_s=0.05) as load:
                 time.sleep(20)
         finally:
             os.kill(nats, signal.SIGCONT)

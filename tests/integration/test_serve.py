@@ -1,5 +1,6 @@
 """`tallygate serve` as a user runs it: every part real, as processes of its own."""
 
+import contextlib
 import os
 import re
 import signal
@@ -27,6 +28,7 @@ PARTS = {
     "proxy-0": " proxy --worker 0",
     "proxy-1": " proxy --worker 1",
 }
+MASTER_KEY = "sk-from-the-environment"
 CONFIG = """\
 model_list:
   - model_name: anthropic-claude
@@ -120,17 +122,62 @@ def answers(url: str) -> bool:
         return False
 
 
-def test_serve_runs_every_part_in_a_process_that_its_command_line_names(tmp_path: Path) -> None:
+@dataclass(frozen=True)
+class Ended:
+    """All that was seen of a gateway from its start until a signal had ended it."""
+
+    gateway: Gateway
+    pids: dict[str, int]
+    groups: set[int]
+    own_group: int
+    commands: str
+    modes: dict[Path, int]
+    answered: bool
+    exit_code: int
+    left: dict[str, int]
+    log: str
+
+
+def ended(folder: Path, number: signal.Signals, *arguments: str, **variables: str) -> Ended:
+    """Run a gateway, look at it, and end it with a signal to its first process."""
+    with serving(folder, *arguments, **variables) as gateway:
+        pids = gateway.pids()
+        commands = "".join(Path(f"/proc/{pid}/cmdline").read_text() for pid in pids.values())
+        groups = {os.getpgid(pid) for pid in pids.values()}
+        own_group = os.getpgid(gateway.process.pid)
+        answered = answers(gateway.url)
+        modes = {}
+        for path in [gateway.data, *gateway.data.rglob("*")]:
+            with contextlib.suppress(FileNotFoundError):  # files come and go while it runs
+                modes[path] = path.lstat().st_mode
+        gateway.process.send_signal(number)
+        exit_code = gateway.process.wait(DEADLINE_S)
+        left = gateway.pids()
+    log = (folder / "log").read_text()
+    return Ended(gateway, pids, groups, own_group, commands, modes, answered, exit_code, left, log)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """Two workers, no master key, SIGTERM."""
+    return ended(tmp_path_factory.mktemp("plain"), signal.SIGTERM, "--workers", "2")
+
+
+@pytest.fixture(scope="module")
+def with_key(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """A master key in the environment, SIGINT."""
+    folder = tmp_path_factory.mktemp("key")
+    return ended(folder, signal.SIGINT, LITELLM_MASTER_KEY=MASTER_KEY)
+
+
+def test_serve_runs_every_part_in_a_process_that_its_command_line_names(plain: Ended) -> None:
     # Given the gateway with two workers, then all parts are there, it answers, and on SIGTERM it
     # ends all of them and says so with its exit code.
-    with serving(tmp_path, "--workers", "2") as gateway:
-        pids = gateway.pids()
-        assert set(pids) == set(PARTS)
-        assert answers(gateway.url)
-        gateway.process.send_signal(signal.SIGTERM)
-        assert gateway.process.wait(DEADLINE_S) == 0
-        assert gateway.pids() == {}
-    assert '"level":"error"' not in (tmp_path / "log").read_text()
+    assert set(plain.pids) == set(PARTS)
+    assert plain.answered
+    assert plain.exit_code == 0
+    assert plain.left == {}
+    assert '"level":"error"' not in plain.log
 
 
 def test_every_killed_part_is_back_and_the_gateway_answers(tmp_path: Path) -> None:
@@ -147,48 +194,46 @@ def test_every_killed_part_is_back_and_the_gateway_answers(tmp_path: Path) -> No
         assert gateway.process.wait(DEADLINE_S) == 0
 
 
-def test_banner_names_the_place_of_the_master_key_and_never_the_key(tmp_path: Path) -> None:
+def test_banner_names_the_place_of_the_master_key_and_never_the_key(plain: Ended) -> None:
     # Given no master key, then one is made, readable by its owner alone, and the banner's lines
     # are those to paste.
-    with serving(tmp_path) as gateway:
-        path = gateway.data / "secrets" / "master_key"
-        master_key = path.read_text().strip()
-    assert str(path) in gateway.banner
-    assert master_key not in gateway.banner
-    assert master_key not in (tmp_path / "log").read_text()
-    assert f"export ANTHROPIC_BASE_URL={gateway.url}\n" in gateway.banner
-    assert "export ANTHROPIC_MODEL=anthropic-claude\n" in gateway.banner
+    path = plain.gateway.data / "secrets" / "master_key"
+    master_key = path.read_text().strip()
+    banner, url = plain.gateway.banner, plain.gateway.url
+    assert str(path) in banner
+    assert master_key not in banner
+    assert master_key not in plain.log
+    assert f"export ANTHROPIC_BASE_URL={url}\n" in banner
+    assert "export ANTHROPIC_MODEL=anthropic-claude\n" in banner
     header = 'export ANTHROPIC_CUSTOM_HEADERS="x-litellm-api-key: Bearer sk-…"\n'
-    assert header in gateway.banner
-    assert f"curl -X POST {gateway.url}/key/generate" in gateway.banner
+    assert header in banner
+    assert f"curl -X POST {url}/key/generate" in banner
 
 
-def test_master_key_of_the_environment_is_named_by_its_variable(tmp_path: Path) -> None:
+def test_master_key_of_the_environment_is_named_by_its_variable(with_key: Ended) -> None:
     # Given a master key in the environment, then the banner names the variable, not the key, and
     # none is made.
-    with serving(tmp_path, LITELLM_MASTER_KEY="sk-from-the-environment") as gateway:
-        assert not (gateway.data / "secrets" / "master_key").exists()
-    assert '-H "Authorization: Bearer $LITELLM_MASTER_KEY"' in gateway.banner
-    assert "sk-from-the-environment" not in gateway.banner
+    assert (with_key.gateway.data / "secrets").is_dir()
+    assert not (with_key.gateway.data / "secrets" / "master_key").exists()
+    assert '-H "Authorization: Bearer $LITELLM_MASTER_KEY"' in with_key.gateway.banner
+    assert MASTER_KEY not in with_key.gateway.banner
 
 
-def test_data_folder_is_closed_to_others(tmp_path: Path) -> None:
-    # Given a gateway that has run, then its folders are 0700 and its secrets and books 0600, and
+def test_data_folder_is_closed_to_others(plain: Ended) -> None:
+    # Given a gateway that runs, then its folders are 0700 and its secrets and books 0600, and
     # no password of NATS is in a command line or in the log.
-    with serving(tmp_path) as gateway:
-        commands = "".join(
-            Path(f"/proc/{pid}/cmdline").read_text() for pid in gateway.pids().values()
-        )
-        password = re.search(r'"proxy":"(\w+)"', (gateway.data / "secrets/nats.json").read_text())
-        assert password is not None
-        assert password[1] not in commands
-        for path in [gateway.data, *gateway.data.rglob("*")]:
-            mode = stat.S_IMODE(path.lstat().st_mode)
-            if path in {gateway.data, *gateway.data.glob("*/")}:
-                assert mode == 0o700, (path, oct(mode))
-            elif path.parent.name == "secrets" or path.suffix in {".conf", ".json"}:
-                assert mode == 0o600 or "store" in path.parts, (path, oct(mode))
-    assert password[1] not in (tmp_path / "log").read_text()
+    data = plain.gateway.data
+    password = re.search(r'"proxy":"(\w+)"', (data / "secrets/nats.json").read_text())
+    assert password is not None
+    assert password[1] not in plain.commands
+    assert data in plain.modes
+    for path, kind_and_mode in plain.modes.items():
+        mode = stat.S_IMODE(kind_and_mode)
+        if path == data or (path.parent == data and stat.S_ISDIR(kind_and_mode)):
+            assert mode == 0o700, (path, oct(mode))
+        elif path.parent.name == "secrets" or path.suffix in {".conf", ".json"}:
+            assert mode == 0o600 or "store" in path.parts, (path, oct(mode))
+    assert password[1] not in plain.log
 
 
 def test_an_external_nats_server_is_used_where_one_is_named(tmp_path: Path) -> None:
@@ -205,14 +250,14 @@ def test_an_external_nats_server_is_used_where_one_is_named(tmp_path: Path) -> N
         assert nats.running
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("run", ["plain", "with_key"])
 def test_signal_to_the_whole_group_is_a_drain_in_order(
-    tmp_path: Path, number: signal.Signals
+    run: str, request: pytest.FixtureRequest
 ) -> None:
     # Given a gateway, when the terminal sends its signal to all processes of its group, then only
-    # the supervisor gets it, and the end is a clean one.
-    with serving(tmp_path) as gateway:
-        groups = {os.getpgid(pid) for pid in gateway.pids().values()}
-        assert os.getpgid(gateway.process.pid) not in groups
-        gateway.process.send_signal(number)
-        assert gateway.process.wait(DEADLINE_S) == 0
+    # the supervisor gets it, and the end is a clean one (SIGTERM the one, SIGINT the other).
+    seen: Ended = request.getfixturevalue(run)
+    assert seen.groups
+    assert seen.own_group not in seen.groups
+    assert seen.exit_code == 0
+    assert seen.left == {}

@@ -81,14 +81,22 @@ def ask(
 
 
 class Clients:
-    """Clients that ask one after the other until they are told to stop."""
+    """Clients that ask again and again until they are told to stop."""
 
-    def __init__(self, proxy: ProxyProcess, key: str, scenario: Scenario, count: int) -> None:
+    def __init__(
+        self,
+        proxy: ProxyProcess,
+        key: str,
+        scenario: Scenario,
+        count: int,
+        *,
+        pause_s: float = 0.0,
+    ) -> None:
         self.answers: list[tuple[int, str | None, bytes]] = []
         self._stop = threading.Event()
 
         def work() -> None:
-            while not self._stop.is_set():
+            while not self._stop.wait(pause_s):
                 self.answers.append(ask(proxy, key, scenario))
                 if self.answers[-1][0] == 0:
                     time.sleep(0.05)
@@ -241,7 +249,7 @@ def test_nats_that_is_away_for_a_while_loses_nothing(
 ) -> None:
     with started(tmp_path, nats, mock) as proxy:
         key = proxy.issue_key()
-        clients = Clients(proxy, key, Scenario(usage=VARYING), 4)
+        clients = Clients(proxy, key, Scenario(usage=VARYING), 4, pause_s=0.05)
         time.sleep(0.5)
         for _ in range(3):
             nats.kill()
@@ -291,7 +299,7 @@ def test_proxy_and_nats_killed_together_record_every_request_once(
     with started(tmp_path, nats, mock) as proxy:
         key = proxy.issue_key()
         wait_for_copy(proxy, key)
-        clients = Clients(proxy, key, Scenario(usage=VARYING, events=5, pace_ms=5), 4)
+        clients = Clients(proxy, key, Scenario(usage=VARYING, events=5, pace_ms=5), 4, pause_s=0.01)
         for _ in range(3):
             time.sleep(0.4)
             nats.kill()

@@ -18,7 +18,7 @@ from tests.support.nats import NatsServer
 from tests.support.proxy import ProxyProcess, gateway_config, model_entry, running_proxy
 from tests.support.scripted import ScriptedServer
 
-ROUNDS = int(os.environ.get("TALLYGATE_FAULT_ROUNDS", "20"))
+ROUNDS = int(os.environ.get("TALLYGATE_FAULT_ROUNDS", "10"))
 CLIENTS = 24
 SEED = 18
 MODEL = "claude-scripted"
@@ -83,8 +83,8 @@ def run(
 ) -> Iterator[Run]:
     # Connections that wait for a later request are no leak: none waits when they are counted.
     config = gateway_config(
-        model_entry(scripted.url, name=MODEL, timeout=1),
-        idle_timeout_s=1,
+        model_entry(scripted.url, name=MODEL, timeout=3),
+        idle_timeout_s=3,
         connect_timeout_s=20,
         upstream_keepalive_s=1,
         upstream_connections_warm=0,
@@ -108,7 +108,7 @@ def run(
             for request in scripted.requests
         )
         book(proxy, answers)
-        after = settled(proxy)
+        after = settled(proxy, until=before)
         yield Run(
             outcomes,
             asked,
@@ -119,11 +119,16 @@ def run(
         )
 
 
-def settled(proxy: ProxyProcess) -> tuple[int, int]:
-    """Return the descriptors and tasks once the connections of this round are let go."""
+def settled(proxy: ProxyProcess, until: tuple[int, int] = (0, 0)) -> tuple[int, int]:
+    """Return the lowest descriptors and tasks of three seconds, which let connections go.
+
+    As few as `until` are waited for no longer.
+    """
     lowest = (10**9, 10**9)
     for _ in range(30):
         lowest = min(lowest, (proxy.descriptors(), proxy.tasks()))
+        if lowest[0] <= until[0] and lowest[1] <= until[1]:
+            break
         time.sleep(0.1)
     return lowest
 

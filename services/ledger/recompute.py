@@ -21,10 +21,9 @@ from services.ledger.request_rows import (
     LOST_UNPRICED,
     PASS_THROUGH_UNPRICED,
     RESULT_UNPRICED,
-    priced_model,
 )
 from services.runtime.price_book import Conditions, PriceBook, Rates
-from services.runtime.pricing import cost_picos
+from services.runtime.pricing import cost_picos, priced_model
 
 __all__ = ["Mismatch", "differing_costs"]
 

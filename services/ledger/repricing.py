@@ -19,12 +19,11 @@ from services.ledger.request_rows import (
     COST_PICOS_MAX,
     LOST_ERROR_TYPE,
     RESULT_UNPRICED,
-    priced_model,
 )
 from services.ledger.rows import COMPONENT_COSTS
 from services.runtime.price_book import PriceBook
 from services.runtime.price_overlays import normal_name
-from services.runtime.pricing import Cost, Priced, cost_picos
+from services.runtime.pricing import Cost, Priced, cost_picos, priced_model
 
 __all__ = [
     "TOO_DEAR_UNPRICED",

@@ -11,7 +11,7 @@ from schemas.client_facts import ClientFacts
 from schemas.events import Rejection, RequestFacts, UsageRecord
 from schemas.usage import TOKENS_MAX, IterationUsage, Usage
 from services.runtime.price_book import PriceBook
-from services.runtime.pricing import Cost, cost_picos
+from services.runtime.pricing import Cost, cost_picos, priced_model
 
 __all__ = [
     "COST_PICOS_MAX",
@@ -22,7 +22,6 @@ __all__ = [
     "Poison",
     "checked_cost",
     "lost_row",
-    "priced_model",
     "recorded_row",
     "rejected_row",
 ]
@@ -98,17 +97,6 @@ def checked_cost(book: PriceBook, record: UsageRecord) -> tuple[Cost | None, str
     if priced.cost is not None and priced.cost.total > COST_PICOS_MAX:
         raise Poison(f"a cost of {priced.cost.total} pico-dollars is not believed")
     return priced.cost, priced.unpriced
-
-
-def priced_model(book: PriceBook, response_model: str | None, model: str | None) -> str:
-    """Return the name of the model by which a request is priced.
-
-    The model that answered decides; a name that the book does not know is no better than the one
-    that was asked for.
-    """
-    if response_model is None or book.canonical_name(response_model) is None:
-        return model or response_model or ""
-    return response_model
 
 
 def _facts(data: RequestFacts) -> dict[str, Any]:

@@ -26,8 +26,10 @@ from services.proxy.draft import TEXT_MAX, Admitted, Draft, Prepared
 from services.proxy.guarding import Guarding
 from services.proxy.headers import RawHeaders, forwardable_request_headers, header_values
 from services.proxy.health import Health
+from services.proxy.holding import hold
 from services.proxy.rates import Rates
-from services.proxy.routing import model_at
+from services.proxy.reservations import Reservations
+from services.proxy.routing import Group, model_at
 from services.proxy.seats import SpentSeats, quota_rule
 from services.proxy.setup import CurrentSetup, Setup
 from services.runtime.registry import RegistrySnapshot
@@ -62,6 +64,7 @@ class Admission:
         seats: SpentSeats,
         rates: Rates,
         guarding: Guarding,
+        reservations: Reservations,
     ) -> None:
         self._current = current
         self._registry = registry
@@ -71,6 +74,7 @@ class Admission:
         self._seats = seats
         self._rates = rates
         self._guarding = guarding
+        self._reservations = reservations
 
     def draft(self, request_id: str, started_at_us: int, endpoint: Endpoint) -> Draft:
         """Return the draft of a request that begins now, under the setup of this moment."""
@@ -143,6 +147,8 @@ class Admission:
         prepared = Prepared(draft, target, forwarded, body, read, own)
         if self._rates.workers > 1 and draft.endpoint != "count_tokens":
             await self._rates.wait_word(draft.key, read.model, setup.router)
+        if draft.endpoint == "messages":
+            await self._hold(prepared, group, star)
         may_be_paid = draft.on_quota_exhausted == "pay" and own is not None and own.is_subscription
         if draft.deployment is None or draft.model is None or may_be_paid:
             self._check_room()
@@ -158,6 +164,15 @@ class Admission:
         self._check_room()
         self.check_rates(draft)
         return prepared.admitted(draft.deployment, draft.model, credential)
+
+    async def _hold(self, prepared: Prepared, group: Group, star: str) -> None:
+        """Set what the draft holds of its budgets. Raises BudgetSpent; RateLimited."""
+        draft = prepared.draft
+        assert draft.key is not None
+        marks = self._reservations.of(draft.key, draft.model_name)
+        if marks:
+            models = [model_at(each, star) for each in group.deployments]
+            draft.held = await hold(self._reservations, marks, prepared, models)
 
     def check_rates(self, draft: Draft) -> None:
         """Set the draft's permit. Raises RateLimited where a rate limit is reached.

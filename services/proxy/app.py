@@ -30,6 +30,7 @@ from services.proxy.prompts import Prompts
 from services.proxy.rate_sharing import Sharing, share_for_ever
 from services.proxy.rates import Rates
 from services.proxy.refusals import Refusals
+from services.proxy.reservations import Reservations
 from services.proxy.seats import SpentSeats
 from services.proxy.tls import tls_context
 from services.proxy.warm import keep_warm
@@ -155,6 +156,8 @@ async def run(
         refuse_when_full=settings.outbox_full == "refuse",
         now_us=now_us,
     )
+    reservations = Reservations(marks)
+    outbox.on_published = reservations.published
     transport = UpstreamPool(
         PoolSettings.from_settings(settings),
         tls=tls_context(settings.upstream_ca_file) if _needs_tls(context.config) else None,
@@ -177,6 +180,7 @@ async def run(
         health=health,
         seats=SpentSeats(now_us),
         rates=rates,
+        reservations=reservations,
     )
     management = Management(admin_url, lambda: keeper.setup.master_key_hash)
     refusals = Refusals(outbox)

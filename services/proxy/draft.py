@@ -16,6 +16,7 @@ from services.proxy import auth
 from services.proxy.body import RequestBody, with_model
 from services.proxy.headers import RawHeaders
 from services.proxy.rates import Permit
+from services.proxy.reservations import Held
 from services.proxy.seats import without_oauth_beta
 from services.proxy.setup import Setup
 from services.proxy.upstream import UpstreamRequest
@@ -39,8 +40,8 @@ class Draft(msgspec.Struct):
 
     `setup` is the configuration that the request began with and keeps. `on_quota_exhausted` is what
     holds for its key, None where nobody said. `permit` counts it for rate limits, where any holds
-    for it, and is to be ended whatever becomes of it. `owners` are the key's team and user, where
-    the registry knows them.
+    for it, and is to be ended whatever becomes of it; so is `held`, what it holds of its budgets.
+    `owners` are the key's team and user, where the registry knows them.
     """
 
     request_id: str
@@ -60,6 +61,7 @@ class Draft(msgspec.Struct):
     client: ClientFacts | None = None
     on_quota_exhausted: OnQuotaExhausted | None = None
     permit: Permit | None = None
+    held: Held | None = None
 
     @property
     def is_stored(self) -> bool:
@@ -67,6 +69,13 @@ class Draft(msgspec.Struct):
         own = self.key.store_prompts if self.key is not None else None
         is_stored = self.setup.settings.store_prompts if own is None else own
         return is_stored and self.endpoint == "messages"
+
+    def let_go(self) -> None:
+        """Give back what it counts for: it goes no further."""
+        if self.permit is not None:
+            self.permit.ended()
+        if self.held is not None:
+            self.held.over()
 
     def facts(self) -> RequestFacts:
         """Return it as the facts that events carry."""

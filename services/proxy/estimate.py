@@ -7,7 +7,7 @@ context tier that so many tokens reach, with the dearest region; the output has 
 files that it names by reference, and the work of other models (a fallback's or an advisor's).
 
 **Likely.** Four bytes a token at the price of input, and as much output as the key's recent
-requests had at most; the first of them: FIRST_OUTPUT_TOKENS. Never more than the bound.
+requests had at most, LIKELY_OUTPUT_TOKENS_MIN at least. Never more than the bound.
 """
 
 from typing import NamedTuple
@@ -18,8 +18,8 @@ from services.runtime.price_book import RATES_CACHED_MAX, Conditions, PriceBook,
 
 __all__ = [
     "ADDED_TOKENS_MAX",
-    "FIRST_OUTPUT_TOKENS",
     "KEYS_MAX",
+    "LIKELY_OUTPUT_TOKENS_MIN",
     "OUTPUT_TOKENS_MAX",
     "Estimate",
     "Estimator",
@@ -31,8 +31,8 @@ ADDED_TOKENS_MAX = 4096
 (under 1,000 for each kind of tools that it has had), and markers of turns."""
 OUTPUT_TOKENS_MAX = 1_000_000
 """A `max_tokens` that cannot be read, or is more than any model has, counts as so many."""
-FIRST_OUTPUT_TOKENS = 4096
-"""So much output is likely for the first request of a key."""
+LIKELY_OUTPUT_TOKENS_MIN = 4096
+"""So much output is likely at least: a long answer follows many short ones without a sign."""
 KEYS_MAX = 10_000
 """Of so many keys the recent output is remembered, those used last."""
 
@@ -80,14 +80,14 @@ class History:
 
     def likely(self, key_id: str) -> int:
         """Return how much output the next request of a key is likely to have."""
-        return self._tokens.get(key_id, FIRST_OUTPUT_TOKENS)
+        return max(LIKELY_OUTPUT_TOKENS_MIN, self._tokens.get(key_id, 0))
 
 
 class Estimator:
     """Estimates under one price book. What a model costs is looked up once a day."""
 
     def __init__(self, book: PriceBook) -> None:
-        self._book = book
+        self.book = book
         self._tiers: dict[tuple[str, int, bool], tuple[_Tier, ...]] = {}
 
     def estimate(
@@ -126,7 +126,7 @@ class Estimator:
     def _look_up(self, model: str, day: int, *, is_fast: bool) -> tuple[_Tier, ...]:
         """Return the dearest prices that a request can have, highest threshold first."""
         at_us = day * _DAY_US
-        period = self._book.price_for(model, at_us)
+        period = self.book.price_for(model, at_us)
         regions = (None, *period.inference_geo_multipliers) if period is not None else (None,)
         speeds = (None, "fast") if is_fast else (None,)
         found = [
@@ -134,7 +134,7 @@ class Estimator:
             for speed in speeds
             for region in regions
             if isinstance(
-                rates := self._book.rates_for(model, at_us, Conditions(None, speed, region)), Rates
+                rates := self.book.rates_for(model, at_us, Conditions(None, speed, region)), Rates
             )
         ]
         return _dearest(found)

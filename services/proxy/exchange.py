@@ -22,6 +22,7 @@ from services.proxy.metering import meter_for
 from services.proxy.outbox import Outbox
 from services.proxy.quota import Quotas
 from services.proxy.rates import Permit
+from services.proxy.reservations import Held
 from services.proxy.upstream import Transport, UpstreamBroke, UpstreamResponse
 from services.runtime.http_server import Client
 
@@ -54,10 +55,12 @@ class Exchange:
         transport: Transport,
         quotas: Quotas | None = None,
         permit: Permit | None = None,
+        held: Held | None = None,
     ) -> None:
         settings = admitted.setup.settings
         self._quotas = quotas
         self._permit = permit
+        self._held = held
         self._outbox = outbox
         self._transport = transport
         self._metered_bytes_max = settings.response_bytes_metered_max
@@ -130,10 +133,14 @@ class Exchange:
                 self._attempts.over()
             if self._permit is not None:
                 self._permit.ended()
+            if self._held is not None:
+                self._held.over()
 
     def _write_start(self) -> None:
         if self._facts.endpoint != "count_tokens":
-            self._outbox.request_started(self._facts)
+            number = self._outbox.request_started(self._facts)
+            if self._held is not None:
+                self._held.started(number)
 
     def _look_for_stall(self, task: asyncio.Task[object], sends_before: int) -> None:
         """Give the client up where it is still at the same send as at the last look."""
@@ -320,6 +327,8 @@ class Exchange:
             headers.append((b"x-tallygate-route-reason", self._facts.route_reason.encode()))
         if self._permit is not None:
             headers += self._permit.headers()
+        if self._held is not None and 200 <= response.status < 300:  # noqa: PLR2004
+            headers = self._held.told(headers, now_us())
         self._is_started = True
         self._sends += 1
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
@@ -371,25 +380,26 @@ class Exchange:
             # Before the last byte goes out: whoever has the whole answer is counted.
             self._permit.ended(usage)
         meter = self._meter
-        self._outbox.usage_recorded(
-            UsageRecord(
-                **msgspec.structs.asdict(self._facts),
-                ended_at_us=max(now_us(), self._facts.started_at_us),
-                first_byte_at_us=self._first_byte_at_us,
-                status=status,
-                http_status=self._status,
-                error_type=error_type,
-                usage=usage,
-                estimated=basis is not None,
-                estimate_basis=basis,
-                response_model=meter.model,
-                upstream_request_id=self._upstream_request_id,
-                message_id=meter.message_id,
-                stop_reason=meter.stop_reason,
-                response_bytes=self._response_bytes,
-                quota=self._quota,
-            )
+        record = UsageRecord(
+            **msgspec.structs.asdict(self._facts),
+            ended_at_us=max(now_us(), self._facts.started_at_us),
+            first_byte_at_us=self._first_byte_at_us,
+            status=status,
+            http_status=self._status,
+            error_type=error_type,
+            usage=usage,
+            estimated=basis is not None,
+            estimate_basis=basis,
+            response_model=meter.model,
+            upstream_request_id=self._upstream_request_id,
+            message_id=meter.message_id,
+            stop_reason=meter.stop_reason,
+            response_bytes=self._response_bytes,
+            quota=self._quota,
         )
+        number = self._outbox.usage_recorded(record)
+        if self._held is not None:
+            self._held.ended(number, record)
 
     def _usage(self) -> tuple[Usage | None, str | None]:
         """Return what was used and how far that is an estimate."""

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from schemas.budgets import BudgetState
+from schemas.budgets import MAX_BUDGET, BudgetState
 from schemas.errors import BudgetSpent, Forbidden
 from schemas.events import time_from_us
 from schemas.money import usd_text
@@ -16,6 +16,7 @@ __all__ = [
     "check_model",
     "check_owner",
     "is_exceeded",
+    "named",
 ]
 
 RETRY_AFTER_S = 3600
@@ -90,6 +91,20 @@ def is_exceeded(state: BudgetState | None, now_us: int) -> bool:
     return state.resets_at_us is None or now_us < state.resets_at_us
 
 
+def named(state: BudgetState) -> str:
+    """Return what people call a budget: whose it is, and which of several."""
+    text = (
+        "budget of everybody"
+        if state.scope == "global"
+        else f"budget of {state.scope} {state.name}"
+    )
+    if state.model is not None:
+        return f"{text} for {state.model}"
+    if state.limit != MAX_BUDGET and state.budget_duration is not None:
+        return f"{text} per {state.budget_duration}"
+    return text
+
+
 def budget_refusal(state: BudgetState, now_us: int, what_to_do: str) -> BudgetSpent:
     """Return the refusal of a spent budget.
 
@@ -110,7 +125,7 @@ def budget_refusal(state: BudgetState, now_us: int, what_to_do: str) -> BudgetSp
         headers["anthropic-ratelimit-unified-overage-period"] = period
     maximum = usd_text(state.max_budget_usd) if state.max_budget_usd is not None else "none"
     spend = usd_text(state.spend_usd)
-    parts = [f"Budget of {state.scope} {state.name} used up ({spend} of {maximum})"]
+    parts = [f"B{named(state)[1:]} used up ({spend} of {maximum})"]
     if state.resets_at_us is not None:
         resets_s = -(-state.resets_at_us // 1_000_000)
         headers["retry-after"] = str(max(1, -(-(state.resets_at_us - now_us) // 1_000_000)))

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -22,11 +22,15 @@ ASK_TIMEOUT_S = 5.0
 
 
 class Mark(msgspec.Struct, frozen=True, gc=False):
-    """Where one budget stands. `max_picos` None: it has no limit (a soft budget alone)."""
+    """Where one budget stands. `max_picos` None: it has no limit (a soft budget alone).
+
+    `reserved_picos` is what requests under way may cost at most, where the budget is strict.
+    """
 
     state: BudgetState
     spend_picos: int
     max_picos: int | None
+    reserved_picos: int = 0
 
 
 class MarkBook:
@@ -40,6 +44,8 @@ class MarkBook:
     def __init__(self) -> None:
         self.usage_sequence = 0
         self.heard_at_s: float | None = None
+        self.on_told: Callable[[], None] = lambda: None
+        """Called when marks were told."""
         self._marks: dict[Whose, dict[BudgetId, Mark]] = {}
         self._source = ""
         self._number = 0
@@ -66,6 +72,7 @@ class MarkBook:
         if number == self._number + 1:
             self._number = number
             self._put(told)
+            self.on_told()
         return True
 
     def take_all(self, pages: Sequence[MarksTold]) -> None:
@@ -76,6 +83,7 @@ class MarkBook:
         first = pages[0]
         self._source, self._number = first.source, int(first.id)
         self.usage_sequence = first.data.usage_sequence
+        self.on_told()
 
     def _put(self, told: MarksTold) -> None:
         for state in told.data.marks:

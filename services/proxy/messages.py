@@ -58,17 +58,16 @@ class Messages:
         try:
             admitted = await self._admit(scope, receive, draft)
         except ApiError as error:
-            if draft.permit is not None:
-                draft.permit.ended()
+            draft.let_go()
             self._refusals.book(error, draft)
             await send_error(send, error, draft.request_id)
             return
         except ClientGone:
+            draft.let_go()
             return
         except Exception:
             log.exception("a request could not be admitted")
-            if draft.permit is not None:
-                draft.permit.ended()
+            draft.let_go()
             fault = InternalError("The gateway failed; its log says how")
             await send_error(send, fault, draft.request_id)
             return
@@ -87,6 +86,7 @@ class Messages:
             transport=transport,
             quotas=self._quotas,
             permit=draft.permit,
+            held=draft.held,
         )
         await exchange.run(receive, send, scope.get(CLIENT))
 

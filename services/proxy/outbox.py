@@ -70,6 +70,11 @@ class _Note(msgspec.Struct, frozen=True):
     usage: Usage | None = None
 
 
+class _Identity(msgspec.Struct):
+    source: str = ""
+    id: str = ""
+
+
 class _Envelope(TypedDict):
     source: str
     id: str
@@ -78,6 +83,7 @@ class _Envelope(TypedDict):
 
 
 _note_decoder = msgspec.json.Decoder(_Note)
+_identity_decoder = msgspec.json.Decoder(_Identity)
 
 
 class Outbox:
@@ -107,6 +113,8 @@ class Outbox:
         self._unwritten: list[tuple[bytes, bytes]] = []
         self.events_lost = 0
         self.counts = Counts()
+        self.on_published: Callable[[int, int], None] = lambda _number, _sequence: None
+        """Called with the number of an event and its message's sequence in the stream."""
         self._trouble_told_at_s: float | None = None
         self._due = asyncio.Event()
         self._delayed: asyncio.TimerHandle | None = None
@@ -141,11 +149,12 @@ class Outbox:
         ):
             await asyncio.sleep(ROOM_WAIT_S)
 
-    def request_started(self, facts: RequestFacts) -> None:
-        """Write that a request is about to be sent to its deployment."""
+    def request_started(self, facts: RequestFacts) -> int:
+        """Write that a request is about to be sent to its deployment; return the event's number."""
         self._open[facts.request_id] = _Note(facts)
         event = RequestStarted(**self._envelope(facts.request_id), data=facts)
         self._append(encode_event(event), is_urgent=False)
+        return self._sequence
 
     def usage_seen(self, request_id: str, usage: Usage) -> None:
         """Note what a running request has used so far, in case this process dies."""
@@ -155,8 +164,11 @@ class Outbox:
             self._open[request_id] = note
             self._write(_NOTE, msgspec.json.encode(note))
 
-    def usage_recorded(self, record: UsageRecord) -> None:
-        """Write that a request is over. It is in the journal when this returns."""
+    def usage_recorded(self, record: UsageRecord) -> int:
+        """Write that a request is over; return the event's number.
+
+        It is in the journal when this returns.
+        """
         self._open.pop(record.request_id, None)
         self.counts.ended(record)
         event = UsageRecorded(**self._envelope(record.request_id), data=record)
@@ -164,6 +176,7 @@ class Outbox:
         if len(payload) > EVENT_BYTES_MAX:
             payload = encode_event(msgspec.structs.replace(event, data=_shortened(record)))
         self._append(payload)
+        return self._sequence
 
     def request_rejected(self, rejection: Rejection) -> None:
         """Write that the gateway refused a request."""
@@ -319,7 +332,8 @@ class Outbox:
             batch, position = _batch(records, position)
             try:
                 if batch:
-                    await bus.publish(usage_subject(), b"[" + b",".join(batch) + b"]")
+                    message = b"[" + b",".join(batch) + b"]"
+                    self._tell_published(batch[-1], await bus.publish(usage_subject(), message))
             except BusError as error:
                 self._tell_trouble(error)
                 await asyncio.sleep(wait_s)
@@ -330,6 +344,12 @@ class Outbox:
             self._journal.acknowledge(position)
             # A backlog waits for nothing.
             is_behind = self._journal.bytes_unread > USAGE_BATCH_BYTES_MAX // 2
+
+    def _tell_published(self, last: bytes, sequence: int) -> None:
+        """Say up to which of its numbers this life's events are in the stream."""
+        event = _identity_decoder.decode(last)
+        if event.source == self._source:
+            self.on_published(int(event.id), sequence)
 
     def _tell_trouble(self, error: BusError | None) -> None:
         """Log that events cannot be published, or that they can be again."""

@@ -10,9 +10,12 @@ import msgspec
 
 from schemas.config import Deployment, GatewayConfig, Settings
 from schemas.keys import hash_key
+from services.proxy.estimate import Estimator
 from services.proxy.guards import Guards
 from services.proxy.routing import Router
 from services.proxy.upstream import Origin
+from services.runtime.price_book import PriceBook
+from services.runtime.price_overlays import Overlays
 from services.runtime.registry_models import UnusableModel
 
 __all__ = ["CurrentSetup", "Setup", "make_setup"]
@@ -26,7 +29,8 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     `secret_hashes` are those of all master keys that this process has had: none of them is sent to
     a deployment. `origins` are those of the deployments, by deployment id. `own_credential_hosts`
     may be sent a client's own credential. `unusable` are the registry's models that cannot be
-    served here. `deployments` are all of them, in the order of the configuration.
+    served here. `deployments` are all of them, in the order of the configuration. `estimator` knows
+    what requests may cost, by the prices of the configuration.
     """
 
     settings: Settings
@@ -36,6 +40,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     guards: Guards
     origins: Mapping[str, Origin]
     own_credential_hosts: frozenset[str]
+    estimator: Estimator
     unusable: tuple[UnusableModel, ...] = ()
     deployments: tuple[Deployment, ...] = ()
 
@@ -75,6 +80,7 @@ def make_setup(
             for deployment in deployments
         },
         own_credential_hosts=frozenset({ANTHROPIC_HOST, *config.settings.oauth_hosts}),
+        estimator=Estimator(PriceBook.shipped().with_overlays(Overlays(file=tuple(config.prices)))),
         unusable=unusable,
         deployments=deployments,
     )

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from schemas.usage import IterationUsage, Usage
 from services.runtime.price_book import Conditions, PriceBook, Rates, TokenRates
 
-__all__ = ["Cost", "Priced", "cost_picos"]
+__all__ = ["Cost", "Priced", "cost_picos", "priced_model"]
 
 
 class Cost(NamedTuple):
@@ -64,6 +64,17 @@ def cost_picos(book: PriceBook, usage: Usage, model: str, at_us: int) -> Priced:
         return Priced(_cost_of_iterations(book, usage, model, at_us, conditions))
     except _NoPriceError as error:
         return Priced(None, str(error))
+
+
+def priced_model(book: PriceBook, response_model: str | None, model: str | None) -> str:
+    """Return the name of the model by which a request is priced.
+
+    The model that answered decides; a name that the book does not know is no better than the one
+    that was asked for.
+    """
+    if response_model is None or book.canonical_name(response_model) is None:
+        return model or response_model or ""
+    return response_model
 
 
 def _simple_cost(

@@ -11,8 +11,8 @@ from schemas.prices import PriceOverlay
 from schemas.usage import IterationUsage, Usage
 from services.proxy.estimate import (
     ADDED_TOKENS_MAX,
-    FIRST_OUTPUT_TOKENS,
     KEYS_MAX,
+    LIKELY_OUTPUT_TOKENS_MIN,
     OUTPUT_TOKENS_MAX,
     Estimate,
     Estimator,
@@ -113,16 +113,19 @@ def test_a_model_without_a_price_is_expected_to_cost_nothing() -> None:
 
 
 def test_what_a_key_had_lately_is_likely_and_fades() -> None:
-    # given a key without history, then a first guess is made
+    # given a key without history, then so much is likely as always is
     history = History()
-    assert history.likely("key") == FIRST_OUTPUT_TOKENS
+    assert history.likely("key") == LIKELY_OUTPUT_TOKENS_MIN
     # when it had a long answer and then short ones, then the long one fades
     history.saw("key", 8000)
     assert history.likely("key") == 8000
+    history.saw("key", 100)
+    assert history.likely("key") == 7000
     for _ in range(60):
         history.saw("key", 100)
-    assert history.likely("key") == 100
+    assert history.likely("key") == LIKELY_OUTPUT_TOKENS_MIN
     # and of too many keys the one that was used longest ago is forgotten
+    history.saw("key", 8000)
     for number in range(KEYS_MAX):
         history.saw(f"other{number}", 1)
-    assert history.likely("key") == FIRST_OUTPUT_TOKENS
+    assert history.likely("key") == LIKELY_OUTPUT_TOKENS_MIN

@@ -15,8 +15,10 @@ from services.proxy.budgets import SpentBudgets
 from services.proxy.guarding import Guarding
 from services.proxy.health import Health, Trouble
 from services.proxy.keeper import SetupKeeper
+from services.proxy.marks import MarkBook
 from services.proxy.pool import PoolSettings, UpstreamPool
 from services.proxy.rates import Rates
+from services.proxy.reservations import Reservations
 from services.proxy.seats import SpentSeats
 from services.runtime.registry import RegistrySnapshot
 
@@ -67,6 +69,7 @@ class Worker:
             check_room=lambda: None,
             seats=SpentSeats(lambda: 0),
             rates=Rates(self.registry, lambda: 0.0),
+            reservations=Reservations(MarkBook()),
         )
 
     async def admit(self, *, during: Any = None, body: bytes = BODY, **headers: str) -> Admitted:

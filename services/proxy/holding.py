@@ -1,0 +1,80 @@
+"""Waiting for room in a budget, and what a request is told that gets none.
+
+Near a budget's end requests under way may take what is left. One more waits then, for a moment:
+most are over soon, or cost less than was reckoned with. Where that is not enough it is refused with
+a `retry-after` that Claude Code obeys, so that a person sees it try again, not fail.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from schemas.budgets import BudgetState
+from schemas.errors import RateLimited
+from schemas.money import usd_text
+from services.proxy.draft import Prepared, now_us
+from services.proxy.estimate import Estimate
+from services.proxy.limits import budget_refusal, named
+from services.proxy.marks import Mark
+from services.proxy.reservations import BudgetFull, BudgetOver, Held, Reservations
+
+__all__ = ["RETRY_AFTER_S", "WAIT_S_MAX", "hold"]
+
+WAIT_S_MAX = 5.0
+"""A request waits so long for room in its budgets."""
+RETRY_AFTER_S = 10
+"""`retry-after` of a request that got none: Claude Code waits so long, ten times."""
+
+
+async def hold(
+    reservations: Reservations, marks: Sequence[Mark], prepared: Prepared, models: Sequence[str]
+) -> Held:
+    """Return what a request holds of its budgets. Raises BudgetSpent; RateLimited.
+
+    `marks` are those of its budgets, `models` those that may answer it: the dearest counts.
+    """
+    draft, read = prepared.draft, prepared.read
+    key = draft.key
+    assert key is not None
+    likely_output = reservations.history.likely(key.key_id)
+    estimator = draft.setup.estimator
+    estimates = [
+        estimator.estimate(
+            model,
+            draft.started_at_us,
+            body=prepared.body,
+            max_tokens=read.parts.max_tokens,
+            likely_output=likely_output,
+        )
+        for model in models
+    ]
+    estimate = Estimate(*map(max, *estimates)) if len(estimates) > 1 else estimates[0]
+    loop = asyncio.get_running_loop()
+    until_s = loop.time() + WAIT_S_MAX
+    while True:
+        at_us = now_us()
+        try:
+            return reservations.take(
+                marks,
+                key=key,
+                model_name=read.model,
+                estimate=estimate,
+                book=estimator.book,
+                now_us=at_us,
+            )
+        except BudgetOver as over:
+            raise budget_refusal(over.state, at_us, draft.setup.settings.budget_message) from None
+        except BudgetFull as full:
+            if not await reservations.wait(until_s - loop.time()):
+                raise _no_room(full.state) from None
+        marks = reservations.of(key, read.model)
+
+
+def _no_room(state: BudgetState) -> RateLimited:
+    """Return the refusal of a request for which requests under way leave no room."""
+    assert state.max_budget_usd is not None
+    left = usd_text(max(state.max_budget_usd - state.spend_usd, state.max_budget_usd * 0))
+    return RateLimited(
+        f"The requests under way may use up {named(state)} ({left} of "
+        f"{usd_text(state.max_budget_usd)} left) · try again in {RETRY_AFTER_S} seconds",
+        {"retry-after": str(RETRY_AFTER_S)},
+    )

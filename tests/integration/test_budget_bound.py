@@ -1,0 +1,110 @@
+"""Budgets of a whole gateway with two proxies: what answers tell, and how far they are passed."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+
+import httpx
+import pytest
+
+from tests.support.gateway import Gateway, wait_until
+from tests.support.mock import MockAnthropic, Scenario
+from tests.support.mock_anthropic.scenario import UsageFigures
+
+PARALLEL = 64
+OUTPUT = 4096
+COST_USD = Decimal("0.06144")
+"""What so much output of Sonnet costs. As much is reckoned with for the first request of a key."""
+TIMEOUT_S = 40.0
+
+
+def answering(output_tokens: int, delay_ms: float = 0) -> Scenario:
+    """Return an answer that costs its output alone."""
+    usage = UsageFigures(
+        input_tokens=0,
+        output_tokens=output_tokens,
+        cache_read_input_tokens=0,
+        ephemeral_5m_input_tokens=0,
+        ephemeral_1h_input_tokens=0,
+    )
+    return Scenario(usage=usage, delay_ms=delay_ms, events=1)
+
+
+@pytest.fixture(scope="module")
+def gateway(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[Gateway, MockAnthropic]]:
+    folder = tmp_path_factory.mktemp("budgets")
+    with (
+        MockAnthropic.started(folder) as mock,
+        Gateway.started(folder, mock, workers=2) as gateway,
+    ):
+        yield gateway, mock
+
+
+def spend_on_key(gateway: Gateway, mock: MockAnthropic, key: str, output_tokens: int) -> None:
+    """Spend some of a key's budget, and wait until every worker's marks count it."""
+    mock.set_default(answering(output_tokens))
+    wait_until(lambda: gateway.ask(key, max_tokens=1).is_success, TIMEOUT_S, "the key is known")
+    mock.set_default(answering(0))
+
+
+def told_everywhere(gateway: Gateway, key: str, spend: Decimal) -> bool:
+    """Tell whether each of several connections, over both workers, is told of a spend."""
+    seen = set()
+    for _ in range(8):
+        with httpx.Client(base_url=gateway.url, timeout=30, trust_env=False) as client:
+            answer = ask(client, key)
+        seen.add(answer.headers.get("x-litellm-key-spend"))
+    return seen == {f"{spend.normalize():f}"}
+
+
+def ask(client: httpx.Client, key: str) -> httpx.Response:
+    headers = {"x-litellm-api-key": key, "authorization": "Bearer sk-ant-oat01-of-the-tests"}
+    body = {"model": "anthropic-claude", "max_tokens": OUTPUT, "messages": []}
+    return client.post("/v1/messages", headers=headers, json=body)
+
+
+def test_answers_tell_where_a_budget_stands_and_many_at_once_do_not_spend_it_twice(
+    gateway: tuple[Gateway, MockAnthropic],
+) -> None:
+    gate, mock = gateway
+    # given a budget of a dollar, of which 85 cents are spent
+    key = gate.new_key(max_budget=1.0, budget_duration="30d", key_alias="tight")
+    spend_on_key(gate, mock, key, 56_667)
+    spent = Decimal("0.850005")
+    wait_until(lambda: told_everywhere(gate, key, spent), TIMEOUT_S, "both workers know")
+    # then an answer says so: in Claude Code's own headers, and the amounts
+    answer = gate.ask(key)
+    unified = "anthropic-ratelimit-unified-"
+    assert answer.headers[unified + "status"] == "allowed_warning"
+    assert answer.headers[unified + "representative-claim"] == "overage"
+    assert answer.headers[unified + "overage-utilization"] == "0.85"
+    assert int(answer.headers[unified + "overage-reset"]) > time.time()
+    assert answer.headers["x-tallygate-budget-remaining-usd"] == "0.149995"
+    assert answer.headers["x-litellm-key-max-budget"] == "1"
+    # and a key without a budget is told nothing
+    free = gate.new_key()
+    wait_until(lambda: gate.ask(free).is_success, TIMEOUT_S, "the key is known")
+    assert not [name for name in gate.ask(free).headers if "budget" in name or "litellm" in name]
+    # when 64 dear requests come at once
+    mock.set_default(answering(OUTPUT, delay_ms=500))
+    with ThreadPoolExecutor(PARALLEL) as pool:
+
+        def one(_: int) -> httpx.Response:
+            with httpx.Client(base_url=gate.url, timeout=60, trust_env=False) as client:
+                return ask(client, key)
+
+        answers = list(pool.map(one, range(PARALLEL)))
+    # then those that were let in pass the budget by no more than is promised: a request for each
+    # worker, and what the other one's mark had left
+    admitted = [each for each in answers if each.is_success]
+    assert len(admitted) + sum(each.status_code == 429 for each in answers) == PARALLEL
+    assert 3 <= len(admitted) <= 6
+    bound = Decimal(1) + 2 * COST_USD + (1 - spent)
+    assert spent + len(admitted) * COST_USD <= bound
+    # and every other one was refused as spent, in the form that is shown
+    refused = next(each for each in answers if each.status_code == 429)
+    assert refused.json()["error"]["type"] == "billing_error"
+    assert "Budget of key tight used up" in refused.json()["error"]["message"]

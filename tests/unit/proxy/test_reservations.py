@@ -1,0 +1,297 @@
+"""The bound of a budget's overshoot, over any interleaving of workers, the ledger and its word."""
+
+import asyncio
+from collections import deque
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.budgets import BudgetState, Marks, MarksTold
+from schemas.events import UsageRecord
+from schemas.money import usd_from_picos
+from schemas.registry import KeyRecord
+from schemas.usage import Usage
+from services.proxy import reservations as module
+from services.proxy.counted import KNOWN_MAX, Counted
+from services.proxy.estimate import Estimate
+from services.proxy.marks import MarkBook
+from services.proxy.reservations import BudgetFull, BudgetOver, Held, Reservations
+from services.runtime.price_book import PriceBook
+
+BOOK = PriceBook.shipped()
+KEY = KeyRecord(key_id="k", key_hash="0" * 64, key_name="n")
+TOKEN = 15_000_000
+"""What a token of Sonnet's output costs, in pico-dollars."""
+NOW_US = 1_795_500_000_000_000
+MAX = 1000 * TOKEN
+WORKERS = 3
+
+
+class Spent(msgspec.Struct):
+    """An event of a worker: a request's end."""
+
+    number: int
+    picos: int
+
+
+class Worker:
+    """A proxy worker: its outbox, its marks on their way, what it has under way."""
+
+    def __init__(self) -> None:
+        self.marks = MarkBook()
+        self.reservations = Reservations(self.marks)
+        self.told: deque[MarksTold] = deque()
+        self.outbox: list[Spent] = []
+        self.under_way: list[tuple[Held, int]] = []
+        self.number = 0
+        self.left_at_last = 0
+        self.largest = 0
+
+    def admit(self, tokens: int) -> None:
+        marks = self.reservations.of(KEY, None)
+        cost = tokens * TOKEN
+        estimate = Estimate(cost, cost)
+        try:
+            held = self.reservations.take(
+                marks, key=KEY, model_name=None, estimate=estimate, book=BOOK, now_us=NOW_US
+            )
+        except (BudgetFull, BudgetOver):
+            return
+        self.number += 1
+        held.started(self.number)
+        self.under_way.append((held, tokens))
+        self.largest = max(self.largest, cost)
+        self.left_at_last = MAX - marks[0].spend_picos
+
+    def end(self) -> None:
+        if not self.under_way:
+            return
+        held, tokens = self.under_way.pop(0)
+        self.number += 1
+        held.ended(self.number, ended(tokens))
+        held.over()
+        self.outbox.append(Spent(self.number, tokens * TOKEN))
+
+    def hear(self) -> None:
+        if self.told:
+            self.marks.take_all([self.told.popleft()])
+
+
+def ended(tokens: int) -> UsageRecord:
+    return UsageRecord(
+        request_id="r",
+        started_at_us=NOW_US,
+        ended_at_us=NOW_US,
+        model="claude-sonnet-4-5",
+        usage=Usage(output_tokens=tokens),
+    )
+
+
+class World:
+    """The stream, the ledger that reads it in its own time, and the workers."""
+
+    def __init__(self) -> None:
+        self.workers = [Worker() for _ in range(WORKERS)]
+        self.stream: list[int] = []
+        self.counted = 0
+        self.tell()
+        for worker in self.workers:
+            worker.hear()
+
+    def publish(self, worker: Worker) -> None:
+        if worker.outbox:
+            self.stream.append(sum(each.picos for each in worker.outbox))
+            worker.reservations.published(worker.outbox[-1].number, len(self.stream))
+            worker.outbox.clear()
+
+    def count(self, messages: int) -> None:
+        self.counted = min(len(self.stream), self.counted + messages)
+        self.tell()
+
+    def tell(self) -> None:
+        state = BudgetState(
+            scope="key",
+            scope_id="k",
+            name="n",
+            spend_usd=usd_from_picos(sum(self.stream[: self.counted])),
+            max_budget_usd=usd_from_picos(MAX),
+        )
+        told = MarksTold(
+            source="/ledger/1",
+            id="1",
+            time=datetime(2026, 11, 24, tzinfo=UTC),
+            data=Marks(usage_sequence=self.counted, marks=(state,)),
+        )
+        for worker in self.workers:
+            worker.told.append(told)
+
+    def settle(self) -> None:
+        """End what is under way, and count all of it."""
+        for worker in self.workers:
+            while worker.under_way:
+                worker.end()
+            self.publish(worker)
+        self.count(len(self.stream))
+        for worker in self.workers:
+            while worker.told:
+                worker.hear()
+
+    @property
+    def spend(self) -> int:
+        return sum(self.stream)
+
+
+def play(world: World, steps: list[tuple[str, int, int]]) -> None:
+    for kind, which, amount in steps:
+        worker = world.workers[which]
+        if kind == "admit":
+            worker.admit(amount)
+        elif kind == "end":
+            worker.end()
+        elif kind == "publish":
+            world.publish(worker)
+        elif kind == "count":
+            world.count(1 + amount % 3)
+        else:
+            worker.hear()
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["admit", "admit", "admit", "end", "end", "publish", "count", "hear"]),
+        st.integers(0, WORKERS - 1),
+        st.integers(1, 400),
+    ),
+    min_size=10,
+    max_size=120,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(STEPS)
+def test_the_overshoot_is_one_request_a_worker_and_what_older_marks_left(
+    steps: list[tuple[str, int, int]],
+) -> None:
+    # given three workers and a ledger whose word comes late, when requests come and go in any order
+    world = World()
+    play(world, steps)
+    world.settle()
+    # then what is spent is within the stated bound
+    further = sorted(worker.left_at_last for worker in world.workers)[1:]
+    one_each = sum(worker.largest for worker in world.workers)
+    assert world.spend <= MAX + one_each + sum(further)
+    # and once all is counted, a worker knows of nothing beyond the marks
+    for worker in world.workers:
+        (standing,) = worker.reservations.standings(KEY, None, NOW_US)
+        assert standing.spend_usd == usd_from_picos(world.spend)
+        (account,) = worker.reservations._accounts.values() or [module._Account()]
+        assert (account.held_picos, account.starting) == (0, 0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(STEPS)
+def test_one_worker_alone_passes_a_budget_by_one_request(steps: list[tuple[str, int, int]]) -> None:
+    # given a single worker, when requests come and go in any order
+    world = World()
+    play(world, [(kind, 0, amount) for kind, _, amount in steps])
+    world.settle()
+    # then only the last one can have passed the limit
+    assert world.spend <= MAX + max(0, world.workers[0].largest - 1)
+
+
+def mark(**fields: object) -> MarkBook:
+    given_fields = {
+        "scope": "key",
+        "scope_id": "k",
+        "name": "n",
+        "spend_usd": Decimal(0),
+        "max_budget_usd": usd_from_picos(MAX),
+        **fields,
+    }
+    book = MarkBook()
+    state = BudgetState(**given_fields)  # type: ignore[arg-type]
+    data = Marks(usage_sequence=5, marks=(state,))
+    book.take_all(
+        [MarksTold(source="s", id="1", time=datetime(2026, 11, 24, tzinfo=UTC), data=data)]
+    )
+    return book
+
+
+def take(reservations: Reservations, tokens: int, now_us: int = NOW_US) -> Held:
+    return reservations.take(
+        reservations.of(KEY, None),
+        key=KEY,
+        model_name=None,
+        estimate=Estimate(tokens * TOKEN, tokens * TOKEN),
+        book=BOOK,
+        now_us=now_us,
+    )
+
+
+def test_what_was_spent_in_an_earlier_window_is_no_part_of_the_next() -> None:
+    # given a budget whose window ends soon, spent by a request that no mark counts yet
+    reservations = Reservations(mark(resets_at_us=NOW_US + 10, window_start_us=NOW_US - 10))
+    held = take(reservations, 1000)
+    held.started(1)
+    held.ended(2, ended(1000))
+    held.over()
+    with pytest.raises(BudgetOver) as over:
+        take(reservations, 1)
+    assert over.value.state.spend_usd == usd_from_picos(MAX)
+    # when the window is over by this clock, then requests are let in again, and nothing is spent
+    take(reservations, 1, NOW_US + 10).over()
+    (standing,) = reservations.standings(KEY, None, NOW_US + 10)
+    assert (standing.spend_usd, standing.resets_at_us) == (Decimal(0), None)
+
+
+def test_room_that_is_given_back_is_told_to_who_waits() -> None:
+    # given a budget that one request under way holds all of
+    async def run() -> None:
+        reservations = Reservations(mark())
+        held = take(reservations, 1000)
+        with pytest.raises(BudgetFull):
+            take(reservations, 1)
+        # when others wait for it, and it ends and cost less
+        waiting = [asyncio.create_task(reservations.wait(30)) for _ in range(3)]
+        await asyncio.sleep(0)
+        held.started(1)
+        held.ended(2, ended(10))
+        held.over()
+        # then they may look again, and there is room
+        assert await asyncio.gather(*waiting) == [True, True, True]
+        take(reservations, 1).over()
+        assert await reservations.wait(0) is False
+        assert await reservations.wait(0.001) is False
+
+    asyncio.run(run())
+
+
+def test_costs_that_no_mark_counts_are_kept_in_bounds() -> None:
+    # given a ledger that is away for long, when more requests end than are told apart
+    reservations = Reservations(mark(max_budget_usd=Decimal(10**6)))
+    for number in range(1, module.ENDED_MAX + 50):
+        held = take(reservations, 1)
+        held.started(2 * number - 1)
+        held.ended(2 * number, ended(1))
+        held.over()
+    # then their sum is known all the same
+    (standing,) = reservations.standings(KEY, None, NOW_US)
+    assert standing.spend_usd == usd_from_picos((module.ENDED_MAX + 49) * TOKEN)
+    (account,) = reservations._accounts.values()
+    assert len(account.ended) == module.ENDED_MAX
+
+
+def test_events_are_counted_by_the_sequence_of_their_message() -> None:
+    # given events that are in messages of the stream, and more of them than are told apart
+    counted = Counted()
+    for number in range(1, KNOWN_MAX + 100):
+        counted.published(10 * number, number)
+    # when a mark counts up to a message, then no event is taken for counted that is not
+    assert counted.number(0) == 0
+    assert 0 <= counted.number(777) <= 7770
+    assert counted.number(778) <= 7780
+    assert counted.number(KNOWN_MAX + 99) == 10 * (KNOWN_MAX + 99)

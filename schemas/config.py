@@ -142,6 +142,7 @@ class Settings(_Discreet, frozen=True, kw_only=True):
     budget_message: Annotated[str, msgspec.Meta(min_length=1, max_length=500)] = (
         "ask your administrator to raise it"
     )
+    rate_limit_wait_s_max: Annotated[int, msgspec.Meta(ge=0, le=60)] = 60
     pass_through_paths: tuple[str, ...] = ()
     upload_bytes_max: Annotated[int, msgspec.Meta(ge=_KIB, le=1024 * _GIB)] = 512 * _MIB
     request_bytes_max: Annotated[int, msgspec.Meta(ge=_KIB, le=_GIB)] = 32 * _MIB

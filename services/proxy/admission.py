@@ -145,8 +145,7 @@ class Admission:
         except ValueError as error:
             raise BadRequest(str(error)) from None
         prepared = Prepared(draft, target, forwarded, body, read, own)
-        if self._rates.workers > 1 and draft.endpoint != "count_tokens":
-            await self._rates.wait_word(draft.key, read.model, setup.router)
+        await self.wait_rates(draft)
         if draft.endpoint == "messages":
             await self._hold(prepared, group, star)
         may_be_paid = draft.on_quota_exhausted == "pay" and own is not None and own.is_subscription
@@ -180,10 +179,23 @@ class Admission:
         This is the last check, so that what is refused for anything else counts for no limit.
         """
         assert draft.key is not None
-        if draft.endpoint != "count_tokens":
+        if draft.endpoint == "count_tokens":
+            return
+        try:
             draft.permit = self._rates.admit(
                 draft.key, draft.model_name or "", draft.setup.router, draft.request_bytes
             )
+        except RateLimited as refusal:
+            wait_s_max = draft.setup.settings.rate_limit_wait_s_max
+            if int(refusal.headers["retry-after"]) > wait_s_max:
+                refusal.headers["x-should-retry"] = "false"
+            raise
+
+    async def wait_rates(self, draft: Draft) -> None:
+        """Wait a moment for what other workers say of rate limits, where that is needed."""
+        if self._rates.workers > 1 and draft.endpoint != "count_tokens":
+            assert draft.key is not None
+            await self._rates.wait_word(draft.key, draft.model_name or "", draft.setup.router)
 
     def check_budget(self, draft: Draft) -> None:
         """Raise BudgetSpent where the budget of the draft's key, its user or its team is spent."""

@@ -71,6 +71,12 @@ class _Asked(msgspec.Struct, frozen=True):
     own: OwnCredential | None
     accounts: list[Account]
 
+    @property
+    def is_paid(self) -> bool:
+        """Whether it may cost something: a new batch, or what passes through."""
+        is_new_batch = self.method == _PAID and self.found.template == _BATCHES
+        return is_new_batch or self.found.endpoint == "pass_through"
+
 
 class _Order(msgspec.Struct):
     """What is to be sent, and where."""
@@ -107,6 +113,8 @@ class Api:
             draft.batch_id = found.item_id if found.endpoint == "batches" else None
             asked = self._look_at(scope, receive, found, draft)
             order = await self._order(asked)
+            if asked.is_paid:
+                await self._admission.wait_rates(draft)
             admitted = self._admit(asked, order)
         except ApiError as error:
             if draft.path is not None:
@@ -164,11 +172,11 @@ class Api:
         if asked.method in _BRINGING and found.item_id is None:
             assert draft.key is not None
             refuse_unchecked(draft.setup.guards.chosen(draft.key, draft.owners))
+        if asked.is_paid:
+            self._admission.check_budget(draft)
         if found.endpoint == "pass_through":
-            self._admission.check_budget(draft)
             return await self._pass_through(asked)
-        if asked.method == _PAID and found.template == _BATCHES:
-            self._admission.check_budget(draft)
+        if asked.is_paid:
             return await self._new_batch(asked)
         if asked.method == _PAID and found.template == _FILES:
             settings = draft.setup.settings
@@ -231,6 +239,8 @@ class Api:
         draft.deployment = account.deployment
         draft.billing = account.credential.billing
         self._outbox.check_room()
+        if asked.is_paid:
+            self._admission.check_rates(draft)
         path = asked.found.path.encode()
         credential = account.credential
         return Admitted(
@@ -270,7 +280,8 @@ class Api:
             pace=pace if is_results else None,
         )
         kind = ResultsExchange if is_results else PassingExchange
-        exchange = kind(admitted, outbox=self._outbox, transport=relay)
+        permit = asked.draft.permit
+        exchange = kind(admitted, outbox=self._outbox, transport=relay, permit=permit)
         receive = order.upload.receive if order.upload is not None else asked.receive
         await exchange.run(receive, send)
 

@@ -11,6 +11,7 @@ from services.proxy.exchange import Exchange
 from services.proxy.meter import Meter, NoMeter
 from services.proxy.metering import Unpacker
 from services.proxy.outbox import Outbox
+from services.proxy.rates import Permit
 from services.proxy.upstream import Transport
 
 __all__ = ["PassingExchange", "ResultsExchange"]
@@ -31,8 +32,15 @@ Feed = Callable[[bytes], None]
 class PassingExchange(Exchange):
     """Passes an answer on without looking for usage in it; of errors it reads the type."""
 
-    def __init__(self, admitted: Admitted, *, outbox: Outbox, transport: Transport) -> None:
-        super().__init__(admitted, outbox=outbox, transport=transport)
+    def __init__(
+        self,
+        admitted: Admitted,
+        *,
+        outbox: Outbox,
+        transport: Transport,
+        permit: Permit | None = None,
+    ) -> None:
+        super().__init__(admitted, outbox=outbox, transport=transport, permit=permit)
         # Without usage there is nothing to be had from reading on for a client that left.
         self._drain_timeout_s = None
 
@@ -54,8 +62,15 @@ class PassingExchange(Exchange):
 class ResultsExchange(PassingExchange):
     """Passes a batch's results on; each that succeeded is booked before it goes to the client."""
 
-    def __init__(self, admitted: Admitted, *, outbox: Outbox, transport: Transport) -> None:
-        super().__init__(admitted, outbox=outbox, transport=transport)
+    def __init__(
+        self,
+        admitted: Admitted,
+        *,
+        outbox: Outbox,
+        transport: Transport,
+        permit: Permit | None = None,
+    ) -> None:
+        super().__init__(admitted, outbox=outbox, transport=transport, permit=permit)
         self._line_bytes_max = admitted.setup.settings.response_bytes_metered_max
 
     def _choose_meter(self, kind: bytes, encoding: bytes) -> tuple[Meter, Feed]:

@@ -42,6 +42,7 @@ MADE_UP = {
     "valid_to": "NULL",
     "seat": "'seat-' || n % 3",
     "event": "'exceeded'",
+    "error_type": "['rate_limit_error', 'overloaded_error'][1 + n % 2]",
     "route_reason": "[NULL, 'quota_exhausted'][1 + n % 2]",
     "five_hour_utilization": "0.9",
     "seven_day_utilization": "0.5",

@@ -2,13 +2,15 @@
 
 import json
 import socket
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.support.claude_code import log_in, run_claude
-from tests.support.mock import MockAnthropic
+from tests.support.mock import MockAnthropic, Scenario
 from tests.support.nats import running_nats
 from tests.support.provocations import (
     API_KEY,
@@ -19,6 +21,7 @@ from tests.support.provocations import (
     TOKEN,
     Provocation,
     Stage,
+    answers_under_way,
     stage_config,
 )
 from tests.support.proxy import running_proxy
@@ -121,3 +124,26 @@ def test_each_refusal_is_shown_as_the_table_says(
     assert answer.result == shown.replace("NAME", asking.model).replace("MSG", message)
     assert (answer.exit_code, answer.is_error) == (1, True)
     assert answer.api_error_status == row.status
+
+
+def test_rate_limit_that_has_room_soon_is_waited_for_and_the_work_goes_on(
+    stage: Stage, tap: Tap, tmp_path: Path
+) -> None:
+    # Given a key whose one request at a time is under way,
+    key = stage.proxy.issue_key(max_parallel_requests=1)
+    stage.mock.set_default(Scenario(fault="stall", fault_after_events=2))
+    tap.point_at(stage.proxy.url)
+    with ThreadPoolExecutor(1) as pool:
+        with answers_under_way(stage.proxy, key, 1):
+            # when the real client asks and is refused, and the other one is over after that,
+            running = pool.submit(run_claude, tap.url, key, "say hi", home=tmp_path)
+            deadline = time.monotonic() + 60
+            while not tap.exchanges and not running.done():
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            stage.mock.reset()
+        answer = running.result()
+    # then it asks again by itself, and its user sees the answer and nothing of the limit.
+    assert {each.status for each in tap.exchanges[:-1]} == {429}
+    assert tap.exchanges[-1].status == 200
+    assert (answer.exit_code, answer.is_error) == (0, False), answer.result

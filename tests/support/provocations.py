@@ -32,7 +32,15 @@ from tests.support.proxy import (
 from tests.support.scripted import ScriptedServer
 from tests.support.tap import Network, damaging, standing_still
 
-__all__ = ["PROVOCATIONS", "Asking", "Provocation", "Stage", "spend_all", "stage_config"]
+__all__ = [
+    "PROVOCATIONS",
+    "Asking",
+    "Provocation",
+    "Stage",
+    "answers_under_way",
+    "spend_all",
+    "stage_config",
+]
 
 OAUTH, API_KEY, TOKEN = "CLAUDE_CODE_OAUTH_TOKEN", "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"
 LOGIN = "/login"
@@ -141,6 +149,7 @@ def stage_config(
         connect_timeout_s=0.5,
         upstream_connections_max=_CONNECTIONS_MAX,
         budget_message="ask the platform team",
+        rate_limit_wait_s_max=5,
     )
     rules = {"guardrail": "request_rules", "mode": "pre_call", "max_tokens_max": 1000}
     return {
@@ -228,8 +237,20 @@ def budget_spent(stage: Stage) -> Iterator[Asking]:
 def rate_limit_reached(stage: Stage) -> Iterator[Asking]:
     key = stage.proxy.issue_key(key_alias="hasty", max_parallel_requests=1)
     stage.mock.set_default(Scenario(fault="stall", fault_after_events=2))
-    with _answers_under_way(stage.proxy, key, 1):
+    with answers_under_way(stage.proxy, key, 1):
         yield Asking(key=key)
+
+
+@_of(
+    "rate limit reached, room later than `rate_limit_wait_s_max`",
+    "1 requests a minute. Try again in",
+    OAUTH,
+    API_KEY,
+)
+def rate_limit_that_lasts(stage: Stage) -> Iterator[Asking]:
+    key = stage.proxy.issue_key(key_alias="hasty", rpm_limit=1)
+    assert _ask(stage.proxy, key) == 200
+    yield Asking(key=key)
 
 
 @_of("headers too many or too long", f"more than {HEADERS_MAX} headers", OAUTH, API_KEY)
@@ -251,7 +272,7 @@ _503 = "outbox full, keys not read yet, all connections in use"
 def all_connections_in_use(stage: Stage) -> Iterator[Asking]:
     key = stage.proxy.issue_key()
     stage.mock.set_default(Scenario(fault="stall", fault_after_events=2))
-    with _answers_under_way(stage.proxy, key, _CONNECTIONS_MAX):
+    with answers_under_way(stage.proxy, key, _CONNECTIONS_MAX):
         yield Asking(key=key)
 
 
@@ -338,7 +359,7 @@ def spend_all(proxy: ProxyProcess, key: str, record: KeyRecord) -> None:
 
 
 @contextmanager
-def _answers_under_way(proxy: ProxyProcess, key: str, count: int) -> Iterator[None]:
+def answers_under_way(proxy: ProxyProcess, key: str, count: int) -> Iterator[None]:
     """Hold so many answers that have begun and do not go on."""
     body = b'{"model":"anthropic-claude","max_tokens":1,"stream":true,"messages":[]}'
     url, headers = f"{proxy.url}/v1/messages", {"x-litellm-api-key": key}

@@ -113,6 +113,26 @@ def test_keys_of_a_team_share_its_requests_under_way(
     wait_for_status(proxy, other, 200)
 
 
+def test_new_batches_are_limited_and_what_is_read_of_them_is_not(
+    proxy: ProxyProcess, mock: MockAnthropic
+) -> None:
+    # Given a key with one request a minute, when it makes a batch, then that is its request: it
+    # may read it, and ask for nothing more that costs.
+    mock.reset()
+    key = proxy.issue_key(rpm_limit=1)
+    headers = {"x-litellm-api-key": key}
+    params = {"model": "anthropic-claude", "max_tokens": 1, "messages": []}
+    body = {"requests": [{"custom_id": "1", "params": params}]}
+    url = f"{proxy.url}/v1/messages/batches"
+    with httpx.Client(headers=headers, trust_env=False, timeout=PATIENCE_S) as client:
+        made = client.post(url, json=body)
+        assert (made.status_code, made.headers["x-ratelimit-remaining-requests"]) == (200, "0")
+        assert client.get(f"{url}/{made.json()['id']}").status_code == 200
+        refused = client.post(url, json=body)
+    assert (refused.status_code, refused.json()["error"]["type"]) == (429, "rate_limit_error")
+    assert ask(proxy, key).status_code == 429
+
+
 def wait_for_status(proxy: ProxyProcess, key: str, status: int) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while ask(proxy, key).status_code != status:

@@ -145,9 +145,9 @@ class Admission:
         except ValueError as error:
             raise BadRequest(str(error)) from None
         prepared = Prepared(draft, target, forwarded, body, read, own)
-        await self.wait_rates(draft)
         if draft.endpoint == "messages":
             await self._hold(prepared, group, star)
+        await self.wait_rates(draft)
         may_be_paid = draft.on_quota_exhausted == "pay" and own is not None and own.is_subscription
         if draft.deployment is None or draft.model is None or may_be_paid:
             self._check_room()

@@ -125,6 +125,7 @@ class Api:
             return
         except Exception:
             log.exception("a request could not be admitted")
+            draft.let_go()
             fault = InternalError("The gateway failed; its log says how")
             await send_error(send, fault, draft.request_id)
             return

@@ -3,7 +3,8 @@
 #
 #   make setup    .venv with everything that is needed to run; then .venv/bin/tallygate
 #   make serve    setup, then the gateway on 127.0.0.1:4000 (ARGS="--port 4001" for other options)
-#   make test     setup with the tests' own packages, then all tests (PYTEST_ARGS="-k name")
+#   make test     setup with the tests' own packages, then all tests, two at a time (WORKERS=1: one);
+#                 PYTEST_ARGS="-k name" runs those that are meant, one after the other
 #   make bench    what the gateway costs (ARGS="--help"); make bench-smoke only sees that it works;
 #                 make bench-guard compares a short run with what was measured before
 #   make lint types lock clean
@@ -22,6 +23,8 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 CONFIG ?= config.example.yaml
 ARGS ?=
 PYTEST_ARGS ?=
+# How many processes run tests; `auto` is one for each core.
+WORKERS ?= 2
 
 # What the caller's shell says about other environments must not lead ours astray. Where packages
 # come from (an index or a cache of the caller's own, certificates) is the caller's business.
@@ -32,6 +35,8 @@ kept := UV_DEFAULT_INDEX UV_INDEX UV_INDEX_URL UV_EXTRA_INDEX_URL UV_FIND_LINKS 
 	PIP_TRUSTED_HOST PIP_PROXY PIP_CONFIG_FILE PIP_DEFAULT_TIMEOUT PIP_KEYRING_PROVIDER
 unexport $(filter-out $(kept),$(filter UV_% PIP_%,$(.VARIABLES)))
 unexport VIRTUAL_ENV VIRTUAL_ENV_PROMPT CONDA_PREFIX PYTHONPATH PYTHONHOME PYTHONSTARTUP
+# Without bytecode on disk each process of the tests compiles all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
 UV := .tools/uv/bin/uv
@@ -88,8 +93,22 @@ $(DEV): requirements-dev.lock $(RUNTIME)
 serve: setup
 	@exec $(BIN)/tallygate serve --config $(CONFIG) $(ARGS)
 
+# A file of tests is one process's, for what its tests share. Those marked `alone` come last, one
+# after the other.
+ifeq ($(strip $(PYTEST_ARGS)),)
+test: dev
+	@status=0; \
+	echo '$(BIN)/pytest --numprocesses $(WORKERS)'; \
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder \
+	  -m 'not alone' || status=$$?; \
+	if [ $$status -gt 1 ]; then exit $$status; fi; \
+	echo '$(BIN)/pytest -m alone'; \
+	$(BIN)/pytest -m alone || status=$$?; \
+	exit $$status
+else
 test: dev
 	$(BIN)/pytest $(PYTEST_ARGS)
+endif
 
 # The same packages, but for DuckDB: what of the ledger needs it must work with its next version.
 # Not with it yet, since DuckDB 2 copies a result before it gives it as Arrow: a SELECT of more rows

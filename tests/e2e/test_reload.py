@@ -307,6 +307,7 @@ def test_hangup_signal_is_a_reload(gateway: Gateway, mock: MockAnthropic) -> Non
     wait_until(lambda: '"level":"debug"' in new_log(), 20, "lines of the new level")
 
 
+@pytest.mark.alone
 def test_model_by_an_event_is_usable_at_every_worker_within_a_second(
     gateway: Gateway, mock: MockAnthropic
 ) -> None:

@@ -108,15 +108,14 @@ def test_whatever_is_killed_every_answer_is_in_the_ledger_exactly_once(
             asked = gateway.sql("SELECT count(*) FROM open_requests")
             return int(asked[0][0]) == 0
 
-        wait_until(settled, 30, "no request is open any more")
-        rows = gateway.sql(
-            "SELECT upstream_request_id, input_tokens, output_tokens, cache_read_tokens, "
-            "cache_write_5m_tokens, cache_write_1h_tokens, status, estimated FROM requests "
-            "WHERE key_alias = 'load'"
+        wait_until(settled, 60, "no request is open any more")
+        # What the reader has not heard of is not open for it either: it may be behind.
+        told = {truth[tag].request_id for tag in load.answered}
+        by_upstream_id = wait_until(
+            lambda: booked if told <= (booked := booked_by_upstream_id(gateway)).keys() else None,
+            60,
+            f"seed {SEED}: every whole answer is booked",
         )
-        by_upstream_id: dict[str, list[list[Any]]] = {}
-        for row in rows:
-            by_upstream_id.setdefault(row[0], []).append(row[1:])
         for tag in load.answered:
             record = truth[tag]
             usage = record_usage(record)
@@ -142,6 +141,19 @@ def test_whatever_is_killed_every_answer_is_in_the_ledger_exactly_once(
             assert load.failed == 0, "clients must not notice"
         assert "proved: " in verified(gateway), f"seed {SEED}"
     assert "proved: " in verified(gateway), f"seed {SEED}, stopped"
+
+
+def booked_by_upstream_id(gateway: Gateway) -> dict[str, list[list[Any]]]:
+    """Return what is booked for each request id of the API."""
+    rows = gateway.sql(
+        "SELECT upstream_request_id, input_tokens, output_tokens, cache_read_tokens, "
+        "cache_write_5m_tokens, cache_write_1h_tokens, status, estimated FROM requests "
+        "WHERE key_alias = 'load'"
+    )
+    found: dict[str, list[list[Any]]] = {}
+    for row in rows:
+        found.setdefault(row[0], []).append(row[1:])
+    return found
 
 
 def verified(gateway: Gateway) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 from services.runtime.supervisor import SIGNAL_REPEAT_S
 
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 Entry = dict[str, Any]
 

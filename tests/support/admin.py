@@ -15,8 +15,8 @@ import httpx
 __all__ = ["MASTER_KEY", "RunningAdmin", "running_admin"]
 
 MASTER_KEY = "sk-master-of-the-tests-0123456789abcdef"
-READY_TIMEOUT_S = 30.0
-STOP_TIMEOUT_S = 15.0
+READY_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 40.0
 POLL_S = 0.02
 
 _CONFIG = """\

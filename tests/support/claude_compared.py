@@ -39,7 +39,7 @@ _LIMITS = "anthropic-ratelimit-"
 _GATEWAYS_OWN = "x-tallygate-request-id"
 _METERED_CODINGS = "gzip, deflate"
 
-_BOOKED_TIMEOUT_S = 15.0
+_BOOKED_TIMEOUT_S = 40.0
 
 _MADE_UP = re.compile(
     rb"\b(?:(msg|req|toolu)_[0-9A-Za-z]+|(a)[0-9a-f]{16}\b|"

@@ -21,7 +21,7 @@ __all__ = ["TALLYGATE", "Gateway", "wait_until"]
 T = TypeVar("T")
 
 TALLYGATE = Path(sys.executable).with_name("tallygate")
-READY_TIMEOUT_S = 30.0
+READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
 MASTER_KEY = "sk-master-of-the-tests-0123456789"
 

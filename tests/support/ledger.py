@@ -33,7 +33,7 @@ from services.runtime.bus import Bus
 
 __all__ = ["LedgerProcess", "Producer", "batch", "key_event", "publish", "read_books", "run"]
 
-READY_TIMEOUT_S = 30.0
+READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 40.0
 POLL_S = 0.05
 CONFIG = """\

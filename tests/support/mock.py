@@ -38,7 +38,7 @@ __all__ = [
     "usage_from_report",
 ]
 
-READY_TIMEOUT_S = 20.0
+READY_TIMEOUT_S = 60.0
 """How long the program may take until it listens."""
 STOP_TIMEOUT_S = 10.0
 """How long it may take to end after SIGTERM, before it is killed."""
@@ -257,7 +257,7 @@ class MockAnthropic:
         return msgspec.json.decode(self._control("GET", "stats"), type=Stats)
 
     def wait_for_requests(
-        self, count: int, *, ended: bool = True, timeout_s: float = 10.0
+        self, count: int, *, ended: bool = True, timeout_s: float = 30.0
     ) -> list[Record]:
         """Return the requests once there are so many, all `ended` if wanted.
 

@@ -31,7 +31,7 @@ __all__ = [
 
 MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
 """The largest message that the server takes, as in production."""
-READY_TIMEOUT_S = 20.0
+READY_TIMEOUT_S = 60.0
 """How long a server may take until it answers on its port."""
 STOP_TIMEOUT_S = 10.0
 """How long a server may take to end after SIGTERM, before it is killed."""

@@ -56,7 +56,7 @@ __all__ = [
 ]
 
 MASTER_KEY = "sk-master-for-tests-0123456789"
-READY_TIMEOUT_S = 30.0
+READY_TIMEOUT_S = 60.0
 """How long a proxy may take until it is ready, on a busy machine."""
 STOP_TIMEOUT_S = 40.0
 """How long it may take to end after SIGTERM."""
@@ -232,7 +232,7 @@ class ProxyProcess:
         """Return how many asyncio tasks it has."""
         self._tasks_path.unlink(missing_ok=True)
         os.kill(self.pid, signal.SIGUSR2)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 40
         while not self._tasks_path.exists():
             assert time.monotonic() < deadline, "the proxy does not tell its tasks"
             time.sleep(POLL_S)
@@ -253,7 +253,7 @@ class ProxyProcess:
         self.wait_known(key)
         return key, record
 
-    def wait_known(self, key: str, *, timeout_s: float = 10.0) -> None:
+    def wait_known(self, key: str, *, timeout_s: float = 30.0) -> None:
         """Wait until the proxy knows a key (a blocked one is answered with 403)."""
         deadline = time.monotonic() + timeout_s
         while self.models(key).status_code in {401, 503}:
@@ -269,7 +269,7 @@ class ProxyProcess:
         """Return everything on USAGE."""
         return usage_events(self.nats_url)
 
-    def recorded(self, count: int, *, timeout_s: float = 15.0) -> list[UsageRecord]:
+    def recorded(self, count: int, *, timeout_s: float = 40.0) -> list[UsageRecord]:
         """Return the records on USAGE once there are `count` of them; never more."""
         deadline = time.monotonic() + timeout_s
         while True:
@@ -286,7 +286,7 @@ class ProxyProcess:
         """Return the `request.started` events on USAGE."""
         return [event for event in self.events() if isinstance(event, RequestStarted)]
 
-    def rejected(self, count: int, *, timeout_s: float = 10.0) -> list[RequestRejected]:
+    def rejected(self, count: int, *, timeout_s: float = 40.0) -> list[RequestRejected]:
         """Return the refusals on USAGE once there are `count` of them."""
         deadline = time.monotonic() + timeout_s
         while True:

@@ -18,7 +18,7 @@ from services.runtime.bus import Bus
 
 __all__ = ["request_row", "running_query_reader"]
 
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 60.0
 _MEMORY_BYTES_MAX = 256 * 1024 * 1024
 
 

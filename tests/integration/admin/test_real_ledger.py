@@ -28,7 +28,7 @@ PAGE = (Path(__file__).parents[3] / "docs" / "analytics.md").read_text()
 QUESTION = (
     PAGE.partition("### Do the prices in force")[2].partition("```sql")[2].partition("```")[0]
 )
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 POLL_S = 0.05
 TUTORIAL_USAGE = Usage(
     input_tokens=2, output_tokens=333, cache_read_tokens=25_142, cache_write_1h_tokens=39_535

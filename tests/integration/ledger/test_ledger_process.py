@@ -160,6 +160,7 @@ def test_a_ledger_killed_again_and_again_has_every_request_once(
         assert digest_of(ledger.database) == digest_of(reader.database)
 
 
+@pytest.mark.alone
 def test_a_row_is_visible_soon_and_a_spent_budget_is_told_within_a_second(
     tmp_path: Path, nats_server: NatsServer
 ) -> None:

@@ -52,6 +52,7 @@ def resident_bytes(proxy: ProxyProcess) -> int:
         return int(file.read().split()[1]) * 4096
 
 
+@pytest.mark.alone
 def test_two_hundred_slow_readers_hold_a_bounded_memory_each(
     proxy: ProxyProcess, scripted: ScriptedServer
 ) -> None:

@@ -77,6 +77,7 @@ def names(proxy: ProxyProcess, key: str) -> list[str]:
     return [each["id"] for each in proxy.models(key).json()["data"]]
 
 
+@pytest.mark.alone
 def test_model_added_by_an_event_is_usable_within_a_second_beside_a_running_stream(
     proxy: ProxyProcess, mock: MockAnthropic
 ) -> None:

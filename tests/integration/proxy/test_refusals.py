@@ -101,7 +101,7 @@ def check_shape(answer: httpx.Response, status: int, error_type: str) -> str:
 
 def refusal_of(proxy: ProxyProcess, answer: httpx.Response) -> RequestRejected:
     request_id = answer.json()["request_id"]
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 40
     while True:
         found = [event for event in proxy.events() if event.data.request_id == request_id]
         if found or time.monotonic() > deadline:
@@ -318,7 +318,7 @@ def test_spent_budget_of_a_user_or_team_refuses_its_keys_and_no_others(
 
 
 def wait_for_status(
-    proxy: ProxyProcess, key: str, status: int, *, timeout_s: float = 10
+    proxy: ProxyProcess, key: str, status: int, *, timeout_s: float = 30
 ) -> httpx.Response:
     deadline = time.monotonic() + timeout_s
     while True:

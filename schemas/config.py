@@ -8,6 +8,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
+from schemas.alerts import AlertDestination
 from schemas.guardrails import Guardrail
 from schemas.prices import PriceOverlay
 
@@ -195,8 +196,8 @@ class GatewayConfig(_Discreet, frozen=True, kw_only=True):
     begin at its midnights. `forward_models` are the names and patterns (`*`: all) of models for
     which clients' own credentials are forwarded, `request_timeout_s` is for models that name no
     time-out: both hold for models that are added at run time, too. `prices` are the entries that
-    differ from the price book, `seats` what subscriptions cost, `guardrails` what requests must
-    pass.
+    differ from the price book, `seats` what subscriptions cost, `alerts` who is told of what,
+    `guardrails` what requests must pass.
     """
 
     path: str
@@ -209,6 +210,7 @@ class GatewayConfig(_Discreet, frozen=True, kw_only=True):
     timezone: str = "UTC"
     prices: tuple[PriceOverlay, ...] = ()
     seats: tuple[SeatPrice, ...] = ()
+    alerts: tuple[AlertDestination, ...] = ()
     guardrails: tuple[Guardrail, ...] = ()
     settings: Settings = Settings()
     router: RouterSettings = RouterSettings()

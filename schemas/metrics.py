@@ -229,5 +229,20 @@ METRICS = _all(
         ("status",),
     ),
     Metric("tallygate_admin_requests_in_flight", "gauge", "Its requests under way."),
+    Metric(
+        "tallygate_alerts_sent_total",
+        "counter",
+        "Alerts that reached a destination.",
+    ),
+    Metric(
+        "tallygate_alert_failed_attempts_total",
+        "counter",
+        "Attempts to send alerts that failed; most are made again.",
+    ),
+    Metric(
+        "tallygate_alerts_undelivered_total",
+        "counter",
+        "Alerts that were given up: they are on the stream ALERT, and in the log.",
+    ),
 )
 """All metrics by name."""

@@ -7,6 +7,8 @@ import msgspec
 from schemas.prices import PriceKind
 
 __all__ = [
+    "ALERT",
+    "ALERT_STATE_SUBJECT",
     "BUDGET",
     "CONFIG_STATE_SUBJECT",
     "CONFIG_SUBJECT",
@@ -29,11 +31,13 @@ __all__ = [
     "USAGE_BATCH_EVENTS_MAX",
     "StreamDefinition",
     "budget_subject",
+    "dead_alert_subject",
     "key_subject",
     "model_subject",
     "price_subject",
     "prompt_subject",
     "proof_subject",
+    "raised_alert_subject",
     "subject_token",
     "team_subject",
     "usage_subject",
@@ -80,11 +84,11 @@ CONFIG_SUBJECT = "registry.config.file"
 
 
 class StreamDefinition(msgspec.Struct, frozen=True, kw_only=True):
-    """One JetStream stream: file storage, messages never deleted by a limit (but for PROMPTS).
+    """One JetStream stream: file storage, messages never deleted by a limit.
 
     `history` is how many messages a subject keeps (-1: all). New messages are refused, not old
     ones dropped, where a limit of the server is reached (discard new). What is old leaves USAGE for
-    the archive (services.ledger.archiver).
+    the archive (services.ledger.archiver). PROMPTS and ALERT alone do drop old messages.
     """
 
     name: str
@@ -123,8 +127,18 @@ PROMPTS = StreamDefinition(
     "only stream that drops old messages, by age and size",
     history=1,
 )
+ALERT = StreamDefinition(
+    name="ALERT",
+    subjects=("alert.state", "alert.raised.*", "alert.dead.*"),
+    purpose="alerts that are about a state of the books, those that could not be delivered, and "
+    "how far each destination has been told; what is old is dropped",
+    history=1,
+)
 STREAMS = (REGISTRY, USAGE, BUDGET)
-"""All but PROMPTS, which has limits of its own (Bus.ensure_expiring)."""
+"""All but PROMPTS and ALERT, which have limits of their own (Bus.ensure_expiring)."""
+
+ALERT_STATE_SUBJECT = "alert.state"
+"""How far each destination of alerts has been told, and which process tells them."""
 
 PRICE_SUBJECTS = frozenset(f"price.{kind}" for kind in ("book", "file", "api"))
 """Where changes of prices are, each with one event and the whole state of one part."""
@@ -146,6 +160,16 @@ def prompt_subject(request_id: str) -> str:
 def key_subject(key_id: str) -> str:
     """Return the subject that holds the state of one virtual key."""
     return f"registry.key.{key_id}"
+
+
+def raised_alert_subject(event_id: str) -> str:
+    """Return the subject of an alert that the admin service itself raised."""
+    return f"alert.raised.{event_id}"
+
+
+def dead_alert_subject(event_id: str) -> str:
+    """Return the subject of an alert that was given up."""
+    return f"alert.dead.{event_id}"
 
 
 def subject_token(text: str) -> str:

@@ -15,6 +15,7 @@ from services.admin.guard import require_access
 from services.admin.limits import RequestCounts, limited
 from services.admin.openapi import OpenApi
 from services.admin.reading import BODY_BYTES_MAX
+from services.admin.routes_alerts import ALERT_ROUTES
 from services.admin.routes_config import CONFIG_ROUTES
 from services.admin.routes_keys import KEY_ROUTES
 from services.admin.routes_pages import PAGE_ROUTES
@@ -48,6 +49,7 @@ ROUTES = (
     *REPRICE_ROUTES,
     *PROMPT_ROUTES,
     *CONFIG_ROUTES,
+    *ALERT_ROUTES,
     *PAGE_ROUTES,
 )
 
@@ -93,10 +95,13 @@ async def run(context: ServiceContext, *, fd: int | None, host: str, port: int) 
         file=context.file,
         master_key=context.master_key,
         timezone=context.config.timezone,
+        folder=context.folder.path,
+        alerts=context.config.alerts,
     )
 
     async def take(config: GatewayConfig) -> None:
         state.take(context.master_key, config.timezone)
+        state.alerts.take(config.alerts)
 
     follower = ConfigFollower(context, snapshot, take)
 
@@ -115,9 +120,11 @@ async def run(context: ServiceContext, *, fd: int | None, host: str, port: int) 
         spawn(follower.run(bus), "configuration", on_fault),
         spawn(state.reload.on_hangup(context.hangup), "SIGHUP", on_fault),
     ]
+    tasks.append(spawn(state.alerts.run(), "alerts", on_fault))
     counts = RequestCounts()
     context.metrics.put("admin", counts.metrics)
     context.metrics.put("nats", bus.metrics)
+    context.metrics.put("alerts", state.alerts.metrics)
     app: ASGIApp = limited(application(state), counts)
     try:
         await serve_http(

@@ -41,20 +41,20 @@ async def prompt_info(request: Request[Any, Any, Any], admin: AdminState) -> Res
     """Show one stored prompt."""
     query = read_query(request, PromptQuery)
     try:
-        payload = await admin.bus.last_message(PROMPTS.name, prompt_subject(query.request_id))
+        message = await admin.bus.last_message(PROMPTS.name, prompt_subject(query.request_id))
     except BusUnavailable:
         raise Unavailable(
             "stored prompts cannot be read at the moment (NATS is not there). Try again in some "
             "seconds"
         ) from None
-    if payload is None:
+    if message is None:
         raise NotFound(
             "nothing is stored of this request: there is none of this id, or neither its key nor "
             "the configuration says store_prompts, or its retention is over",
             param="request_id",
         )
     try:
-        prompt = decode_prompt(payload)
+        prompt = decode_prompt(message.payload)
     except ValueError:
         raise InternalError("What is stored of this request cannot be read") from None
     return answer_json(_shown(prompt))

@@ -3,13 +3,16 @@
 import asyncio
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
 import msgspec
 
+from schemas.alerts import AlertDestination
 from schemas.client_address import proved_address
 from schemas.errors import RateLimited, Unauthenticated, Unavailable
 from schemas.keys import hash_key, same_secret
 from schemas.registry import KeyRecord
+from services.admin.alerts import Alerts
 from services.admin.config_reload import ConfigReload
 from services.admin.failures import FailureLimit
 from services.admin.ledger_client import LedgerClient
@@ -54,12 +57,15 @@ class AdminState:
         file: ConfigFile,
         master_key: str,
         timezone: str,
+        folder: Path,
+        alerts: tuple[AlertDestination, ...] = (),
     ) -> None:
         self.bus = bus
         self.snapshot = snapshot
         self.timezone = timezone
         self.writer = RegistryWriter(bus, snapshot)
         self.ledger = LedgerClient(bus, timezone)
+        self.alerts = Alerts(bus, folder, alerts, snapshot, self.ledger)
         self.prices = Prices(bus, self.ledger)
         self.repricings = Repricings(bus, self.ledger)
         self.reload = ConfigReload(bus, snapshot, file)

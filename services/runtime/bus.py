@@ -212,7 +212,7 @@ class Bus:
         request = {"keep": max(1, kept)}
         await self._stream_api(f"$JS.API.STREAM.PURGE.{stream}", msgspec.json.encode(request))
 
-    async def last_message(self, stream: str, subject: str) -> bytes | None:
+    async def last_message(self, stream: str, subject: str) -> StreamMessage | None:
         """Return the last message of a subject, None where it has none. Raises BusUnavailable."""
         try:
             message = await self._link.js.get_msg(stream, subject=subject, direct=True)
@@ -220,7 +220,7 @@ class Bus:
             return None
         except (nats.errors.Error, nats.js.errors.Error, TimeoutError, OSError) as error:
             raise BusUnavailable(f"{subject}: {reason(error)}") from None
-        return message.data or b""
+        return StreamMessage(message.seq or 0, subject, message.data or b"")
 
     async def _stream_api(self, subject: str, payload: bytes) -> dict[str, Any]:
         try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from schemas.config import GatewayConfig
 from schemas.errors import ConfigError
 from schemas.keys import KEY_LENGTH_MAX
+from services.runtime.config_alerts import read_alerts
 from services.runtime.config_guardrails import read_guardrails
 from services.runtime.config_litellm_prices import read_litellm_prices
 from services.runtime.config_models import Forwarding, read_deployments
@@ -88,6 +89,7 @@ def read_config(content: bytes, path: str, environment: Mapping[str, str]) -> Ga
     others = read_litellm_prices(reader, top.get("model_list"), litellm, top.get("prices"))
     prices = read_prices(reader, top.get("prices"), others)
     seats = read_seats(reader, top.get("seats"))
+    alerts = read_alerts(reader, top.get("alerts"))
     guardrails = read_guardrails(reader, top.get("guardrails"))
     master_key = _master_key(reader, litellm.get("master_key"), general.get("master_key"))
     timezone = _timezone(reader, litellm.get("timezone"))
@@ -103,6 +105,7 @@ def read_config(content: bytes, path: str, environment: Mapping[str, str]) -> Ga
         timezone=timezone,
         prices=prices,
         seats=seats,
+        alerts=alerts,
         guardrails=guardrails,
         settings=settings,
         router=router_settings,

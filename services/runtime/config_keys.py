@@ -139,6 +139,7 @@ SECTIONS: Mapping[str, SectionKeys] = {
             "model_group_settings",
             "prices",
             "seats",
+            "alerts",
             "guardrails",
             "tallygate",
         ),
@@ -269,7 +270,7 @@ SECTIONS: Mapping[str, SectionKeys] = {
                 alerting alert_types alert_to_webhook_url alerting_threshold alerting_args
                 spend_report_frequency
                 """,
-                "no alerts are sent yet",
+                "write `alerts:`, which also says where to",
             ),
             (
                 """
@@ -371,6 +372,14 @@ SECTIONS: Mapping[str, SectionKeys] = {
     "usd_per_mtok": SectionKeys(read=TokenPrices.__struct_fields__),
     "context_tiers": SectionKeys(read=ContextTier.__struct_fields__),
     "seats": SectionKeys(read=SeatPrice.__struct_fields__),
+    "alerts": SectionKeys(
+        read=("name", "events", "teams", "users", "keys", "webhook", "slack", "email")
+    ),
+    "alert_webhook": SectionKeys(read=("url", "secret")),
+    "alert_slack": SectionKeys(read=("url",)),
+    "alert_email": SectionKeys(
+        read=("host", "port", "security", "username", "password", "from", "to")
+    ),
     "tallygate": SectionKeys(read=Settings.__struct_fields__),
     "guardrails": SectionKeys(
         read=("guardrail_name", "litellm_params"),

@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from schemas import budgets, client_facts, events, prices, registry, streams, usage
+from schemas import alerts, budgets, client_facts, events, prices, registry, streams, usage
 
 __all__ = ["main", "page"]
 
@@ -60,6 +60,13 @@ _STRUCTS: tuple[type[msgspec.Struct], ...] = (
     prices.PricePeriod,
     prices.ContextTier,
     prices.TokenPrices,
+    alerts.UnpricedModel,
+    alerts.Lag,
+    alerts.MissingEvents,
+    alerts.DeadLetters,
+    alerts.SeatQuota,
+    alerts.Undelivered,
+    alerts.AlertTrial,
 )
 
 
@@ -72,6 +79,7 @@ def _event_types() -> list[type[events.Event]]:
         events.UserEvent,
         events.ModelEvent,
         budgets.BudgetEvent,
+        alerts.AlertEvent,
     )
     found = [event for union in unions for event in get_args(union)]
     return [
@@ -87,7 +95,7 @@ def page() -> str:
     """Return the whole page."""
     rows = "".join(
         f"| `{stream.name}` | {', '.join(f'`{s}`' for s in stream.subjects)} | {stream.purpose} |\n"
-        for stream in streams.STREAMS
+        for stream in (*streams.STREAMS, streams.ALERT)
     )
     catalogue = "".join(_event_section(event) for event in _event_types())
     structs = "".join(_struct_section(struct) for struct in _STRUCTS)

@@ -14,6 +14,7 @@ and a reader must check that a message's subject is the one that its payload nam
 import msgspec
 
 from schemas.streams import (
+    ALERT,
     BUDGET,
     CONFIG_STATE_SUBJECT,
     MARKS_ASK_SUBJECT,
@@ -140,6 +141,12 @@ NATS_USERS = (
             CONFIG_STATE_SUBJECT,
             *_reading(REGISTRY, BUDGET),
             f"$JS.API.DIRECT.GET.{PROMPTS.name}.>",
+            # Alerts: the stream is this service's own.
+            *ALERT.subjects,
+            *(f"$JS.API.STREAM.{what}.{ALERT.name}" for what in ("CREATE", "UPDATE", "PURGE")),
+            *_reading(ALERT),
+            f"$JS.API.DIRECT.GET.{ALERT.name}.>",
+            f"$JS.API.STREAM.INFO.{USAGE.name}",
         ),
         subscribe=(CONFIG_STATE_SUBJECT,),
         answers=True,

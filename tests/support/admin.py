@@ -33,16 +33,16 @@ litellm_settings:
 class RunningAdmin:
     """One process of `tallygate admin`. `http` sends the master key with every request."""
 
-    def __init__(self, folder: Path, nats_url: str) -> None:
+    def __init__(self, folder: Path, nats_url: str, config: str = "") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.log_path = folder / "admin.log"
-        config = folder / "config.yaml"
-        config.write_text(_CONFIG)
+        self.config_path = folder / "config.yaml"
+        self.config_path.write_text(_CONFIG + config)
         with socket.create_server(("127.0.0.1", 0)) as listener:
             self.port: int = listener.getsockname()[1]
             arguments = ["admin", "--fd", str(listener.fileno())]
-            arguments += ["--config", str(config), "--data", str(folder / "data")]
+            arguments += ["--config", str(self.config_path), "--data", str(folder / "data")]
             with self.log_path.open("ab") as log:
                 self.process = subprocess.Popen(
                     [sys.executable, "-m", "services.cli", *arguments],
@@ -106,9 +106,11 @@ class RunningAdmin:
 
 
 @contextmanager
-def running_admin(folder: Path, nats_url: str, *, wait: bool = True) -> Iterator[RunningAdmin]:
-    """Run an admin service for the length of a with statement."""
-    admin = RunningAdmin(folder, nats_url)
+def running_admin(
+    folder: Path, nats_url: str, *, wait: bool = True, config: str = ""
+) -> Iterator[RunningAdmin]:
+    """Run an admin service for the length of a with statement; `config` is added to the file."""
+    admin = RunningAdmin(folder, nats_url, config)
     try:
         if wait:
             admin.wait_ready()

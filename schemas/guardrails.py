@@ -10,11 +10,9 @@ import msgspec
 __all__ = [
     "FINDINGS_MAX",
     "GUARDRAILS_MAX",
-    "GUARDRAIL_KINDS",
     "Guardrail",
     "GuardrailAction",
     "GuardrailFinding",
-    "GuardrailKind",
     "GuardrailMode",
     "RequestRules",
 ]
@@ -25,11 +23,8 @@ GUARDRAILS_MAX = 50
 FINDINGS_MAX = 100
 """So many findings of one request are told one by one; the rest are one, of the rule `others`."""
 
-GuardrailKind: TypeAlias = Literal["request_rules"]
 GuardrailMode: TypeAlias = Literal["pre_call", "logging_only"]
-GuardrailAction: TypeAlias = Literal["block", "log"]
-
-GUARDRAIL_KINDS: tuple[GuardrailKind, ...] = ("request_rules",)
+GuardrailAction: TypeAlias = Literal["block", "mask", "log"]
 
 _KIB = 1024
 _GIB = 1024 * 1024 * _KIB
@@ -56,16 +51,26 @@ class Guardrail(msgspec.Struct, frozen=True, kw_only=True):
 
     With `default_on` it holds for all keys, else for those that name it, or whose team or user
     does. In the mode `logging_only` the action is `log`. `message` is added to what a refused user
-    reads. `rules` belong to `request_rules`.
+    reads. `rules` belong to the kind `request_rules`; of the other kinds, which look at texts,
+    `settings` are what their scanners take, as JSON.
     """
 
     name: str
-    kind: GuardrailKind
+    kind: str
     modes: tuple[GuardrailMode, ...] = ("pre_call",)
     action: GuardrailAction = "block"
     default_on: bool = False
     message: str | None = None
     rules: RequestRules = RequestRules()
+    settings: bytes = b"{}"
+
+    def __repr__(self) -> str:
+        """Show no settings: they may hold what must not be seen."""
+        return f"Guardrail({self.name!r}, {self.kind}, {self.action})"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """Return what rich's pretty printer may show."""
+        return [("name", self.name), ("kind", self.kind), ("action", self.action)]
 
 
 class GuardrailFinding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -138,7 +138,9 @@ class Admission:
         if draft.endpoint == "messages":
             self.check_budget(draft)
         if guardrails:
-            self._guarding.check(guardrails, draft, headers, body)
+            guarded = await self._guarding.check(guardrails, draft, headers, body)
+            if guarded is not body:
+                body, read = guarded, read_body(guarded)
         own = self.own_credential(credentials, draft)
         try:
             forwarded = forwardable_request_headers(headers)

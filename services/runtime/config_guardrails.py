@@ -1,22 +1,27 @@
 """Reading `guardrails:`, LiteLLM's list: what each looks at, for whom it holds, what it does."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import msgspec
 
+from schemas.errors import ConfigError
 from schemas.guardrails import (
-    GUARDRAIL_KINDS,
     GUARDRAILS_MAX,
     Guardrail,
     GuardrailAction,
-    GuardrailKind,
     GuardrailMode,
     RequestRules,
 )
-from services.runtime.config_guardrail_keys import LITELLM_GUARDRAILS, LITELLM_INSTEAD
+from services.runtime.config_guardrail_keys import (
+    COMMON_KEYS,
+    GUARDRAIL_KINDS,
+    LITELLM_GUARDRAILS,
+    LITELLM_INSTEAD,
+)
 from services.runtime.config_keys import nearest
 from services.runtime.config_reader import ConfigReader
+from services.runtime.guardrail_scanners import scanner_of
 from services.runtime.yaml_lines import Node
 
 __all__ = ["read_guardrails"]
@@ -72,29 +77,45 @@ def _read_one(reader: ConfigReader, item: Node, where: str) -> Guardrail | None:
     kind = _kind(reader, params_node, where)
     if kind is None or name is None:
         return None
-    params = reader.section(params_node, kind, where)
-    modes = _modes(reader, params.get("mode"), params_node, f"{where}.mode")
-    action = reader.typed(params.get("action"), GuardrailAction, f"{where}.action")
-    default_on = reader.typed(params.get("default_on"), bool, f"{where}.default_on")
-    message = _line(reader, params.get("message"), _Message, f"{where}.message")
-    rules = _rules(reader, params, params_node, where)
-    if modes == ("logging_only",):
-        if action == "block":
+    guardrail = _common(reader, params_node, name, kind, where)
+    if kind == "request_rules":
+        params = reader.section(params_node, kind, where)
+        guardrail = msgspec.structs.replace(
+            guardrail, rules=_rules(reader, params, params_node, where)
+        )
+        if guardrail.action == "mask":
             reader.problem(
                 params["action"].line,
-                f"{where}: logging_only lets everything pass: take mode pre_call to block",
+                f"{where}.action: request_rules block or log, and mask nothing",
+            )
+    else:
+        guardrail = _with_settings(reader, params_node, guardrail, where)
+    return guardrail if len(reader.problem_texts) == count else None
+
+
+def _common(reader: ConfigReader, node: Node, name: str, kind: str, where: str) -> Guardrail:
+    """Return what every guardrail has."""
+    assert isinstance(node.value, Mapping)
+    params: Mapping[str, Node] = node.value
+    modes = _modes(reader, params.get("mode"), node, f"{where}.mode")
+    action: GuardrailAction | None = reader.typed(
+        params.get("action"), GuardrailAction, f"{where}.action"
+    )
+    if modes == ("logging_only",):
+        if action in {"block", "mask"}:
+            reader.problem(
+                params["action"].line,
+                f"{where}: logging_only lets everything pass as it is: take mode pre_call to "
+                "block or mask",
             )
         action = "log"
-    if len(reader.problem_texts) > count:
-        return None
     return Guardrail(
         name=name,
         kind=kind,
         modes=modes,
         action=action or "block",
-        default_on=bool(default_on),
-        message=message,
-        rules=rules,
+        default_on=bool(reader.typed(params.get("default_on"), bool, f"{where}.default_on")),
+        message=_line(reader, params.get("message"), _Message, f"{where}.message"),
     )
 
 
@@ -107,20 +128,17 @@ def _line(reader: ConfigReader, node: Node | None, wanted: Any, where: str) -> s
     return text
 
 
-def _kind(reader: ConfigReader, node: Node, where: str) -> GuardrailKind | None:
+def _kind(reader: ConfigReader, node: Node, where: str) -> str | None:
     assert isinstance(node.value, Mapping)
     entry = node.value.get("guardrail")
     kinds = ", ".join(GUARDRAIL_KINDS)
-    if entry is None or entry.value is None:
-        reader.problem(node.line, f"{where}.guardrail is missing: one of {kinds}")
-        return None
-    name = reader.text(entry, f"{where}.guardrail")
-    if name is None:
-        return None
-    for kind in GUARDRAIL_KINDS:
-        if name == kind:
-            return kind
     where = f"{where}.guardrail"
+    if entry is None or entry.value is None:
+        reader.problem(node.line, f"{where} is missing: one of {kinds}")
+        return None
+    name = reader.text(entry, where)
+    if name is None or name in GUARDRAIL_KINDS:
+        return name
     if name in LITELLM_INSTEAD:
         reader.problem(
             entry.line,
@@ -179,4 +197,30 @@ def _rules(
     return RequestRules(**given)
 
 
-assert get_args(GuardrailKind) == GUARDRAIL_KINDS
+def _with_settings(reader: ConfigReader, node: Node, guardrail: Guardrail, where: str) -> Guardrail:
+    """Return a guardrail that looks at texts with its own settings, which its scanner checks."""
+    assert isinstance(node.value, Mapping)
+    for key, line in node.twice:
+        reader.problem(line, f"{where}.{key[:64]} stands twice: keep one of them")
+    count = len(reader.problem_texts)
+    settings = {
+        key: _filled(reader, each, where)
+        for key, each in node.value.items()
+        if key not in COMMON_KEYS
+    }
+    guardrail = msgspec.structs.replace(guardrail, settings=msgspec.json.encode(settings))
+    if len(reader.problem_texts) == count:
+        try:
+            scanner_of(guardrail)
+        except ConfigError as error:
+            reader.problem(node.line, f"{where}: {error}")
+    return guardrail
+
+
+def _filled(reader: ConfigReader, node: Node, where: str) -> Any:
+    """Return a node as plain values, variables of the environment filled in."""
+    if isinstance(node.value, Mapping):
+        return {key: _filled(reader, each, where) for key, each in node.value.items()}
+    if isinstance(node.value, tuple):
+        return [_filled(reader, each, where) for each in node.value]
+    return reader.text(node, where) if isinstance(node.value, str) else node.value

@@ -40,17 +40,30 @@ GUARDRAILS.append(
         },
     }
 )
+GUARDRAILS += [
+    {
+        "guardrail_name": name,
+        "litellm_params": {
+            "guardrail": "block_list",
+            "mode": "pre_call",
+            "action": action,
+            "lists": [{"name": "codename", "category": "projects", "words": [word]}],
+        },
+    }
+    for name, action, word in (
+        ("names out", "mask", "Falcon"),
+        ("names stay", "block", "Peregrine"),
+    )
+]
 SHORT = "Blocked by the guardrail short answers: max_tokens is 1001, at most 1000 are allowed "
 
 
 @pytest.fixture(scope="module")
-def gateway(
-    tmp_path_factory: pytest.TempPathFactory, _mock_anthropic_process: MockAnthropic
-) -> Iterator[Gateway]:
+def gateway(tmp_path_factory: pytest.TempPathFactory, mock: MockAnthropic) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("gateway")
-    config = yaml.safe_load(CONFIG.format(api_base=_mock_anthropic_process.url))
+    config = yaml.safe_load(CONFIG.format(api_base=mock.url))
     (folder / "config.yaml").write_text(yaml.safe_dump({**config, "guardrails": GUARDRAILS}))
-    with Gateway.started(folder, _mock_anthropic_process) as running:
+    with Gateway.started(folder, mock) as running:
         yield running
 
 
@@ -118,6 +131,44 @@ def test_what_guardrails_find_is_in_the_ledger(gateway: Gateway) -> None:
     assert wait_until(booked, 30, "what was found is in the ledger") == [
         ["who sends tools", "log", "tools_denied", "tools", 1, "success"],
         ["no web", "block", "tools_denied", "tools", 1, "refused"],
+    ]
+
+
+def test_texts_are_masked_on_their_way_or_blocked(gateway: Gateway, mock: MockAnthropic) -> None:
+    # Given a key whose requests are masked and one whose are blocked, when they say what may not
+    # leave the house, then the deployment gets a mask in its place, byte for byte the same else,
+    # or nothing at all; the refusal and the ledger name the rule and the place, never the text.
+    key = gateway.new_key(key_alias="masked", guardrails=["names out"])
+    other = gateway.new_key(key_alias="blocked", guardrails=["names stay"])
+    words = "Project %s is \u00e9 secret \U0001f985"
+    said = {"messages": [{"role": "user", "content": words % "FALCON"}], "max_tokens": 9}
+    assert ask(gateway, key, **said).status_code == 200
+    sent = mock.messages()[-1].body
+    expected = {"model": "claude-sonnet-4-20250514", "max_tokens": 9, "messages": []}
+    content = words % "[MASKED:codename]"
+    expected |= {"messages": [{"role": "user", "content": content}], "stream": True}
+    assert sent == json.dumps(expected).encode()
+    count = len(mock.messages())
+    said = {"messages": [{"role": "user", "content": [{"type": "text", "text": "peregrine"}]}]}
+    for path in ("/v1/messages", "/v1/messages/count_tokens"):
+        message = refused(ask(gateway, other, path, **said))
+        assert "it found codename in messages[0].content[0]" in message
+        assert "peregrine" not in message.lower()
+    assert len(mock.messages()) == count
+    query = (
+        "SELECT key_alias, action, rule, category, place, endpoint FROM guardrail_events "
+        "WHERE key_alias IN ('masked', 'blocked') ORDER BY found_at"
+    )
+
+    def booked() -> list[list[Any]] | None:
+        rows = gateway.sql(query)
+        return rows if len(rows) == 3 else None
+
+    place = "messages[0].content[0]"
+    assert wait_until(booked, 30, "what was found is in the ledger") == [
+        ["masked", "mask", "codename", "projects", "messages[0]", "messages"],
+        ["blocked", "block", "codename", "projects", place, "messages"],
+        ["blocked", "block", "codename", "projects", place, "count_tokens"],
     ]
 
 

@@ -1,5 +1,6 @@
 """Which guardrails hold for a key, and the rules about what a request may ask for."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -48,7 +49,7 @@ def check(body: bytes | None = None, message: str | None = None, **rules: Any) -
     guarding = Guarding(told.append)
     text = json.dumps(BODY).encode() if body is None else body
     try:
-        guarding.check([guardrail], draft(), HEADERS, text)
+        assert asyncio.run(guarding.check([guardrail], draft(), HEADERS, text)) is text
     finally:
         assert [hit.action for hit in told] in ([], ["block"])
 
@@ -144,8 +145,10 @@ def test_what_a_guardrail_finds_is_told_before_it_counts() -> None:
         for action, mode in (("log", "logging_only"), ("block", "pre_call"))
     )
     told: list[GuardrailHit] = []
+    guarding = Guarding(told.append)
+    checked = guarding.check([log, block, log], draft(), [], json.dumps(BODY).encode())
     with pytest.raises(Forbidden):
-        Guarding(told.append).check([log, block, log], draft(), [], json.dumps(BODY).encode())
+        asyncio.run(checked)
     assert [(hit.guardrail, hit.mode, hit.action) for hit in told] == [
         ("log", "logging_only", "log"),
         ("block", "pre_call", "block"),

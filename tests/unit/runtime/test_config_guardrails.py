@@ -1,11 +1,13 @@
 """`guardrails:` of the configuration: LiteLLM's form, whole or not at all."""
 
+import msgspec
 import pytest
 
 from schemas.errors import ConfigError
 from schemas.guardrails import Guardrail, RequestRules
 from services.runtime.config import read_config
 from services.runtime.config_changes import changed_keys
+from services.runtime.guardrail_scanners import scanner_of
 
 MODELS = """
 model_list:
@@ -40,6 +42,24 @@ def test_guardrails_are_read_in_litellms_form() -> None:
     )
 
 
+def test_guardrails_that_look_at_texts_have_settings_of_their_own() -> None:
+    # Given a block list with a variable of the environment in it, then its settings are those of
+    # the file, filled in, and nothing that prints the configuration shows them.
+    text = (
+        "guardrails:\n  - guardrail_name: a\n    litellm_params:\n      guardrail: block_list\n"
+        "      mode: pre_call\n      action: mask\n      lists:\n"
+        "        - {name: x, words: [os.environ/WORD]}\n"
+    )
+    config = read_config((MODELS + text).encode(), "config.yaml", {"WORD": "Falcon"})
+    (found,) = config.guardrails
+    assert (found.kind, found.action) == ("block_list", "mask")
+    assert msgspec.json.decode(found.settings) == {"lists": [{"name": "x", "words": ["Falcon"]}]}
+    assert [each.rule for each in scanner_of(found).scan("a falcon")] == ["x"]
+    assert "Falcon" not in repr(config)
+    with pytest.raises(ConfigError, match="WORD is not set"):
+        read_config((MODELS + text).encode(), "config.yaml", {})
+
+
 @pytest.mark.parametrize(
     ("params", "said"),
     [
@@ -53,6 +73,10 @@ def test_guardrails_are_read_in_litellms_form() -> None:
             "guardrail: request_rules, mode: logging_only, action: block, max_tokens_max: 9",
             "lets everything pass",
         ),
+        (f"{RULES}, action: mask", "mask nothing"),
+        ("guardrail: block_list, mode: pre_call", "lists"),
+        ("guardrail: block_list, mode: pre_call, list: []", "did you mean lists"),
+        ("guardrail: litellm_content_filter, mode: pre_call", "write guardrail: block_list"),
         (f"{RULES}, max_token: 3", "did you mean max_tokens_max"),
         (f"{RULES}, default_on: perhaps", "default_on must be true or false"),
         (f"{RULES}, system_required: 3", "system_required must be true or false"),

@@ -1,0 +1,124 @@
+"""The texts in a part of a request, found in its bytes: what may say something, and where.
+
+No structure is asked for: every string of JSON is looked at, but for keys and for what cannot be
+a text (types, ids, data in base64). So nothing passes because it stands in a block that nobody
+knew, or under a key that stands twice. What is replaced in a text leaves every other byte as it is.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+
+__all__ = ["Patch", "TextAt", "patched", "places_in", "texts_in"]
+
+_TOKEN = re.compile(rb'"((?:[^"\\]++|\\.)*+)"([ \t\n\r]*:)?', re.DOTALL)
+_ESCAPE = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\."
+)
+_WORDS = frozenset(
+    {b"type", b"role", b"id", b"tool_use_id", b"file_id", b"media_type", b"ttl", b"encoding"}
+)
+"""Keys whose values are no texts, where they look like a word."""
+_WORD = re.compile(rb"[A-Za-z0-9_./+-]{0,128}")
+_DATA = frozenset({b"data", b"signature", b"encrypted_content", b"encrypted_index"})
+"""Keys whose values are no texts, where they are base64."""
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-"
+_BASE64_BYTES_MIN = 256
+"""Shorter values are looked at: they could be a text of letters alone."""
+_decoder = msgspec.json.Decoder(str)
+
+
+class TextAt(msgspec.Struct, frozen=True, gc=False):
+    """A text, and where its JSON stands in the bytes: [start, end), without the quotes."""
+
+    text: str
+    start: int
+    end: int
+
+
+class Patch(msgspec.Struct, frozen=True, gc=False):
+    """Bytes that go in the place of [start, end)."""
+
+    start: int
+    end: int
+    replacement: bytes
+
+
+def texts_in(part: bytes) -> Iterator[TextAt]:
+    """Yield the texts of a piece of JSON (which it is known to be), in order."""
+    key = b""
+    for token in _TOKEN.finditer(part):
+        literal = token[1]
+        if token[2] is not None:
+            key = literal
+            continue
+        if not literal or (key in _WORDS and _WORD.fullmatch(literal)):
+            continue
+        if (
+            key in _DATA
+            and len(literal) >= _BASE64_BYTES_MIN
+            and not literal.translate(None, _BASE64)
+        ):
+            continue
+        start, end = token.span(1)
+        yield TextAt(_decoded(part[start - 1 : end + 1]), start, end)
+
+
+def _decoded(literal: bytes) -> str:
+    try:
+        return _decoder.decode(literal)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        # Half of a pair of surrogates, which JSON can spell and UTF-8 cannot.
+        text: str = json.loads(literal.decode("utf-8", "replace"))
+        return text
+
+
+def places_in(literal: bytes, offsets: Sequence[int]) -> dict[int, int]:
+    """Return where characters of a text stand in its JSON, by their offsets in the text.
+
+    `literal` is without its quotes. An offset may be the text's length: then it is the end.
+    """
+    spelled = literal.decode("utf-8", "replace")
+    wanted = sorted(set(offsets))
+    found: dict[int, int] = {}
+    characters = position = length = 0
+    """How many characters of the text, of its spelling and bytes are behind."""
+    escapes = _ESCAPE.finditer(spelled)
+    escape = next(escapes, None)
+    for offset in wanted:
+        while escape is not None and offset - characters > escape.start() - position:
+            # The run before the escape, and the escape, which stands for one character.
+            run = spelled[position : escape.start()]
+            characters += len(run) + 1
+            length += len(run.encode()) + len(escape[0])
+            position = escape.end()
+            escape = next(escapes, None)
+        run = spelled[position : position + offset - characters]
+        characters += len(run)
+        length += len(run.encode())
+        position += len(run)
+        found[offset] = length
+    return found
+
+
+def patched(body: bytes, patches: Iterable[Patch]) -> bytes:
+    """Return bytes with patches applied. Of those that overlap the first one covers all of them."""
+    pieces: list[bytes] = []
+    written = 0
+    pending: Patch | None = None
+    end = 0
+    for patch in sorted(patches, key=lambda each: (each.start, -each.end)):
+        if pending is not None and patch.start < end:
+            end = max(end, patch.end)
+            continue
+        if pending is not None:
+            pieces += (body[written : pending.start], pending.replacement)
+            written = end
+        pending, end = patch, patch.end
+    if pending is not None:
+        pieces += (body[written : pending.start], pending.replacement)
+        written = end
+    pieces.append(body[written:])
+    return b"".join(pieces)

@@ -1,0 +1,153 @@
+"""What guardrails find in the parts of a request: pure, and remembered by the parts' digests.
+
+A client sends its whole conversation with each request. A part (a message, the system prompt) that
+was looked at once is known by its SHA-256, so that only what is new is looked at.
+"""
+
+from collections.abc import Hashable, Sequence
+from hashlib import sha256
+
+import msgspec
+
+from services.guardrails import Scanner
+from services.guardrails.findings import Finding
+from services.proxy.json_members import elements_of, members_of
+from services.proxy.json_texts import Patch, TextAt, places_in, texts_in
+
+__all__ = ["PARTS_KEPT_MAX", "Look", "Memory", "Seen", "Verdict", "look_at"]
+
+PARTS_KEPT_MAX = 50_000
+"""A worker remembers so many parts, about 250 bytes each; those used longest ago go first."""
+FINDINGS_KEPT_MAX = 1_000
+"""What was found in a part with more findings is not remembered: it is looked at each time."""
+
+
+class Look(msgspec.Struct, frozen=True):
+    """One guardrail's way to look at a text."""
+
+    scanner: Scanner
+    is_masking: bool
+
+
+class Seen(msgspec.Struct, frozen=True, gc=False):
+    """What was found in one text: a rule, how often, and the content block (None: no block).
+
+    `digest` stands for the text.
+    """
+
+    rule: str
+    category: str
+    block: int | None
+    count: int
+    digest: bytes
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What one guardrail found in a part, and what masks it; patches count from its start."""
+
+    seen: tuple[Seen, ...] = ()
+    patches: tuple[Patch, ...] = ()
+
+
+_CLEAN = Verdict()
+
+
+def look_at(part: bytes, looks: Sequence[Look], *, is_message: bool) -> tuple[Verdict, ...] | None:
+    """Return each guardrail's verdict on a part, None where nobody found anything.
+
+    What an assistant said came from the API and is not looked at. Raises ValueError for a message
+    with a key that stands twice or is spelled with escapes.
+    """
+    if is_message and _is_of_assistant(part):
+        return None
+    seen: list[list[Seen]] = [[] for _ in looks]
+    patches: list[list[Patch]] = [[] for _ in looks]
+    for text in texts_in(part):
+        for number, look in enumerate(looks):
+            found = look.scanner.scan(text.text)
+            if not found:
+                continue
+            seen[number] += _seen(part, text, found, is_message=is_message)
+            if look.is_masking:
+                patches[number] += _masks(part, text, found)
+    if not any(seen):
+        return None
+    return tuple(
+        Verdict(tuple(each), tuple(masks)) if each else _CLEAN
+        for each, masks in zip(seen, patches, strict=True)
+    )
+
+
+def _is_of_assistant(message: bytes) -> bool:
+    if not message.startswith(b"{"):
+        return False
+    role = members_of(message).get("role")
+    return role is not None and message[role[0] : role[1]] == b'"assistant"'
+
+
+def _seen(part: bytes, text: TextAt, found: list[Finding], *, is_message: bool) -> list[Seen]:
+    counts: dict[tuple[str, str], int] = {}
+    for finding in found:
+        name = (finding.rule, finding.category)
+        counts[name] = counts.get(name, 0) + 1
+    block = _block_at(part, text.start) if is_message else None
+    digest = sha256(part[text.start : text.end]).digest()
+    return [Seen(rule, category, block, n, digest) for (rule, category), n in counts.items()]
+
+
+def _block_at(message: bytes, position: int) -> int | None:
+    """Return which block of a message's content a position is in."""
+    try:
+        start, end = members_of(message)["content"]
+        blocks = elements_of(message[start:end])
+    except (KeyError, ValueError, msgspec.MsgspecError):
+        return None
+    return next(
+        (number for number, (_, stop) in enumerate(blocks) if position < start + stop), None
+    )
+
+
+def _masks(part: bytes, text: TextAt, found: list[Finding]) -> list[Patch]:
+    literal = part[text.start : text.end]
+    places = places_in(literal, [offset for each in found for offset in (each.start, each.end)])
+    return [
+        Patch(
+            text.start + places[each.start],
+            text.start + places[each.end],
+            msgspec.json.encode(f"[MASKED:{each.rule}]")[1:-1],
+        )
+        for each in found
+    ]
+
+
+class Memory:
+    """The verdicts on the parts that were looked at last, by who looked and the part's digest."""
+
+    def __init__(self, parts_max: int = PARTS_KEPT_MAX) -> None:
+        self._parts_max = parts_max
+        self._verdicts: dict[Hashable, tuple[Verdict, ...] | None] = {}
+
+    def recall(self, key: Hashable) -> tuple[bool, tuple[Verdict, ...] | None]:
+        """Return whether a part is known, and the verdicts on it."""
+        if key not in self._verdicts:
+            return False, None
+        verdicts = self._verdicts[key] = self._verdicts.pop(key)
+        return True, verdicts
+
+    def keep(self, key: Hashable, verdicts: tuple[Verdict, ...] | None) -> None:
+        """Remember the verdicts on a part, unless they are too many."""
+        if verdicts and sum(len(each.seen) + len(each.patches) for each in verdicts) > (
+            FINDINGS_KEPT_MAX
+        ):
+            return
+        self._verdicts[key] = verdicts
+        if len(self._verdicts) > self._parts_max:
+            del self._verdicts[next(iter(self._verdicts))]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._verdicts.clear()
+
+    def __len__(self) -> int:
+        """Return how many parts are known."""
+        return len(self._verdicts)

@@ -1,7 +1,7 @@
 """Admission: from a raw request to one that may be forwarded, or a refusal."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import chain
 
 from schemas.config import Settings
@@ -14,11 +14,12 @@ from schemas.errors import (
     Unavailable,
 )
 from schemas.events import Endpoint
+from schemas.guardrails import Guardrail
 from schemas.keys import hash_key
 from services.proxy import auth, limits
 from services.proxy.answers import Receive
 from services.proxy.attempts import first_attempt
-from services.proxy.body import read_body
+from services.proxy.body import RequestBody, read_body
 from services.proxy.budgets import SpentBudgets
 from services.proxy.client_facts import client_of, with_end_user
 from services.proxy.client_identity import identity_of
@@ -138,9 +139,7 @@ class Admission:
         if draft.endpoint == "messages":
             self.check_budget(draft)
         if guardrails:
-            guarded = await self._guarding.check(guardrails, draft, headers, body)
-            if guarded is not body:
-                body, read = guarded, read_body(guarded)
+            body, read = await self._guarded(guardrails, draft, headers, body, read)
         own = self.own_credential(credentials, draft)
         try:
             forwarded = forwardable_request_headers(headers)
@@ -165,6 +164,18 @@ class Admission:
         self._check_room()
         self.check_rates(draft)
         return prepared.admitted(draft.deployment, draft.model, credential)
+
+    async def _guarded(
+        self,
+        guardrails: Sequence[Guardrail],
+        draft: Draft,
+        headers: RawHeaders,
+        body: bytes,
+        read: RequestBody,
+    ) -> tuple[bytes, RequestBody]:
+        """Return a body that passed its guardrails, as they masked it. Raises Forbidden."""
+        guarded = await self._guarding.check(guardrails, draft, headers, body)
+        return (body, read) if guarded is body else (guarded, read_body(guarded))
 
     async def _hold(self, prepared: Prepared, group: Group, star: str) -> None:
         """Set what the draft holds of its budgets. Raises BudgetSpent; RateLimited."""

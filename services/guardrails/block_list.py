@@ -66,7 +66,7 @@ def build_block_list(settings: object) -> RuleScanner:
         rules += _rules_of(block_list, place)
     return RuleScanner(
         rules,
-        Gate([rule.pattern for rule in rules], trusted=False),
+        Gate([rule.for_gate() for rule in rules], trusted=False),
         build_allowed(read.allow, read.allow_patterns),
     )
 

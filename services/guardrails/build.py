@@ -5,11 +5,17 @@ from collections.abc import Callable
 from schemas.errors import ConfigError
 from services.guardrails.block_list import build_block_list
 from services.guardrails.findings import Scanner
+from services.guardrails.personal_data import build_personal_data
+from services.guardrails.secrets import build_secrets
 from services.guardrails.settings import nearest_hint
 
 __all__ = ["KINDS", "build_scanner"]
 
-_BUILDERS: dict[str, Callable[[object], Scanner]] = {"block_list": build_block_list}
+_BUILDERS: dict[str, Callable[[object], Scanner]] = {
+    "secrets": build_secrets,
+    "personal_data": build_personal_data,
+    "block_list": build_block_list,
+}
 
 KINDS = tuple(_BUILDERS)
 """The kinds of guardrails that look at text."""

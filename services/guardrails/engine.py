@@ -94,21 +94,21 @@ class Gate:
     Vectorscan finds too large: then RE2 looks through the text for it alone.
     """
 
-    def __init__(self, patterns: Sequence[str], *, trusted: bool) -> None:
+    def __init__(self, patterns: Sequence[tuple[str, bool]], *, trusted: bool) -> None:
+        """Each pattern stands with whether a character may have several bytes in it.
+
+        Raises hyperscan.HyperscanError for a trusted pattern that Vectorscan does not take.
+        """
         self._always: list[int] = []
         self._threads = threading.local()
         kept: list[tuple[int, bytes, int]] = []
-        for number, pattern in enumerate(patterns):
+        for number, (pattern, utf8) in enumerate(patterns):
             flags = hyperscan.HS_FLAG_SINGLEMATCH
-            if not trusted:
-                if not _alike(pattern):
-                    self._always.append(number)
-                    continue
-                if _FOLDED.search(pattern):
-                    flags |= hyperscan.HS_FLAG_UTF8
-                if not _compiles(pattern, flags):
-                    self._always.append(number)
-                    continue
+            if utf8 or (not trusted and _FOLDED.search(pattern)):
+                flags |= hyperscan.HS_FLAG_UTF8
+            if not trusted and not (_alike(pattern) and _compiles(pattern, flags)):
+                self._always.append(number)
+                continue
             kept.append((number, pattern.encode(), flags))
         self._database = hyperscan.Database() if kept else None
         if self._database is not None:

@@ -8,7 +8,7 @@ from services.guardrails.allowed import Allowed
 from services.guardrails.engine import Gate, linear_pattern
 from services.guardrails.findings import Finding
 
-__all__ = ["FINDINGS_PER_RULE_MAX", "Candidate", "Rule", "RuleScanner"]
+__all__ = ["FINDINGS_PER_RULE_MAX", "Candidate", "Check", "Rule", "RuleScanner"]
 
 FINDINGS_PER_RULE_MAX = 1_000
 """In one text. At it, the last finding reaches to the end of the text: nothing goes unseen, and
@@ -72,10 +72,16 @@ class Rule:
     group: int = 0
     check: Check | None = None
     gate: str = ""
+    utf8: bool = False
+    """A character may have several bytes in the pattern (any, any but some, letters of others)."""
     overlapping: bool = False
     """A match that the check refuses may overlap one that it takes (matches are short then)."""
     where: str = field(default="", compare=False)
     """The place in the configuration, of the patterns that come from there."""
+
+    def for_gate(self) -> tuple[str, bool]:
+        """Return what the first pass looks for, as Gate takes it."""
+        return self.gate or self.pattern, self.utf8
 
 
 class RuleScanner:

@@ -158,4 +158,4 @@ def test_the_first_pass_never_hides_what_the_exact_pattern_finds(
         return
     data = text.encode()
     if exact.search(b"") is None and exact.search(data) is not None:
-        assert Gate([pattern], trusted=False).open_for(data) == [0]
+        assert Gate([(pattern, False)], trusted=False).open_for(data) == [0]

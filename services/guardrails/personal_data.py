@@ -1,0 +1,88 @@
+"""Personal data: addresses, numbers of phones, accounts and cards, and national ids.
+
+A number counts where its form and its check digits speak for it. Where the form is nothing but
+digits, and one in ten numbers has fitting check digits, a word beside it must say what it is.
+"""
+
+from functools import cache, lru_cache
+
+import msgspec
+
+from services.guardrails.allowed import build_allowed
+from services.guardrails.contacts import (
+    EMAIL_GATE,
+    EMAIL_PATTERN,
+    NAMED_PHONE_PATTERN,
+    NORTH_AMERICAN_PATTERN,
+    PHONE_PATTERN,
+    email_counts,
+    named_phone_counts,
+    north_american_counts,
+    phone_counts,
+)
+from services.guardrails.engine import Gate
+from services.guardrails.money_numbers import (
+    CARD_PATTERN,
+    IBAN_PATTERN,
+    card_counts,
+    iban_counts,
+)
+from services.guardrails.national_ids import NATIONAL_IDS
+from services.guardrails.rules import Rule, RuleScanner
+from services.guardrails.settings import chosen_rules, read_settings
+
+__all__ = ["build_personal_data", "personal_data_rules"]
+
+CATEGORY = "personal_data"
+
+
+class PersonalData(msgspec.Struct):
+    """The settings of a guardrail of this kind."""
+
+    rules: list[str] | None = None
+    """The names of the rules that are used; absent: all."""
+    exclude_rules: list[str] = []
+    allow: list[str] = []
+    allow_patterns: list[str] = []
+
+
+@cache
+def personal_data_rules() -> tuple[Rule, ...]:
+    """Return all rules, those whose numbers prove themselves first."""
+    given = (
+        ("email", EMAIL_PATTERN, email_counts),
+        ("iban", IBAN_PATTERN, iban_counts),
+        ("card-number", CARD_PATTERN, card_counts),
+        *NATIONAL_IDS,
+        ("phone", PHONE_PATTERN, phone_counts),
+        ("phone", NORTH_AMERICAN_PATTERN, north_american_counts),
+        ("phone", NAMED_PHONE_PATTERN, named_phone_counts),
+    )
+    return tuple(
+        Rule(
+            name=name,
+            category=CATEGORY,
+            pattern=pattern,
+            check=check,
+            gate=EMAIL_GATE if name == "email" else "",
+        )
+        for name, pattern, check in given
+    )
+
+
+def build_personal_data(settings: object) -> RuleScanner:
+    """Return the scanner of personal data. Raises ConfigError with the place of what is wrong."""
+    read = read_settings(settings, PersonalData)
+    rules = personal_data_rules()
+    known = tuple(dict.fromkeys(rule.name for rule in rules))
+    names = chosen_rules(known, read.rules, read.exclude_rules)
+    allowed = build_allowed(read.allow, read.allow_patterns)
+    chosen = [rule for rule in rules if rule.name in names]
+    return RuleScanner(chosen, _gate(frozenset(names)), allowed)
+
+
+@lru_cache(maxsize=8)
+def _gate(names: frozenset[str]) -> Gate:
+    """Return the first pass for some rules; it has no state that texts change."""
+    patterns = [rule.for_gate() for rule in personal_data_rules() if rule.name in names]
+    return Gate(patterns, trusted=True)

@@ -51,7 +51,8 @@ class BudgetState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     of the window (None: the budget has no window, it never resets by itself). `max_budget_usd` is
     what may be spent now, a temporary increase included; None: there is no limit, or none any more.
     `model`: only requests for model names that match it count. `strict`: nothing may be admitted
-    that could pass the limit by more than a request for each proxy worker.
+    that could pass the limit by more than a request for each proxy worker. `reserved_usd` is what
+    requests under way may cost at most, of those that told it (schemas.events.RequestFacts).
     """
 
     scope: BudgetScope
@@ -66,6 +67,7 @@ class BudgetState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     model: Text | None = None
     soft_budget_usd: Decimal | None = None
     strict: bool = False
+    reserved_usd: Decimal = Decimal(0)
 
     @property
     def budget_id(self) -> BudgetId:

@@ -13,6 +13,7 @@ the other streams hold one event each.
 """
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Annotated, Literal
 
 import msgspec
@@ -121,7 +122,9 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     but messages and count_tokens, without its query; `batch_id` where it names a message batch.
 
     Each attempt at a deployment is a request of its own. `attempt_of` is told of all but the first:
-    the id of the first. `client` is what the request says of its client (None: nothing was read).
+    the id of the first. `reserved_usd` is what it may cost at most, told where a strict budget
+    counts it from its start. `client` is what the request says of its client (None: nothing was
+    read).
     `route_reason` is told where another than the first choice was asked on purpose:
     `quota_exhausted`, the subscription's quota was used up and a deployment's `api_key` pays.
     """
@@ -144,6 +147,7 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     path: Text | None = None
     batch_id: Text | None = None
     attempt_of: Text | None = None
+    reserved_usd: Decimal | None = None
     client: ClientFacts | None = None
     route_reason: Text | None = None
 

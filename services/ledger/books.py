@@ -40,13 +40,13 @@ class Books:
 
     def __init__(self, store: Store, book: PriceBook, *, timezone: str, with_budgets: bool) -> None:
         self.store = store
-        self._projection = Projection(
-            book, store.projection_state(USAGE.name), store.booked_results
-        )
+        state = store.projection_state(USAGE.name)
+        self._projection = Projection(book, state, store.booked_results)
         store.put_prices(self._projection.book)
         self._budgets: Budgets | None = None
         if with_budgets:
             self._budgets = Budgets(timezone, lambda asked: spends_since(store.connection, asked))
+            self._budgets.reserve((each.facts for each in state.open_requests), ())
         checkpoint = store.checkpoint(USAGE.name)
         self._sequence = checkpoint.sequence if checkpoint is not None else 0
         self._alarm = UnpricedAlarm()
@@ -66,6 +66,7 @@ class Books:
         self._sequence = projected.sequence
         if self._budgets is None:
             return
+        self._budgets.reserve((each.facts for each in projected.opened.values()), projected.closed)
         self._alarm.look_at(projected.requests)
         if projected.repricings:
             self._budgets.count_anew()

@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from schemas.budgets import BudgetId, BudgetState
+from schemas.events import RequestFacts
 from schemas.money import picos_from_usd, usd_from_picos
 from schemas.registry import KeyRecord, TeamRecord, UserRecord
+from services.ledger.reserved import Reserved
 from services.ledger.spends import Spend, SpendQuestion
 from services.runtime.budget_limits import Limit, Whose, limits_of, whose
 from services.runtime.durations import budget_window
@@ -29,11 +31,12 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 class _Counter(msgspec.Struct):
-    """The spend of one budget since the beginning of its window."""
+    """The spend of one budget since the beginning of its window, and what is reserved beyond."""
 
     start_us: int
     resets_at_us: int | None
     spend_picos: int = 0
+    reserved_picos: int = 0
 
     def holds(self, now_us: int) -> bool:
         """Tell whether the window is that of a moment."""
@@ -56,6 +59,7 @@ class Budgets:
         self._of_owner: dict[Whose, tuple[Limit, ...]] = {}
         self._counters: dict[BudgetId, _Counter] = {}
         self._changed: set[BudgetId] = set()
+        self._reserved = Reserved()
         self._ends: list[tuple[int, BudgetId]] = []
         """A heap of moments at which a budget changes by itself; some of them are past use."""
 
@@ -100,14 +104,31 @@ class Budgets:
             for owner in spend.owners():
                 for limit in self._of_owner.get(owner, ()):
                     if limit.counts(spend.model_name):
-                        self._add(limit.budget_id, spend)
+                        counter = self._counter_of(limit, spend)
+                        # Without a counter the books are asked, and they have this spend already.
+                        if counter is not None:
+                            counter.spend_picos += spend.cost_picos
 
-    def _add(self, budget_id: BudgetId, spend: Spend) -> None:
-        self._changed.add(budget_id)
-        counter = self._counters.get(budget_id)
-        # Without a counter the books are asked, and they have this spend already.
-        if counter is not None and spend.started_at_us >= counter.start_us:
-            counter.spend_picos += spend.cost_picos
+    def reserve(self, opened: Iterable[RequestFacts], closed: Iterable[str]) -> None:
+        """Add what requests that began reserve, and take off that of those whose end is known."""
+        for spend in self._reserved.opened(opened):
+            self._reserve(spend, spend.cost_picos)
+        for spend in self._reserved.closed(closed):
+            self._reserve(spend, -spend.cost_picos)
+
+    def _reserve(self, spend: Spend, picos: int) -> None:
+        for owner in spend.owners():
+            for limit in self._of_owner.get(owner, ()):
+                if limit.strict and limit.counts(spend.model_name):
+                    counter = self._counter_of(limit, spend)
+                    if counter is not None:
+                        counter.reserved_picos += picos
+
+    def _counter_of(self, limit: Limit, spend: Spend) -> _Counter | None:
+        """Return the counter that a request counts in, if there is one; its budget changes."""
+        self._changed.add(limit.budget_id)
+        counter = self._counters.get(limit.budget_id)
+        return counter if counter is None or spend.started_at_us >= counter.start_us else None
 
     def changes(self, due: Iterable[BudgetId], now_us: int) -> dict[BudgetId, Standing | None]:
         """Return where the budgets stand that changed since this was asked last, and those `due`.
@@ -154,9 +175,23 @@ class Budgets:
         )
         for (limit, counter), spend_picos in zip(missing, spends, strict=True):
             counter.spend_picos = spend_picos
+            counter.reserved_picos = self._reserved_of(limit, counter.start_us)
             self._counters[limit.budget_id] = counter
             if counter.resets_at_us is not None:
                 heapq.heappush(self._ends, (counter.resets_at_us, limit.budget_id))
+
+    def _reserved_of(self, limit: Limit, since_us: int) -> int:
+        """Return what the open requests of a window reserve of a strict budget."""
+        if not limit.strict:
+            return 0
+        owner = Whose(*limit.budget_id[:2])
+        return sum(
+            spend.cost_picos
+            for spend in self._reserved
+            if spend.started_at_us >= since_us
+            and limit.counts(spend.model_name)
+            and owner in spend.owners()
+        )
 
     def _window(self, limit: Limit, now_us: int) -> tuple[int, int | None]:
         if limit.budget_duration is None:
@@ -181,10 +216,11 @@ class Budgets:
                 resets_at_us=counter.resets_at_us,
                 model=limit.model,
                 strict=limit.strict,
+                reserved_usd=usd_from_picos(counter.reserved_picos),
             ),
         )
 
 
-def _counted(limit: Limit) -> tuple[str | None, str | None]:
-    """Return what decides which requests count."""
-    return limit.budget_duration, limit.model
+def _counted(limit: Limit) -> tuple[str | None, str | None, bool]:
+    """Return what decides which requests count, and from when on."""
+    return limit.budget_duration, limit.model, limit.strict

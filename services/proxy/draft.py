@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Protocol
 
 import msgspec
@@ -41,6 +42,7 @@ class Draft(msgspec.Struct):
     `setup` is the configuration that the request began with and keeps. `on_quota_exhausted` is what
     holds for its key, None where nobody said. `permit` counts it for rate limits, where any holds
     for it, and is to be ended whatever becomes of it; so is `held`, what it holds of its budgets.
+    `reserved_usd` is what it may cost at most, where a strict budget counts for it.
     `owners` are the key's team and user, where the registry knows them.
     """
 
@@ -62,6 +64,7 @@ class Draft(msgspec.Struct):
     on_quota_exhausted: OnQuotaExhausted | None = None
     permit: Permit | None = None
     held: Held | None = None
+    reserved_usd: Decimal | None = None
 
     @property
     def is_stored(self) -> bool:
@@ -97,6 +100,7 @@ class Draft(msgspec.Struct):
             user_agent=self.user_agent,
             request_bytes=self.request_bytes,
             client=self.client,
+            reserved_usd=self.reserved_usd,
         )
 
 

@@ -7,7 +7,7 @@ context tier that so many tokens reach, with the dearest region; the output has 
 files that it names by reference, and the work of other models (a fallback's or an advisor's).
 
 **Likely.** Four bytes a token at the price of input, and as much output as the key's recent
-requests had at most, LIKELY_OUTPUT_TOKENS_MIN at least. Never more than the bound.
+requests had at most, LIKELY_OUTPUT_TOKENS_MIN at least.
 """
 
 from typing import NamedTuple
@@ -21,7 +21,6 @@ __all__ = [
     "KEYS_MAX",
     "LIKELY_OUTPUT_TOKENS_MIN",
     "OUTPUT_TOKENS_MAX",
-    "Estimate",
     "Estimator",
     "History",
 ]
@@ -42,16 +41,6 @@ _FADES = 8
 """A large output fades from memory by an eighth with each request."""
 _FAST = b'"fast"'
 _number_decoder = msgspec.json.Decoder(int)
-
-
-class Estimate(NamedTuple):
-    """What a request costs at most, and what it is likely to cost, in pico-dollars."""
-
-    bound_picos: int
-    likely_picos: int
-
-
-NOTHING = Estimate(0, 0)
 
 
 class _Tier(NamedTuple):
@@ -90,30 +79,34 @@ class Estimator:
         self.book = book
         self._tiers: dict[tuple[str, int, bool], tuple[_Tier, ...]] = {}
 
-    def estimate(
-        self, model: str, at_us: int, *, body: bytes, max_tokens: bytes, likely_output: int
-    ) -> Estimate:
-        """Return what a request to a model costs at most, and likely.
+    def bound_picos(self, model: str, at_us: int, *, body: bytes, max_tokens: bytes) -> int:
+        """Return what a request to a model costs at most.
 
         `max_tokens` is the body's, as JSON. A model without a price costs nothing in the books, so
         nothing is expected of it either.
         """
-        tiers = self._prices(model, at_us // _DAY_US, is_fast=_FAST in body)
-        if not tiers:
-            return NOTHING
-        output_max = _max_tokens(max_tokens)
-        prompt_max = len(body) + ADDED_TOKENS_MAX
-        bound = max(
-            # Each of the components may be rounded up by itself.
-            -(-(prompt_max * tier.prompt + output_max * tier.output) // tier.scale) + _COMPONENTS
-            for tier in tiers
-            if prompt_max > tier.above_prompt_tokens
+        prompt = len(body) + ADDED_TOKENS_MAX
+        output = _max_tokens(max_tokens)
+        return max(
+            (
+                # Each of the components may be rounded up by itself.
+                -(-(prompt * tier.prompt + output * tier.output) // tier.scale) + _COMPONENTS
+                for tier in self._prices(model, at_us // _DAY_US, is_fast=_FAST in body)
+                if prompt > tier.above_prompt_tokens
+            ),
+            default=0,
         )
-        prompt = -(-len(body) // _BYTES_PER_TOKEN)
-        tier = next(each for each in tiers if prompt >= each.above_prompt_tokens)
-        output = min(output_max, likely_output)
-        likely = -(-(prompt * tier.input + output * tier.output) // tier.scale)
-        return Estimate(bound, min(bound, likely))
+
+    def likely_picos(
+        self, model: str, at_us: int, *, body_bytes: int, max_tokens: bytes, likely_output: int
+    ) -> int:
+        """Return what a request to a model is likely to cost; see `bound_picos`."""
+        prompt = -(-body_bytes // _BYTES_PER_TOKEN)
+        output = min(_max_tokens(max_tokens), likely_output)
+        for tier in self._prices(model, at_us // _DAY_US, is_fast=False):
+            if prompt >= tier.above_prompt_tokens:
+                return -(-(prompt * tier.input + output * tier.output) // tier.scale)
+        return 0
 
     def _prices(self, model: str, day: int, *, is_fast: bool) -> tuple[_Tier, ...]:
         known = self._tiers.get((model, day, is_fast))

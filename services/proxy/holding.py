@@ -10,9 +10,8 @@ from collections.abc import Sequence
 
 from schemas.budgets import BudgetState
 from schemas.errors import RateLimited
-from schemas.money import usd_text
+from schemas.money import usd_from_picos, usd_text
 from services.proxy.draft import Prepared, now_us
-from services.proxy.estimate import Estimate
 from services.proxy.limits import budget_refusal, named
 from services.proxy.marks import Mark
 from services.proxy.reservations import BudgetFull, BudgetOver, Held, Reservations
@@ -28,7 +27,9 @@ RETRY_AFTER_S = 10
 async def hold(
     reservations: Reservations, marks: Sequence[Mark], prepared: Prepared, models: Sequence[str]
 ) -> Held:
-    """Return what a request holds of its budgets. Raises BudgetSpent; RateLimited.
+    """Return what a request holds of its budgets, and set what it reserves of strict ones.
+
+    Raises BudgetSpent; RateLimited.
 
     `marks` are those of its budgets, `models` those that may answer it: the dearest counts.
     """
@@ -36,28 +37,35 @@ async def hold(
     key = draft.key
     assert key is not None
     likely_output = reservations.history.likely(key.key_id)
-    estimator = draft.setup.estimator
-    estimates = [
-        estimator.estimate(
+    estimator, max_tokens = draft.setup.estimator, read.parts.max_tokens
+    likely_picos = max(
+        estimator.likely_picos(
             model,
             draft.started_at_us,
-            body=prepared.body,
-            max_tokens=read.parts.max_tokens,
+            body_bytes=len(prepared.body),
+            max_tokens=max_tokens,
             likely_output=likely_output,
         )
         for model in models
-    ]
-    estimate = Estimate(*map(max, *estimates)) if len(estimates) > 1 else estimates[0]
+    )
     loop = asyncio.get_running_loop()
     until_s = loop.time() + WAIT_S_MAX
     while True:
         at_us = now_us()
+        if draft.reserved_usd is None and any(mark.state.strict for mark in marks):
+            bounds = (
+                estimator.bound_picos(
+                    model, draft.started_at_us, body=prepared.body, max_tokens=max_tokens
+                )
+                for model in models
+            )
+            draft.reserved_usd = usd_from_picos(max(bounds))
         try:
             return reservations.take(
                 marks,
                 key=key,
                 model_name=read.model,
-                estimate=estimate,
+                likely_picos=likely_picos,
                 book=estimator.book,
                 now_us=at_us,
             )

@@ -93,6 +93,7 @@ class MarkBook:
                 state,
                 picos_from_usd(state.spend_usd),
                 None if maximum is None else picos_from_usd(maximum),
+                picos_from_usd(state.reserved_usd),
             )
         for budget_id in told.data.gone:
             owner = Whose(budget_id.scope, budget_id.scope_id)

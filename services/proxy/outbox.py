@@ -153,7 +153,8 @@ class Outbox:
         """Write that a request is about to be sent to its deployment; return the event's number."""
         self._open[facts.request_id] = _Note(facts)
         event = RequestStarted(**self._envelope(facts.request_id), data=facts)
-        self._append(encode_event(event), is_urgent=False)
+        # A strict budget lets nothing further in until this is counted.
+        self._append(encode_event(event), is_urgent=facts.reserved_usd is not None)
         return self._sequence
 
     def usage_seen(self, request_id: str, usage: Usage) -> None:

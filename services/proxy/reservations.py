@@ -22,7 +22,7 @@ from schemas.events import UsageRecord
 from schemas.money import usd_from_picos
 from schemas.registry import KeyRecord
 from services.proxy.counted import Counted
-from services.proxy.estimate import Estimate, History
+from services.proxy.estimate import History
 from services.proxy.headers import RawHeaders
 from services.proxy.marks import Mark, MarkBook
 from services.proxy.standing import Standing, with_standing
@@ -208,7 +208,7 @@ class Reservations:
         *,
         key: KeyRecord,
         model_name: str | None,
-        estimate: Estimate,
+        likely_picos: int,
         book: PriceBook,
         now_us: int,
     ) -> Held:
@@ -229,7 +229,7 @@ class Reservations:
             accounts,
             key=key,
             model_name=model_name,
-            likely_picos=estimate.likely_picos,
+            likely_picos=likely_picos,
             book=book,
         )
 

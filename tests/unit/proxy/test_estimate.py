@@ -14,7 +14,6 @@ from services.proxy.estimate import (
     KEYS_MAX,
     LIKELY_OUTPUT_TOKENS_MIN,
     OUTPUT_TOKENS_MAX,
-    Estimate,
     Estimator,
     History,
 )
@@ -30,13 +29,17 @@ ODD = BOOK.with_overlays(
 MODELS = sorted(model.id for model in BOOK.models)
 
 
-def estimated(
-    book: PriceBook, model: str, body: bytes, max_tokens: object, likely_output: int = 100
-) -> Estimate:
-    return Estimator(book).estimate(
+def bound(book: PriceBook, model: str, body: bytes, max_tokens: object) -> int:
+    return Estimator(book).bound_picos(
+        model, NOW_US, body=body, max_tokens=str(max_tokens).encode()
+    )
+
+
+def likely(model: str, body_bytes: int, max_tokens: int, likely_output: int = 100) -> int:
+    return Estimator(BOOK).likely_picos(
         model,
         NOW_US,
-        body=body,
+        body_bytes=body_bytes,
         max_tokens=str(max_tokens).encode(),
         likely_output=likely_output,
     )
@@ -82,34 +85,33 @@ def test_no_usage_within_the_body_and_max_tokens_costs_more_than_the_bound(
     usage = Usage(**tokens, speed=speed, inference_geo=region, service_tier=tier, iterations=parts)
     # when the ledger prices it
     cost = cost_picos(book, usage, model, NOW_US).cost
-    # then it is no more than the bound, and what is likely is no more either
-    estimate = estimated(book, model, body, max_tokens)
-    assert estimate.likely_picos <= estimate.bound_picos
+    # then it is no more than the bound
     if cost is not None:
-        assert cost.total <= estimate.bound_picos
+        assert cost.total <= bound(book, model, body, max_tokens)
 
 
 def test_the_likely_cost_is_that_of_bytes_by_four_and_the_keys_output() -> None:
     # given Sonnet at 3 and 15 dollars a million, when 4,000 bytes come and 100 tokens are likely
-    estimate = estimated(BOOK, "claude-sonnet-4-5", b" " * 4000, 32_000)
     # then 1,000 tokens of input and 100 of output are expected
-    assert estimate.likely_picos == 1000 * 3_000_000 + 100 * 15_000_000
+    assert likely("claude-sonnet-4-5", 4000, 32_000) == 1000 * 3_000_000 + 100 * 15_000_000
     # and never more than may come
-    one = estimated(BOOK, "claude-sonnet-4-5", b" " * 4000, 1)
-    assert one.likely_picos == 1000 * 3_000_000 + 15_000_000
+    assert likely("claude-sonnet-4-5", 4000, 1) == 1000 * 3_000_000 + 15_000_000
+    # and of a long prompt the price of its tier
+    assert likely("claude-sonnet-4-5", 4_000_000, 0) >= 10**6 * 3_000_000
 
 
 @pytest.mark.parametrize("odd", ["", '"many"', "1.5", "null", 10**30, "[" * 5000])
 def test_a_limit_that_cannot_be_read_counts_as_the_largest(odd: object) -> None:
     # given a request whose max_tokens is nothing or no number, when it is estimated, then as much
     # as any model can say is reckoned with
-    most = estimated(BOOK, "claude-sonnet-4-5", b"{}", OUTPUT_TOKENS_MAX)
-    assert estimated(BOOK, "claude-sonnet-4-5", b"{}", odd) == most
+    most = bound(BOOK, "claude-sonnet-4-5", b"{}", OUTPUT_TOKENS_MAX)
+    assert bound(BOOK, "claude-sonnet-4-5", b"{}", odd) == most
 
 
 def test_a_model_without_a_price_is_expected_to_cost_nothing() -> None:
     # given a model that is unpriced in the books, when it is estimated, then at nothing
-    assert estimated(BOOK, "somebody-elses", b"{}", 100) == Estimate(0, 0)
+    assert bound(BOOK, "somebody-elses", b"{}", 100) == 0
+    assert likely("somebody-elses", 4000, 100) == 0
 
 
 def test_what_a_key_had_lately_is_likely_and_fades() -> None:

@@ -17,7 +17,6 @@ from schemas.registry import KeyRecord
 from schemas.usage import Usage
 from services.proxy import reservations as module
 from services.proxy.counted import KNOWN_MAX, Counted
-from services.proxy.estimate import Estimate
 from services.proxy.marks import MarkBook
 from services.proxy.reservations import BudgetFull, BudgetOver, Held, Reservations
 from services.runtime.price_book import PriceBook
@@ -31,11 +30,12 @@ MAX = 1000 * TOKEN
 WORKERS = 3
 
 
-class Spent(msgspec.Struct):
-    """An event of a worker: a request's end."""
+class Told(msgspec.Struct):
+    """An event of a worker: a request's start with what it reserves, or its end and its cost."""
 
     number: int
-    picos: int
+    reserved: int
+    picos: int = 0
 
 
 class Worker:
@@ -45,36 +45,41 @@ class Worker:
         self.marks = MarkBook()
         self.reservations = Reservations(self.marks)
         self.told: deque[MarksTold] = deque()
-        self.outbox: list[Spent] = []
-        self.under_way: list[tuple[Held, int]] = []
+        self.outbox: list[Told] = []
+        self.under_way: list[tuple[Held, int, int]] = []
         self.number = 0
         self.left_at_last = 0
         self.largest = 0
 
-    def admit(self, tokens: int) -> None:
+    def admit(self, tokens: int, bound: int) -> None:
         marks = self.reservations.of(KEY, None)
-        cost = tokens * TOKEN
-        estimate = Estimate(cost, cost)
         try:
             held = self.reservations.take(
-                marks, key=KEY, model_name=None, estimate=estimate, book=BOOK, now_us=NOW_US
+                marks,
+                key=KEY,
+                model_name=None,
+                likely_picos=tokens * TOKEN,
+                book=BOOK,
+                now_us=NOW_US,
             )
         except (BudgetFull, BudgetOver):
             return
+        reserved = (tokens + bound) * TOKEN
         self.number += 1
         held.started(self.number)
-        self.under_way.append((held, tokens))
-        self.largest = max(self.largest, cost)
+        self.outbox.append(Told(self.number, reserved))
+        self.under_way.append((held, tokens, reserved))
+        self.largest = max(self.largest, tokens * TOKEN)
         self.left_at_last = MAX - marks[0].spend_picos
 
-    def end(self) -> None:
+    def end(self, which: int) -> None:
         if not self.under_way:
             return
-        held, tokens = self.under_way.pop(0)
+        held, tokens, reserved = self.under_way.pop(which % len(self.under_way))
         self.number += 1
         held.ended(self.number, ended(tokens))
         held.over()
-        self.outbox.append(Spent(self.number, tokens * TOKEN))
+        self.outbox.append(Told(self.number, -reserved, tokens * TOKEN))
 
     def hear(self) -> None:
         if self.told:
@@ -94,9 +99,10 @@ def ended(tokens: int) -> UsageRecord:
 class World:
     """The stream, the ledger that reads it in its own time, and the workers."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, strict: bool = False) -> None:
+        self.strict = strict
         self.workers = [Worker() for _ in range(WORKERS)]
-        self.stream: list[int] = []
+        self.stream: list[list[Told]] = []
         self.counted = 0
         self.tell()
         for worker in self.workers:
@@ -104,21 +110,24 @@ class World:
 
     def publish(self, worker: Worker) -> None:
         if worker.outbox:
-            self.stream.append(sum(each.picos for each in worker.outbox))
+            self.stream.append(worker.outbox)
             worker.reservations.published(worker.outbox[-1].number, len(self.stream))
-            worker.outbox.clear()
+            worker.outbox = []
 
     def count(self, messages: int) -> None:
         self.counted = min(len(self.stream), self.counted + messages)
         self.tell()
 
     def tell(self) -> None:
+        counted = [each for message in self.stream[: self.counted] for each in message]
         state = BudgetState(
             scope="key",
             scope_id="k",
             name="n",
-            spend_usd=usd_from_picos(sum(self.stream[: self.counted])),
+            spend_usd=usd_from_picos(sum(each.picos for each in counted)),
             max_budget_usd=usd_from_picos(MAX),
+            strict=self.strict,
+            reserved_usd=usd_from_picos(sum(each.reserved for each in counted)),
         )
         told = MarksTold(
             source="/ledger/1",
@@ -133,7 +142,7 @@ class World:
         """End what is under way, and count all of it."""
         for worker in self.workers:
             while worker.under_way:
-                worker.end()
+                worker.end(0)
             self.publish(worker)
         self.count(len(self.stream))
         for worker in self.workers:
@@ -142,27 +151,36 @@ class World:
 
     @property
     def spend(self) -> int:
-        return sum(self.stream)
+        return sum(each.picos for message in self.stream for each in message)
 
 
 def play(world: World, steps: list[tuple[str, int, int]]) -> None:
     for kind, which, amount in steps:
         worker = world.workers[which]
         if kind == "admit":
-            worker.admit(amount)
+            worker.admit(amount, amount % 7 * 50)
         elif kind == "end":
-            worker.end()
+            worker.end(amount)
         elif kind == "publish":
             world.publish(worker)
         elif kind == "count":
             world.count(1 + amount % 3)
-        else:
+        elif kind == "hear":
             worker.hear()
+        else:
+            # All that is told and heard between two requests of one worker.
+            worker.admit(amount, amount % 7 * 50)
+            world.publish(worker)
+            world.count(len(world.stream))
+            while worker.told:
+                worker.hear()
 
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["admit", "admit", "admit", "end", "end", "publish", "count", "hear"]),
+        st.sampled_from(
+            ["admit", "admit", "admit", "end", "end", "publish", "count", "hear", "all", "all"]
+        ),
         st.integers(0, WORKERS - 1),
         st.integers(1, 400),
     ),
@@ -190,6 +208,33 @@ def test_the_overshoot_is_one_request_a_worker_and_what_older_marks_left(
         assert standing.spend_usd == usd_from_picos(world.spend)
         (account,) = worker.reservations._accounts.values() or [module._Account()]
         assert (account.held_picos, account.starting) == (0, 0)
+
+
+@settings(max_examples=150, deadline=None)
+@given(STEPS)
+def test_a_strict_budget_is_passed_by_one_request_a_worker_whatever_is_late(
+    steps: list[tuple[str, int, int]],
+) -> None:
+    # given a strict budget, when requests come and go in any order, some of whose ends and marks
+    # come late or, until all is over, not at all
+    world = World(strict=True)
+    play(world, steps)
+    world.settle()
+    # then no worker has passed it by more than a request
+    assert world.spend < MAX + sum(worker.largest for worker in world.workers) or not world.spend
+    # and a request is always let in once nothing is under way and money is left
+    worker = world.workers[0]
+    if world.spend < MAX:
+        worker.admit(1, 0)
+        assert len(worker.under_way) == 1
+        # the next only when the ledger counts its start
+        worker.admit(1, 0)
+        assert len(worker.under_way) == 1
+        world.publish(worker)
+        world.count(1)
+        worker.hear()
+        worker.admit(1, 0)
+        assert len(worker.under_way) == 2 or world.spend + TOKEN >= MAX
 
 
 @settings(max_examples=60, deadline=None)
@@ -226,7 +271,7 @@ def take(reservations: Reservations, tokens: int, now_us: int = NOW_US) -> Held:
         reservations.of(KEY, None),
         key=KEY,
         model_name=None,
-        estimate=Estimate(tokens * TOKEN, tokens * TOKEN),
+        likely_picos=tokens * TOKEN,
         book=BOOK,
         now_us=now_us,
     )

@@ -92,7 +92,8 @@ class Deployment(_Discreet, frozen=True, kw_only=True):
     Among the deployments of one name, those of the lowest `order` come first (None: after all
     numbers), and of these each has a share by its `weight`. `timeout_s` bounds the time until the
     answer begins, `stream_timeout_s` that of a streamed one (None: the same). At most
-    `max_parallel_requests` are under way at a time, in each worker.
+    `max_parallel_requests` are under way at a time, in each worker. In any minute it gets `rpm`
+    requests and is asked for nothing more once it has used `tpm` tokens, all proxies together.
     """
 
     deployment_id: str
@@ -106,6 +107,8 @@ class Deployment(_Discreet, frozen=True, kw_only=True):
     order: int | None = None
     stream_timeout_s: float | None = None
     max_parallel_requests: int | None = None
+    rpm: int | None = None
+    tpm: int | None = None
 
 
 class RouterSettings(_Discreet, frozen=True, kw_only=True):

@@ -148,11 +148,25 @@ class Admission:
         prepared = Prepared(draft, target, forwarded, body, read, own)
         if draft.endpoint == "messages":
             await self._hold(prepared, group, star)
-        await self.wait_rates(draft)
+        await self.wait_rates(draft, group)
+        return self._choose(prepared, group, star)
+
+    def _choose(self, prepared: Prepared, group: Group, star: str) -> Admitted:
+        """Return the request with its deployment, and its first attempt where there are several.
+
+        Raises Unauthenticated, Unavailable; RateLimited.
+        """
+        draft, own = prepared.draft, prepared.own
         may_be_paid = draft.on_quota_exhausted == "pay" and own is not None and own.is_subscription
         if draft.deployment is None or draft.model is None or may_be_paid:
             self._check_room()
-            admitted = first_attempt(prepared, group, star, self._health, self._seats)
+            try:
+                admitted = first_attempt(
+                    prepared, group, star, self._health, self._seats, self._rates
+                )
+            except RateLimited as refusal:
+                _advise(refusal, draft)
+                raise
             try:
                 self.check_rates(draft)
             except RateLimited:
@@ -199,15 +213,15 @@ class Admission:
                 draft.key, draft.model_name or "", draft.setup.router, draft.request_bytes
             )
         except RateLimited as refusal:
-            wait_s_max = draft.setup.settings.rate_limit_wait_s_max
-            if int(refusal.headers["retry-after"]) > wait_s_max:
-                refusal.headers["x-should-retry"] = "false"
+            _advise(refusal, draft)
             raise
 
-    async def wait_rates(self, draft: Draft) -> None:
+    async def wait_rates(self, draft: Draft, group: Group | None = None) -> None:
         """Wait a moment for what other workers say of rate limits, where that is needed."""
         if self._rates.workers > 1 and draft.endpoint != "count_tokens":
             assert draft.key is not None
+            if group is not None and not group.is_plain:
+                await self._rates.wait_deployments(group.deployments)
             await self._rates.wait_word(draft.key, draft.model_name or "", draft.setup.router)
 
     def check_budget(self, draft: Draft) -> None:
@@ -241,6 +255,12 @@ class Admission:
             return value_hash in setup.secret_hashes or self._registry.knew_hash(value_hash)
 
         return is_secret
+
+
+def _advise(refusal: RateLimited, draft: Draft) -> None:
+    """Have the client not wait for longer than the setting says."""
+    if int(refusal.headers["retry-after"]) > draft.setup.settings.rate_limit_wait_s_max:
+        refusal.headers["x-should-retry"] = "false"
 
 
 async def _read_whole(_: RawHeaders, receive: Receive, settings: Settings) -> bytes:

@@ -19,11 +19,14 @@ from schemas.errors import (
     Unavailable,
     UpstreamError,
 )
+from schemas.usage import Usage
 from services.proxy import limits
 from services.proxy.auth import UpstreamCredential
 from services.proxy.draft import Admitted, Prepared, new_request_id, now_us
 from services.proxy.headers import RawHeaders, header_values
 from services.proxy.health import Health, Trouble, trouble_of
+from services.proxy.rate_permit import Permit
+from services.proxy.rates import Rates
 from services.proxy.routing import Group, model_at, ranked
 from services.proxy.seats import SpentSeats
 
@@ -53,21 +56,21 @@ class _Choice(msgspec.Struct, frozen=True):
 
 
 def first_attempt(
-    prepared: Prepared, group: Group, star: str, health: Health, seats: SpentSeats
+    prepared: Prepared, group: Group, star: str, health: Health, seats: SpentSeats, rates: Rates
 ) -> Admitted:
     """Return the first attempt of a request that has more than one way to go.
 
     Raises Unauthenticated where no deployment of the group has a credential; Unavailable where
-    each has as many requests as it may have.
+    each has as many requests as it may have; RateLimited where one may have more in a while.
     """
-    return _Attempts(prepared, _Stage(group, star), health, seats).first()
+    return _Attempts(prepared, _Stage(group, star), health, seats, rates).first()
 
 
 class _Attempts:
     """The attempts of one request. Implements Attempts; one attempt is under way at a time."""
 
     def __init__(
-        self, prepared: Prepared, stage: _Stage, health: Health, seats: SpentSeats
+        self, prepared: Prepared, stage: _Stage, health: Health, seats: SpentSeats, rates: Rates
     ) -> None:
         self._prepared = prepared
         self._draft = prepared.draft
@@ -75,6 +78,8 @@ class _Attempts:
         self._rules = self._router.settings
         self._health = health
         self._seats = seats
+        self._rates = rates
+        self._permit: Permit | None = None
         self._pays = prepared.draft.on_quota_exhausted == "pay"
         self._is_paying = False
         # A request without a session goes anywhere, by the weights.
@@ -104,12 +109,29 @@ class _Attempts:
             # All cool down. Refusing by our own doing would be worse than trying.
             choice = min(usable, key=lambda each: self._cooling_s(each.deployment))
         if choice is None:
+            self._refuse_by_rate()
             raise Unavailable(
                 f"The deployments of {self._draft.model_name} have as many requests under way as "
                 "they may have (max_parallel_requests)",
                 {"retry-after": "1"},
             )
         return self._take(choice)
+
+    def _refuse_by_rate(self) -> None:
+        """Raise RateLimited where a rate keeps one from being asked, by the first to have room."""
+        found = [self._rates.of_deployment(each) for each in self._stage.group.deployments]
+        full = [each for each in found if each is not None and not self._rates.has_room(each)]
+        if full:
+            raise self._rates.refusal(min(full, key=lambda each: self._rates.wait_s(each)[0]))
+
+    def _has_room(self, deployment: Deployment) -> bool:
+        limit = deployment.max_parallel_requests
+        if limit is not None and self._health.busy(deployment.deployment_id) >= limit:
+            return False
+        rates = self._rates.of_deployment(deployment)
+        if rates is None or self._draft.endpoint == "count_tokens":
+            return True
+        return self._rates.has_room(rates)
 
     def _usable(self, stage: _Stage) -> list[_Choice]:
         """Return a stage's deployments that have a credential and room, the best first.
@@ -126,8 +148,7 @@ class _Attempts:
                 refusal = refusal or error
                 continue
             is_known = True
-            limit = deployment.max_parallel_requests
-            if limit is None or self._health.busy(deployment.deployment_id) < limit:
+            if self._has_room(deployment):
                 choices.append(_Choice(deployment, model_at(deployment, stage.star), credential))
         if refusal is not None and not is_known:
             raise refusal
@@ -216,6 +237,9 @@ class _Attempts:
         if self._is_paying:
             facts = msgspec.structs.replace(facts, route_reason=_QUOTA_EXHAUSTED)
         self._health.began(deployment_id)
+        rates = self._rates.of_deployment(choice.deployment)
+        if rates is not None and self._draft.endpoint != "count_tokens":
+            self._permit = self._rates.begin(rates, self._draft.request_bytes)
         return msgspec.structs.replace(admitted, facts=facts, attempts=self)
 
     # --------------------------------------------------------------- how the present one went
@@ -229,8 +253,16 @@ class _Attempts:
         """Note that the answer of the present attempt broke off: it goes no other way."""
         self._failed(Trouble.UNCLEAR)
 
+    def used(self, usage: Usage | None) -> None:
+        """Note what the present attempt used, before it is over."""
+        if self._permit is not None:
+            self._permit.ended(usage)
+
     def over(self) -> None:
         """Note that no attempt is under way any more. Harmless when repeated."""
+        permit, self._permit = self._permit, None
+        if permit is not None:
+            permit.ended()
         choice, self._now = self._now, None
         if choice is not None:
             self._health.ended(choice.deployment.deployment_id)

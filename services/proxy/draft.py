@@ -13,10 +13,11 @@ from schemas.config import Deployment
 from schemas.errors import ApiError
 from schemas.events import Endpoint, RequestFacts
 from schemas.registry import KeyRecord, OnQuotaExhausted, TeamRecord, UserRecord
+from schemas.usage import Usage
 from services.proxy import auth
 from services.proxy.body import RequestBody, with_model
 from services.proxy.headers import RawHeaders
-from services.proxy.rates import Permit
+from services.proxy.rate_permit import Permit
 from services.proxy.reservations import Held
 from services.proxy.seats import without_oauth_beta
 from services.proxy.setup import Setup
@@ -143,6 +144,9 @@ class Attempts(Protocol):
 
     def told(self, error: ApiError) -> ApiError:
         """Return an error for the client, with what was tried."""
+
+    def used(self, usage: Usage | None) -> None:
+        """Note what the present attempt used, before it is over."""
 
     def over(self) -> None:
         """Note that no attempt is under way any more."""

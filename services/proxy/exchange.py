@@ -21,7 +21,7 @@ from services.proxy.meter import Meter, NoMeter, StreamMeter
 from services.proxy.metering import meter_for
 from services.proxy.outbox import Outbox
 from services.proxy.quota import Quotas
-from services.proxy.rates import Permit
+from services.proxy.rate_permit import Permit
 from services.proxy.reservations import Held
 from services.proxy.upstream import Transport, UpstreamBroke, UpstreamResponse
 from services.runtime.http_server import Client
@@ -376,6 +376,8 @@ class Exchange:
             return
         self._is_booked = True
         usage, basis = self._usage()
+        if self._attempts is not None:
+            self._attempts.used(usage)
         if self._permit is not None:
             # Before the last byte goes out: whoever has the whole answer is counted.
             self._permit.ended(usage)

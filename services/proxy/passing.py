@@ -11,7 +11,7 @@ from services.proxy.exchange import Exchange
 from services.proxy.meter import Meter, NoMeter
 from services.proxy.metering import Unpacker
 from services.proxy.outbox import Outbox
-from services.proxy.rates import Permit
+from services.proxy.rate_permit import Permit
 from services.proxy.upstream import Transport
 
 __all__ = ["PassingExchange", "ResultsExchange"]

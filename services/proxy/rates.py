@@ -6,22 +6,22 @@ one without any limit gets none and costs a look-up.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
+from schemas.config import Deployment
 from schemas.errors import RateLimited
 from schemas.rates import RateWhat
 from schemas.registry import KeyRecord, LimitedRecord, TeamRecord, UserRecord
-from schemas.usage import Usage
-from services.proxy.headers import RawHeaders
+from services.proxy.rate_permit import RATE_UNITS, Limit, Limits, Permit
 from services.proxy.rate_tally import WINDOW_S, Tally, TallyName
 from services.proxy.routing import Router
 from services.runtime.metrics import Sample, sample
 from services.runtime.model_names import matches
 from services.runtime.registry import RegistrySnapshot
 
-__all__ = ["HELD_RETRY_S", "PLANS_MAX", "Limit", "Permit", "Rates", "tokens_of"]
+__all__ = ["HELD_RETRY_S", "PLANS_MAX", "Rates"]
 
 HELD_RETRY_S = 1
 """`retry-after` where nobody knows when a request that is under way will be over. Claude Code waits
@@ -33,105 +33,17 @@ WORD_WAIT_S_MAX = 0.5
 """A request waits at most so long for what other workers say, where there may be room."""
 _BYTES_PER_TOKEN = 4
 
-_UNITS: dict[RateWhat, str] = {
-    "requests": "requests a minute",
-    "tokens": "tokens a minute",
-    "parallel": "requests at a time",
-}
-
-
-_SCOPES = ("key", "team", "user")
-_TOLD: tuple[tuple[bytes, RateWhat], ...] = ((b"requests", "requests"), (b"tokens", "tokens"))
-
-
-def tokens_of(usage: Usage) -> int:
-    """Return all tokens of a request: what was read, from caches too, and what was written."""
-    return (
-        usage.input_tokens
-        + usage.output_tokens
-        + usage.cache_read_tokens
-        + usage.cache_write_5m_tokens
-        + usage.cache_write_1h_tokens
-    )
-
-
-class Limit(msgspec.Struct, frozen=True, kw_only=True):
-    """One limit that holds for a request. `owner` is whose it is, for people: "team blue"."""
-
-    what: RateWhat
-    maximum: int
-    tally: Tally
-    owner: str
-    model: str | None = None
-
-    @property
-    def text(self) -> str:
-        """Say what may be, for people."""
-        of_model = f" for the model {self.model}" if self.model is not None else ""
-        return f"{self.owner}{of_model}: {self.maximum} {_UNITS[self.what]}"
+_SCOPES = ("key", "team", "user", "model")
 
 
 class _Plan(msgspec.Struct, frozen=True):
-    """The limits of a key's requests for one model, and what they follow from.
-
-    The tallies stand once more by what they count: these are what each request needs.
-    """
+    """The limits of a key's requests for one model, and what they follow from."""
 
     key: KeyRecord
     team: TeamRecord | None
     user: UserRecord | None
     router: Router
-    limits: tuple[Limit, ...]
-    maxima: tuple[tuple[Tally, int], ...]
-    requests: tuple[Tally, ...]
-    tokens: tuple[Tally, ...]
-    parallel: tuple[Tally, ...]
-    told: tuple[tuple[bytes, bytes], ...]
-
-
-class Permit:
-    """One request that began: it counts until `ended`. Made by Rates."""
-
-    __slots__ = ("_estimate", "_is_held", "_now_s", "_plan")
-
-    def __init__(self, plan: _Plan, estimate: int, now_s: Callable[[], float]) -> None:
-        self._plan = plan
-        self._estimate = estimate
-        self._now_s = now_s
-        self._is_held = False
-
-    def began(self, at_s: float) -> None:
-        """Count the request, and hold what it is thought to use."""
-        for tally in self._plan.requests:
-            tally.add(at_s, 1, 1)
-        self.again()
-
-    def again(self) -> None:
-        """Hold what the request is thought to use: it is sent once more."""
-        if self._is_held:
-            return
-        self._is_held = True
-        for tally in self._plan.parallel:
-            tally.hold(1)
-        for tally in self._plan.tokens:
-            tally.hold(self._estimate)
-
-    def ended(self, usage: Usage | None = None) -> None:
-        """Count what an attempt used, and hold nothing more. Harmless when repeated."""
-        if not self._is_held:
-            return
-        self._is_held = False
-        for tally in self._plan.parallel:
-            tally.release(1)
-        for tally in self._plan.tokens:
-            tally.release(self._estimate)
-            if usage is not None:
-                used = tokens_of(usage)
-                tally.add(self._now_s(), used, max(0, used - self._estimate))
-
-    def headers(self) -> RawHeaders:
-        """Return the headers of an answer that tell how much is left."""
-        return _standing(self._plan, self._now_s())
+    limits: Limits
 
 
 class Rates:
@@ -153,6 +65,7 @@ class Rates:
         self._waits = 0
         self._refused: Counter[tuple[str, str]] = Counter()
         self._plans: dict[tuple[str, str], _Plan] = {}
+        self._of_deployments: dict[str, tuple[Deployment, Limits | None]] = {}
         self._tallies: dict[TallyName, Tally] = {}
 
     def admit(
@@ -163,22 +76,34 @@ class Rates:
         Raises RateLimited. A request may begin while less than each limit counts; its input is
         then held as tokens, a fourth of its bytes, until the answer tells what it used.
         """
-        plan = self._plan(key, model_name, router)
-        if not plan.limits:
+        limits = self._plan(key, model_name, router).limits
+        if not limits.all:
             return None
         now_s = self.now_s()
         workers = self.workers
         if workers == 1:
-            for tally, maximum in plan.maxima:
+            for tally, maximum in limits.maxima:
                 if tally.level(now_s) >= maximum:
-                    raise self._refusal(plan, now_s)
-        else:
-            for tally, maximum in plan.maxima:
-                if not tally.has_room(now_s, maximum, workers, is_cut_off=self.is_cut_off):
-                    raise self._refusal(plan, now_s)
-        permit = Permit(plan, -(-request_bytes // _BYTES_PER_TOKEN), self.now_s)
-        permit.began(now_s)
+                    raise self.refusal(limits)
+        elif not self.has_room(limits):
+            raise self.refusal(limits)
+        return self.begin(limits, request_bytes)
+
+    def has_room(self, limits: Limits) -> bool:
+        """Tell whether a request may begin now."""
+        now_s, workers, is_cut_off = self.now_s(), self.workers, self.is_cut_off
+        return all(
+            tally.has_room(now_s, maximum, workers, is_cut_off=is_cut_off)
+            for tally, maximum in limits.maxima
+        )
+
+    def begin(self, limits: Limits, request_bytes: int) -> Permit:
+        """Count a request that begins now, and return what ends it."""
+        permit = Permit(limits, -(-request_bytes // _BYTES_PER_TOKEN), self.now_s)
+        permit.began(self.now_s())
         return permit
+
+    # --------------------------------------------------------------------------- waiting
 
     async def wait_word(self, key: KeyRecord, model_name: str, router: Router) -> None:
         """Wait a moment where a request may begin once the other workers have heard of others.
@@ -186,14 +111,28 @@ class Rates:
         That is where all limits have room and this worker's share of it is used up. To be called
         before `admit` where `workers` is more than 1.
         """
+        await self._wait(lambda: self._lacks_word(self._plan(key, model_name, router).limits))
+
+    async def wait_deployments(self, deployments: Sequence[Deployment]) -> None:
+        """Do the same where no deployment has room for this worker, and one may have it soon."""
+
+        def lacks_word() -> bool:
+            found = [self.of_deployment(each) for each in deployments]
+            limits = [each for each in found if each is not None]
+            return (
+                len(limits) == len(found)
+                and not any(self.has_room(each) for each in limits)
+                and any(self._lacks_word(each) for each in limits)
+            )
+
+        await self._wait(lacks_word)
+
+    async def _wait(self, lacks_word: Callable[[], bool]) -> None:
+        if not lacks_word():
+            return
+        self._waits += 1
         deadline_s = self.now_s() + WORD_WAIT_S_MAX
-        is_waiting = False
-        while self._lacks_word(self._plan(key, model_name, router)):
-            left_s = deadline_s - self.now_s()
-            if left_s <= 0:
-                return
-            self._waits += not is_waiting
-            is_waiting = True
+        while lacks_word() and (left_s := deadline_s - self.now_s()) > 0:
             self.word_wanted.set()
             waiter = asyncio.get_running_loop().create_future()
             self._waiting.append(waiter)
@@ -203,12 +142,12 @@ class Rates:
             except TimeoutError:
                 return
 
-    def _lacks_word(self, plan: _Plan) -> bool:
+    def _lacks_word(self, limits: Limits) -> bool:
         now_s = self.now_s()
         return (
             not self.is_cut_off
-            and all(each.tally.level(now_s) < each.maximum for each in plan.limits)
-            and not all(self._has_room(each, now_s) for each in plan.limits)
+            and all(tally.level(now_s) < maximum for tally, maximum in limits.maxima)
+            and not self.has_room(limits)
         )
 
     def wake(self) -> None:
@@ -218,26 +157,30 @@ class Rates:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _has_room(self, limit: Limit, now_s: float) -> bool:
-        return limit.tally.has_room(now_s, limit.maximum, self.workers, is_cut_off=self.is_cut_off)
+    # ---------------------------------------------------------------------------- telling
 
-    def _refusal(self, plan: _Plan, now_s: float) -> RateLimited:
-        """Return the refusal by the limit that will have room last."""
-        longest_s, told = 0.0, plan.limits[0]
-        for limit in plan.limits:
-            if self._has_room(limit, now_s):
+    def wait_s(self, limits: Limits) -> tuple[float, Limit]:
+        """Return when there is room again, and the limit that has it last."""
+        now_s, workers, is_cut_off = self.now_s(), self.workers, self.is_cut_off
+        longest_s, last = 0.0, limits.all[0]
+        for limit in limits.all:
+            tally, maximum = limit.tally, limit.maximum
+            if tally.has_room(now_s, maximum, workers, is_cut_off=is_cut_off):
                 continue
-            wait_s = limit.tally.wait_s(
-                now_s, limit.maximum, self.workers, is_cut_off=self.is_cut_off
-            )
+            wait_s = tally.wait_s(now_s, maximum, workers, is_cut_off=is_cut_off)
             wait_s = HELD_RETRY_S if wait_s is None else wait_s
             if wait_s > longest_s:
-                longest_s, told = wait_s, limit
+                longest_s, last = wait_s, limit
+        return longest_s, last
+
+    def refusal(self, limits: Limits) -> RateLimited:
+        """Return the refusal of a request that has no room, by the limit that has it last."""
+        longest_s, told = self.wait_s(limits)
         self._refused[told.tally.name[0], told.what] += 1
         # A whole minute at most: Claude Code gives up at once where it has to wait longer.
         retry_s = min(WINDOW_S, max(1, -int(-longest_s // 1)))
         headers = {"retry-after": str(retry_s)}
-        standing = _standing(plan, now_s)
+        standing = limits.headers(self.now_s())
         headers |= {name.decode(): value.decode() for name, value in standing}
         return RateLimited(f"Rate limit of {told.text}. Try again in {retry_s} s", headers)
 
@@ -251,7 +194,7 @@ class Rates:
                 # Series that begin at 0 have a first refusal, too, for whoever counts what is new.
                 sample("tallygate_rate_limited_total", self._refused[scope, what], scope, what)
                 for scope in _SCOPES
-                for what in _UNITS
+                for what in RATE_UNITS
             ),
         ]
 
@@ -283,21 +226,11 @@ class Rates:
         if user is not None:
             owners.append(("user", user.user_id, user.user_alias or user.user_id, user))
         target = router.target_of(model_name)
-        limits = tuple(
-            limit for owner in owners for limit in self._limits(*owner, (model_name, target))
+        limits = Limits.of(
+            (limit for owner in owners for limit in self._limits(*owner, (model_name, target))),
+            _told(key),
         )
-        plan = _Plan(
-            key,
-            team,
-            user,
-            router,
-            limits,
-            tuple((each.tally, each.maximum) for each in limits),
-            tuple(each.tally for each in limits if each.what == "requests"),
-            tuple(each.tally for each in limits if each.what == "tokens"),
-            tuple(each.tally for each in limits if each.what == "parallel"),
-            tuple(_told(key)),
-        )
+        plan = _Plan(key, team, user, router, limits)
         self._plans[key.key_id, model_name] = plan
         return plan
 
@@ -324,6 +257,32 @@ class Rates:
                 tally = self.tally((scope, scope_id, what, model))
                 yield Limit(what=what, maximum=maxima[model], tally=tally, owner=owner, model=model)
 
+    def of_deployment(self, deployment: Deployment) -> Limits | None:
+        """Return the limits of a deployment itself, None: it has none."""
+        known = self._of_deployments.get(deployment.deployment_id)
+        if known is None or known[0] is not deployment:
+            known = deployment, self._own_limits(deployment)
+            self._of_deployments[deployment.deployment_id] = known
+        return known[1]
+
+    def _own_limits(self, deployment: Deployment) -> Limits | None:
+        maxima: list[tuple[RateWhat, int | None]] = [
+            ("requests", deployment.rpm),
+            ("tokens", deployment.tpm),
+        ]
+        owner = f"model {deployment.model_name}"
+        found = [
+            Limit(
+                what=what,
+                maximum=maximum,
+                tally=self.tally(("model", deployment.deployment_id, what, "")),
+                owner=owner,
+            )
+            for what, maximum in maxima
+            if maximum is not None
+        ]
+        return Limits.of(found) if found else None
+
     def tally(self, name: TallyName) -> Tally:
         """Return the tally of a limit, a new one where there is none."""
         tally = self._tallies.get(name)
@@ -342,6 +301,7 @@ class Rates:
     def forget(self) -> None:
         """Forget the tallies that count nothing, and look all limits up anew."""
         self._plans.clear()
+        self._of_deployments.clear()
         now_s = self.now_s()
         self._tallies = {
             name: each
@@ -369,21 +329,3 @@ def _told(key: KeyRecord) -> Iterator[tuple[bytes, bytes]]:
         yield b"x-litellm-key-rpm-limit", b"%d" % key.rpm_limit
     if key.tpm_limit is not None:
         yield b"x-litellm-key-tpm-limit", b"%d" % key.tpm_limit
-
-
-def _standing(plan: _Plan, now_s: float) -> RawHeaders:
-    """Return the headers about requests and tokens, each of the limit that has the least left."""
-    headers: RawHeaders = []
-    for what, kind in _TOLD:
-        tightest: Limit | None = None
-        left = 0
-        for limit in plan.limits:
-            if limit.what == kind:
-                rest = limit.maximum - limit.tally.level(now_s)
-                if tightest is None or rest < left:
-                    tightest, left = limit, rest
-        if tightest is not None:
-            headers.append((b"x-ratelimit-limit-" + what, b"%d" % tightest.maximum))
-            headers.append((b"x-ratelimit-remaining-" + what, b"%d" % max(0, left)))
-    headers += plan.told
-    return headers

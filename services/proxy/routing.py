@@ -110,7 +110,8 @@ class Router:
 
     def _is_plain(self, group: Group) -> bool:
         (first, *others) = group.deployments
-        return not others and first.max_parallel_requests is None and not self.settings.num_retries
+        has_limits = (first.max_parallel_requests, first.rpm, first.tpm) != (None, None, None)
+        return not others and not has_limits and not self.settings.num_retries
 
     @property
     def names(self) -> list[str]:

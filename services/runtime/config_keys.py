@@ -171,10 +171,12 @@ SECTIONS: Mapping[str, SectionKeys] = {
             "weight",
             "order",
             "max_parallel_requests",
+            "rpm",
+            "tpm",
             *LITELLM_PRICES,
         ),
         refused=_each(
-            ("rpm tpm itpm otpm tags", _ROUTING),
+            ("itpm otpm tags", _ROUTING),
             ("max_budget budget_duration", _LIMITS),
             (_OTHER_PRICES, _PRICES),
             ("litellm_credential_name", "give the entry its api_key; remove it"),

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from schemas.config import ANTHROPIC_API_BASE, Deployment, Settings
+from schemas.registry import RATE_MAX
 from services.runtime.config_addresses import AddressProblem, normal_api_base
 from services.runtime.config_keys import nearest
 from services.runtime.config_reader import ConfigReader
@@ -31,6 +32,7 @@ TIMEOUT_S_DEFAULT = 600.0
 """Ten minutes, as LiteLLM's router has it."""
 
 TimeoutS = Annotated[float, msgspec.Meta(ge=0.1, le=86_400)]
+Rate = Annotated[int, msgspec.Meta(ge=1, le=RATE_MAX)]
 Parallel = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
 _Weight = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
 _Order = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
@@ -174,6 +176,8 @@ def _limits(
             Parallel,
             defaults.max_parallel_requests,
         ),
+        "rpm": ("rpm", Rate, None),
+        "tpm": ("tpm", Rate, None),
     }
     found = {}
     for field, (key, kind, default) in wanted.items():

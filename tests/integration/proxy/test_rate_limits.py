@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from schemas.registry import TeamRecord
-from services.proxy.rates import tokens_of
+from services.proxy.rate_permit import tokens_of
 from tests.support.mock import MockAnthropic, Scenario
 from tests.support.nats import NatsServer
 from tests.support.proxy import (
@@ -31,6 +31,7 @@ def proxy(
     config = gateway_config(
         model_entry(mock.url, api_key="sk-ant-api03-x"),
         model_entry("http://127.0.0.1:9", name="claude-nobody", api_key="sk-ant-api03-x"),
+        model_entry(mock.url, name="claude-scarce", api_key="sk-ant-api03-x", rpm=1),
     )
     with running_proxy(tmp_path_factory.mktemp("proxy"), nats.url, config) as running:
         yield running
@@ -111,6 +112,21 @@ def test_keys_of_a_team_share_its_requests_under_way(
         mock.reset()
     # and served as soon as the first one has left.
     wait_for_status(proxy, other, 200)
+
+
+def test_model_has_limits_of_its_own_for_all_keys_together(
+    proxy: ProxyProcess, mock: MockAnthropic
+) -> None:
+    # Given a model of one request a minute, when two keys ask for it, then the second is refused,
+    # by the model's name, and one that counts tokens is not.
+    mock.reset()
+    first, second = proxy.issue_key(), proxy.issue_key()
+    assert ask(proxy, first, model="claude-scarce").status_code == 200
+    refused = ask(proxy, second, model="claude-scarce")
+    assert (refused.status_code, refused.headers["x-ratelimit-remaining-requests"]) == (429, "0")
+    assert "Rate limit of model claude-scarce: 1 requests" in refused.json()["error"]["message"]
+    assert ask(proxy, second, "/count_tokens", model="claude-scarce").status_code == 200
+    assert ask(proxy, second).status_code == 200
 
 
 def test_new_batches_are_limited_and_what_is_read_of_them_is_not(

@@ -8,16 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.config import Deployment, GatewayConfig, RouterSettings
-from schemas.errors import Unauthenticated, Unavailable, UpstreamUnreachable
+from schemas.errors import RateLimited, Unauthenticated, Unavailable, UpstreamUnreachable
 from schemas.registry import KeyRecord, OnQuotaExhausted
+from schemas.usage import Usage
 from services.proxy.attempts import ATTEMPTS_MAX, WAIT_S_MAX, first_attempt
 from services.proxy.auth import OwnCredential
 from services.proxy.body import read_body
 from services.proxy.draft import Admitted, Draft, Prepared
 from services.proxy.headers import RawHeaders
 from services.proxy.health import Health, Trouble
+from services.proxy.rates import Rates
 from services.proxy.seats import SpentSeats
 from services.proxy.setup import make_setup
+from services.runtime.registry import RegistrySnapshot
 
 OWN = OwnCredential(b"authorization", b"Bearer sk-ant-oat01-x", is_subscription=True)
 REJECTED = [
@@ -56,9 +59,15 @@ def prepared(
     return Prepared(draft, b"/v1/messages", [(b"x", b"y")], BODY, read_body(BODY), own)
 
 
-def begin(asked: Prepared, health: Health, seats: SpentSeats | None = None) -> Admitted:
+def begin(
+    asked: Prepared,
+    health: Health,
+    seats: SpentSeats | None = None,
+    rates: Rates | None = None,
+) -> Admitted:
     group, star = asked.draft.setup.router.find("m")
-    return first_attempt(asked, group, star, health, seats or SpentSeats(lambda: 0))
+    rates = rates or Rates(RegistrySnapshot(), lambda: 0.0)
+    return first_attempt(asked, group, star, health, seats or SpentSeats(lambda: 0), rates)
 
 
 def deployment_of(admitted: Admitted) -> str:
@@ -388,3 +397,48 @@ def test_where_no_api_key_is_well_the_seats_own_refusal_reaches_the_client() -> 
     now = begin(asked, health, seats)
     assert (deployment_of(now), now.facts.billing) == ("m/0", "subscription")
     assert after(now, Trouble.OWN_LIMIT, REJECTED) is None
+
+
+def test_deployment_that_has_had_its_minute_is_passed_over_until_it_has_room() -> None:
+    # Given two deployments, of one request and of 1,000 tokens a minute,
+    now_s = [0.0]
+    rates = Rates(RegistrySnapshot(), lambda: now_s[0])
+    health = Health(lambda: now_s[0])
+    both = [deployment("m", 0, rpm=1, order=1), deployment("m", 1, tpm=1000, order=2)]
+    rules = RouterSettings()
+    # when requests come, then the first gets one, and the second what is more,
+    first = begin(prepared(both, rules), health, rates=rates)
+    second = begin(prepared(both, rules), health, rates=rates)
+    assert [deployment_of(each) for each in (first, second)] == ["m/0", "m/1"]
+    # until it has used its tokens; then they are refused until one of both has room again,
+    for admitted in (first, second):
+        assert admitted.attempts is not None
+        admitted.attempts.used(Usage(input_tokens=600, output_tokens=400))
+        admitted.attempts.over()
+    now_s[0] += 20.0
+    with pytest.raises(RateLimited, match="model m: 1 requests a minute") as no:
+        begin(prepared(both, rules), health, rates=rates)
+    assert no.value.headers["retry-after"] == "41"
+    # unless a fallback can serve them, or they count tokens, which is free.
+    rules = RouterSettings(fallbacks={"m": ("b",)})
+    fallen = begin(prepared([*both, deployment("b")], rules), health, rates=rates)
+    assert deployment_of(fallen) == "b/0"
+    counting = prepared(both, rules)
+    counting.draft.endpoint = "count_tokens"
+    assert deployment_of(begin(counting, health, rates=rates)) == "m/0"
+    now_s[0] += 40.1
+    assert deployment_of(begin(prepared(both, rules), health, rates=rates)) == "m/0"
+
+
+def test_each_attempt_counts_at_the_deployment_that_it_was_made_at() -> None:
+    # Given two deployments of two requests a minute, when the first fails and the second answers,
+    # then each has had one.
+    rates = Rates(RegistrySnapshot(), lambda: 0.0)
+    both = [deployment("m", 0, rpm=2, order=1), deployment("m", 1, rpm=2, order=2)]
+    admitted = begin(prepared(both, RouterSettings()), Health(lambda: 0.0), rates=rates)
+    again = after(admitted, Trouble.OVERLOADED)
+    assert again is not None
+    for each in both:
+        limits = rates.of_deployment(each)
+        assert limits is not None
+        assert [tally.level(0.0) for tally in limits.requests] == [1]

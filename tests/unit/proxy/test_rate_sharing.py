@@ -14,8 +14,9 @@ from schemas.config import Deployment
 from schemas.errors import RateLimited
 from schemas.rates import RATE_STANDINGS_MAX, RateNews
 from schemas.registry import KeyRecord
+from services.proxy.rate_permit import Permit
 from services.proxy.rate_sharing import SENT_MAX, SILENT_TICKS, Sharing
-from services.proxy.rates import Permit, Rates
+from services.proxy.rates import Rates
 from services.proxy.routing import Router
 from services.runtime.registry import RegistrySnapshot
 

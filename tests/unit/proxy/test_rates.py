@@ -11,8 +11,9 @@ from schemas.config import Deployment, RouterSettings
 from schemas.errors import RateLimited
 from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from schemas.usage import Usage
+from services.proxy.rate_permit import Permit, tokens_of
 from services.proxy.rate_tally import TICKS_PER_S, WINDOW_S, Tally, TallyName
-from services.proxy.rates import Permit, Rates, tokens_of
+from services.proxy.rates import Rates
 from services.proxy.routing import Router
 from services.runtime.registry import RegistrySnapshot
 

@@ -76,9 +76,10 @@ def test_the_nearest_timeout_counts() -> None:
 
 def test_weight_order_and_parallel_requests_of_an_entry_are_taken() -> None:
     # Given an entry with all three, then its deployment has them; without, none is set.
-    extra = ", weight: 2.5, order: 1, max_parallel_requests: 3"
+    extra = ", weight: 2.5, order: 1, max_parallel_requests: 3, rpm: 50, tpm: 9000"
     first, second = read("model_list:\n" + ENTRY % ("a", extra) + ENTRY % ("a", "")).deployments
     assert (first.weight, first.order, first.max_parallel_requests) == (2.5, 1, 3)
+    assert (first.rpm, first.tpm, second.rpm, second.tpm) == (50, 9000, None, None)
     assert (second.weight, second.order, second.max_parallel_requests) == (1.0, None, None)
 
 

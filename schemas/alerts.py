@@ -24,6 +24,8 @@ __all__ = [
     "DeadLettersFound",
     "EmailSettings",
     "EventsMissing",
+    "GuardrailHits",
+    "GuardrailNoticed",
     "Lag",
     "LedgerLagged",
     "MissingEvents",
@@ -44,6 +46,7 @@ ALERT_TYPES = (
     "config.changed",
     *("ledger.lagged", "ledger.caught_up", "ledger.events_missing", "ledger.dead_letters_found"),
     "quota.exhausted",
+    "guardrail.noticed",
     *("alert.undelivered", "alert.tested"),
 )
 """The types of events, without their versions, that a destination may ask for."""
@@ -132,6 +135,24 @@ class SeatQuota(msgspec.Struct, frozen=True, kw_only=True):
     resets_at_us: Micros | None = None
 
 
+class GuardrailHits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one guardrail did with requests of one key since the last look, a quarter of a minute.
+
+    `rules` are the first ten of those that were met. What was found is told nowhere.
+    """
+
+    guardrail: Text
+    kind: Text
+    action: Text
+    rules: tuple[Text, ...]
+    hits: int
+    requests: int
+    key_id: Text | None = None
+    key_alias: Text | None = None
+    user_id: Text | None = None
+    team_id: Text | None = None
+
+
 class Undelivered(msgspec.Struct, frozen=True, kw_only=True):
     """An alert that was given up: for whom, why, after how many attempts, and the alert itself."""
 
@@ -183,6 +204,12 @@ class QuotaExhausted(Event, frozen=True, kw_only=True, tag="quota.exhausted.v1")
     data: SeatQuota
 
 
+class GuardrailNoticed(Event, frozen=True, kw_only=True, tag="guardrail.noticed.v1"):
+    """Guardrails found something: the sum of some `guardrail.triggered` events."""
+
+    data: GuardrailHits
+
+
 class AlertUndelivered(Event, frozen=True, kw_only=True, tag="alert.undelivered.v1"):
     """An alert was given up."""
 
@@ -202,6 +229,7 @@ AlertEvent = (
     | EventsMissing
     | DeadLettersFound
     | QuotaExhausted
+    | GuardrailNoticed
     | AlertUndelivered
     | AlertTested
 )

@@ -115,6 +115,12 @@ def _lag_lines(data: _Data) -> list[str]:
     return [waited, "tallygate doctor looks at all parts"]
 
 
+def _guardrail_title(data: _Data) -> str:
+    action = {"block": "refused", "mask": "masked parts of"}.get(str(data.get("action")), "noted")
+    key = data.get("key_alias") or data.get("key_id") or ""
+    return f"The guardrail {data.get('guardrail', '')} {action} requests of the key {key}"
+
+
 def _undelivered_title(data: _Data) -> str:
     alert = data.get("alert")
     kind = str(alert.get("type", "") if isinstance(alert, dict) else "").rpartition(".v")[0]
@@ -134,6 +140,7 @@ _TITLES: dict[str, Callable[[_Data], str]] = {
         "The subscription of "
         f"{data.get('user_id') or data.get('key_alias') or data.get('seat', '')} is used up"
     ),
+    "guardrail.noticed": _guardrail_title,
     "alert.undelivered": _undelivered_title,
     "alert.tested": lambda _: "This is a test: alerts arrive here",
     "config.changed": lambda _: "The configuration was changed",
@@ -160,6 +167,13 @@ _LINES: dict[str, Callable[[_Data], list[str]]] = {
     "quota.exhausted": lambda data: [
         f"Window: {data['window']}" if data.get("window") else "",
         f"Until {resets}" if (resets := _when(data.get("resets_at_us"))) else "",
+    ],
+    "guardrail.noticed": lambda data: [
+        f"{_count(data.get('hits'))} hits in {_count(data.get('requests'))} requests",
+        f"Rules: {', '.join(map(str, data['rules']))}"
+        if isinstance(data.get("rules"), list)
+        else "",
+        f"User {data['user_id']}" if data.get("user_id") else "",
     ],
     "alert.undelivered": lambda data: [
         f"After {data.get('attempts', 0)} attempts: {data.get('reason', '')}"

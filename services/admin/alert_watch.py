@@ -8,14 +8,11 @@ come twice.
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
-
 from schemas.alerts import (
-    AlertEvent,
     CaughtUp,
     DeadLetters,
     DeadLettersFound,
@@ -31,17 +28,24 @@ from schemas.alerts import (
 from schemas.errors import ApiError
 from schemas.events import encode_event
 from schemas.streams import USAGE, raised_alert_subject
+from services.admin.alert_findings import Finding
+from services.admin.alert_guardrails import (
+    GUARDRAILS_SQL,
+    GUARDRAILS_START_SQL,
+    guardrail_findings,
+)
 from services.admin.alert_progress import AlertProgress
 from services.admin.ledger_client import LedgerClient
 from services.runtime.bus import Bus
 
-__all__ = ["LAG_S_MAX", "LOOK_S", "STATES_SQL", "AlertWatch", "Finding", "findings"]
+__all__ = ["LAG_S_MAX", "LOOK_S", "STATES_SQL", "AlertWatch", "LagWatch", "findings"]
 
 LOOK_S = 15.0
 """The books are looked at so often."""
 LAG_S_MAX = 60.0
 """An alert is raised where a message has waited for longer than this, or nobody answers."""
 QUERY_TIMEOUT_S = 5.0
+_GUARDRAILS = "guardrails"
 LISTED_MAX = 100
 """So many models and so many subscriptions are told of."""
 STATES_SQL = f"""
@@ -70,14 +74,6 @@ STATES_SQL = f"""
      ORDER BY last.resets_at DESC, seat LIMIT {LISTED_MAX})
 """  # noqa: S608 - constants
 """What there is to tell of, one row each: what, its name, a figure, and whose it is."""
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """Something to raise: the event's type, its subject and its data."""
-
-    kind: Callable[..., AlertEvent]
-    data: msgspec.Struct
-    subject: str | None = None
 
 
 def findings(
@@ -162,11 +158,11 @@ class AlertWatch:
         problem: str | None = None
         try:
             reply = await self._ledger.query(STATES_SQL, timeout_s=QUERY_TIMEOUT_S)
-        except ApiError as error:
-            problem = error.message
-        else:
+            found, states = findings(reply.rows, told)
+            told = {**await self._guardrails(told, found), **states}
             reached = reply.stream_sequence
-            found, told = findings(reply.rows, told)
+        except ApiError as error:
+            found, problem = [], error.message
         behind = lag.look(time.monotonic(), last, reached, problem)
         if behind is not None:
             found.append(behind)
@@ -179,6 +175,20 @@ class AlertWatch:
             self._progress.now.told = told
             if found:
                 await self._progress.save()
+
+    async def _guardrails(self, told: Mapping[str, str], found: list[Finding]) -> dict[str, str]:
+        """Add what guardrails found to the findings; return up to where that is. Raises ApiError.
+
+        The first look only notes where the books are: what was before is old.
+        """
+        before = told.get(_GUARDRAILS)
+        if before is None:
+            reply = await self._ledger.query(GUARDRAILS_START_SQL, timeout_s=QUERY_TIMEOUT_S)
+            return {_GUARDRAILS: str(reply.rows[0][0])}
+        reply = await self._ledger.query(GUARDRAILS_SQL, (int(before),), timeout_s=QUERY_TIMEOUT_S)
+        more, reached = guardrail_findings(reply.rows, int(before))
+        found += more
+        return {_GUARDRAILS: str(reached)}
 
     async def _raise(self, finding: Finding) -> None:
         event_id = uuid.uuid4().hex

@@ -25,6 +25,8 @@ _URL_MAX = 2048
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ADDRESS = re.compile(r"[^\s@,;<>\"]{1,128}@[^\s@,;<>\"]{1,128}")
 _HOST = re.compile(r"[A-Za-z0-9._:-]{1,253}")
+_ALIASES = {"guardrail.triggered": "guardrail.noticed"}
+"""Each of the one is an event; people are told of their sums."""
 _KINDS = ("webhook", "slack", "email")
 _PORTS = {"starttls": 587, "tls": 465, "none": 25}
 _Security = Literal["starttls", "tls", "none"]
@@ -88,6 +90,7 @@ def _read_events(reader: ConfigReader, node: Node | None, where: str) -> tuple[s
         return ALERT_TYPES_DEFAULT
     families = {kind.partition(".")[0] + ".*" for kind in ALERT_TYPES}
     known = (*ALERT_TYPES, *sorted(families), "*")
+    wanted = tuple(_ALIASES.get(text, text) for text in wanted)
     for text in wanted:
         if text not in known:
             like = nearest(text, known)

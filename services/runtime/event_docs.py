@@ -65,6 +65,7 @@ _STRUCTS: tuple[type[msgspec.Struct], ...] = (
     alerts.MissingEvents,
     alerts.DeadLetters,
     alerts.SeatQuota,
+    alerts.GuardrailHits,
     alerts.Undelivered,
     alerts.AlertTrial,
 )

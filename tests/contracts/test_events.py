@@ -28,6 +28,7 @@ DECODERS = {
     "price": events.decode_price_event,
     "requests": events.decode_reprice_event,
     "model.unpriced.v1": alerts.decode_alert_event,
+    "guardrail.noticed.v1": alerts.decode_alert_event,
     "ledger": alerts.decode_alert_event,
     "quota": alerts.decode_alert_event,
     "alert": alerts.decode_alert_event,

@@ -1,6 +1,7 @@
 """The metrics of a whole gateway: what was sent through it is what a scraper reads."""
 
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from schemas.metrics import METRICS
 from tests.support.gateway import CONFIG, Gateway, wait_until
 from tests.support.mock import MockAnthropic
 from tests.support.ports import free_port
+from tests.support.receivers import Received, http_receiver
 
 DEADLINE_S = 60.0
 UNKNOWN = "claude-unknown-9"
@@ -56,11 +58,20 @@ def log(folder: Path) -> Path:
 def metrics_url(folder: Path) -> Iterator[str]:
     """Run a gateway with two workers, send it all kinds of requests, give where metrics are."""
     address = f"127.0.0.1:{free_port()}"
-    with pytest.MonkeyPatch.context() as environment, MockAnthropic.started(folder) as mock:
+    with (
+        pytest.MonkeyPatch.context() as environment,
+        MockAnthropic.started(folder) as mock,
+        http_receiver() as hook,
+    ):
         environment.setenv("TALLYGATE_METRICS", address)
-        (folder / "config.yaml").write_text(CONFIG.format(api_base=mock.url) + GUARDRAILS)
+        alerts = f"alerts:\n  - {{name: hook, webhook: {{url: '{hook.url}/hook'}}}}\n"
+        (folder / "config.yaml").write_text(CONFIG.format(api_base=mock.url) + GUARDRAILS + alerts)
         with Gateway.started(folder, mock, workers=2) as gateway:
+            while not hook.at("/hook"):  # From then on it is told of what happens.
+                assert gateway.admin("POST", "/alerts/test")["destinations"] == ["hook"]
+                time.sleep(0.02)
             _use(gateway)
+            hook.wait("/hook", lambda found: any(map(_is_about_poor, found)))
             yield f"http://{address}/metrics"
 
 
@@ -81,6 +92,11 @@ def _use(gateway: Gateway) -> None:
         headers={"Authorization": "Bearer sk-master-of-the-tests-0123456789"},
     )
     assert refused.status_code >= 400
+
+
+def _is_about_poor(alert: Received) -> bool:
+    event = alert.json
+    return bool(event["type"] == "budget.exceeded.v1" and event["data"]["name"] == "poor")
 
 
 def scrape(url: str) -> Scrape:
@@ -117,6 +133,8 @@ def test_sums_over_all_workers_are_what_was_sent(metrics_url: str) -> None:
         assert found.total("tallygate_ledger_events_total", part=part) == EVENTS
         assert found.total("tallygate_ledger_lag_messages", part=part) == 0
     assert found.total("tallygate_queries_total", outcome="refused") == 1
+    assert found.total("tallygate_alerts_sent_total") >= 2
+    assert found.total("tallygate_alerts_undelivered_total") == 0
 
 
 def test_the_services_expose_each_metric_and_no_other(metrics_url: str) -> None:

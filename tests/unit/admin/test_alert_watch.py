@@ -11,10 +11,16 @@ import pytest
 from schemas.alerts import (
     CaughtUp,
     DeadLetters,
+    GuardrailHits,
     LedgerLagged,
     MissingEvents,
     SeatQuota,
     UnpricedModel,
+)
+from services.admin.alert_guardrails import (
+    GUARDRAILS_SQL,
+    GUARDRAILS_START_SQL,
+    guardrail_findings,
 )
 from services.admin.alert_watch import LAG_S_MAX, STATES_SQL, LagWatch, findings
 
@@ -94,6 +100,37 @@ def test_each_state_is_told_once_and_again_when_it_is_worse_or_was_over(
     assert look(told)[0] == [DeadLetters(events=2, events_before=1)]
     away = {name: value for name, value in told.items() if not name.startswith("unpriced:")}
     assert UnpricedModel(model="claude-new", requests=1) in look(away)[0]
+
+
+def test_what_guardrails_found_is_summed_and_told_once(
+    books: duckdb.DuckDBPyConnection,
+) -> None:
+    # Given findings of two keys after a message of the stream, and one before it, then a sum for
+    # each guardrail, action and key, with the rules; and from the last message on nothing.
+    names = ["mode", "category", "place", "endpoint", "producer", "producer_sequence", "request_id"]
+    usual = {"found_at": NOW, "kind": "secrets", **dict.fromkeys(names, "1")}
+    for sequence, key, action, rule, hits in (
+        (4, "k1", "block", "old", 1),
+        (5, "k1", "block", "b", 2),
+        (6, "k1", "block", "a", 1),
+        (6, "k1", "mask", "a", 1),
+        (7, "k2", "block", "a", 9),
+    ):
+        cells = {"key_id": key, "action": action, "rule": rule, "hits": hits}
+        insert(books, "guardrail_events", guardrail="g", stream_sequence=sequence, **cells, **usual)
+    rows = books.execute(GUARDRAILS_SQL, [4]).fetchall()
+    found, reached = guardrail_findings(rows, 4)
+    told = [finding.data for finding in found]
+    assert [
+        (d.key_id, d.action, d.rules, d.hits) for d in told if isinstance(d, GuardrailHits)
+    ] == [
+        ("k2", "block", ("a",), 9),
+        ("k1", "block", ("a", "b"), 3),
+        ("k1", "mask", ("a",), 1),
+    ]
+    assert reached == 7
+    assert books.execute(GUARDRAILS_START_SQL).fetchall() == [(7,)]
+    assert guardrail_findings(books.execute(GUARDRAILS_SQL, [7]).fetchall(), 7) == ([], 7)
 
 
 def test_a_ledger_that_is_behind_for_long_is_told_once_and_when_it_has_caught_up() -> None:

@@ -28,14 +28,18 @@ def test_destinations_are_read_and_show_no_secret() -> None:
         "alerts:\n"
         "  - name: ops\n"
         "    webhook: {url: 'https://ops.example/hook', secret: 0123456789abcdef}\n"
-        "    events: [budget.*, key.blocked, budget.*]\n"
+        "    events: [budget.*, guardrail.triggered, budget.*]\n"
         "    teams: [blue]\n"
         "  - {name: chat, slack: {url: os.environ/SLACK_URL}}\n"
         f"  - {{name: mail, email: {{{MAIL}, username: u, password: os.environ/MAIL_PW}}}}\n"
         f"  - {{name: plain, events: ['*'], email: {{{MAIL}, security: none, port: 2525}}}}\n"
     )
     ops, chat, mail, plain = found
-    assert (ops.kind, ops.events, ops.teams) == ("webhook", ("budget.*", "key.blocked"), ("blue",))
+    assert (ops.kind, ops.events, ops.teams) == (
+        "webhook",
+        ("budget.*", "guardrail.noticed"),
+        ("blue",),
+    )
     assert ops.secret == "0123456789abcdef"
     assert (chat.kind, chat.url) == ("slack", ENVIRONMENT["SLACK_URL"])
     assert chat.events == ALERT_TYPES_DEFAULT

@@ -150,6 +150,7 @@ bench-smoke: dev
 	$(BIN)/python -m bench.ledger_queries --smoke
 	$(BIN)/python -m bench.ledger_slowed --smoke
 	$(BIN)/python -m bench.visible --smoke
+	$(BIN)/python -m bench.rate_limits --smoke
 
 bench-guard: dev
 	$(BIN)/python -m bench --guard

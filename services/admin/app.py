@@ -21,6 +21,7 @@ from services.admin.routes_keys import KEY_ROUTES
 from services.admin.routes_pages import PAGE_ROUTES
 from services.admin.routes_prices import PRICE_ROUTES
 from services.admin.routes_prompts import PROMPT_ROUTES
+from services.admin.routes_reports import REPORT_ROUTES
 from services.admin.routes_reprice import REPRICE_ROUTES
 from services.admin.routes_spend import SPEND_ROUTES
 from services.admin.routes_teams import TEAM_ROUTES
@@ -45,6 +46,7 @@ ROUTES = (
     *TEAM_ROUTES,
     *USER_ROUTES,
     *SPEND_ROUTES,
+    *REPORT_ROUTES,
     *PRICE_ROUTES,
     *REPRICE_ROUTES,
     *PROMPT_ROUTES,

@@ -26,7 +26,6 @@ __all__ = [
     "DeletedKeys",
     "GenerateKey",
     "GeneratedKey",
-    "GlobalSpend",
     "KeyInfo",
     "KeyInfoQuery",
     "KeyList",
@@ -34,9 +33,6 @@ __all__ = [
     "KeyRow",
     "KeyState",
     "Readiness",
-    "SpendDay",
-    "SpendLog",
-    "SpendLogsQuery",
     "SqlAnswer",
     "SqlQuery",
     "UpdateKey",
@@ -225,64 +221,6 @@ class KeyList(msgspec.Struct, frozen=True, kw_only=True):
     total_count: int
     current_page: int
     total_pages: int
-
-
-class SpendLogsQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """GET /spend/logs. Dates are `YYYY-MM-DD` in UTC, both included.
-
-    With both dates and without `request_id`, `summarize` (the default) gives one row a day.
-    """
-
-    api_key: KeyText | None = None
-    user_id: Name | None = None
-    request_id: Name | None = None
-    start_date: Day | None = None
-    end_date: Day | None = None
-    summarize: bool = True
-
-
-class SpendLog(msgspec.Struct, frozen=True, kw_only=True):
-    """One request, in LiteLLM's row. `spend` is null where the model had no known price."""
-
-    request_id: str
-    call_type: str
-    api_key: str | None
-    spend: Decimal | None
-    total_tokens: int
-    prompt_tokens: int
-    completion_tokens: int
-    start_time: str = msgspec.field(name="startTime")
-    end_time: str = msgspec.field(name="endTime")
-    completion_start_time: str | None = msgspec.field(name="completionStartTime")
-    request_duration_ms: int | None
-    model: str | None
-    model_group: str | None
-    custom_llm_provider: str
-    user: str | None
-    team_id: str | None
-    end_user: str | None
-    agent_id: str | None
-    session_id: str | None
-    status: Literal["success", "failure"]
-    cache_hit: str
-    request_tags: tuple[str, ...]
-    metadata: dict[str, Any]
-
-
-class SpendDay(msgspec.Struct, frozen=True, kw_only=True):
-    """The spend of one day (UTC), and its parts by user and by model."""
-
-    start_time: str = msgspec.field(name="startTime")
-    spend: Decimal
-    users: dict[str, Decimal]
-    models: dict[str, Decimal]
-
-
-class GlobalSpend(msgspec.Struct, frozen=True, kw_only=True):
-    """All spend in the ledger. There is no global budget in this version: null."""
-
-    spend: Decimal
-    max_budget: None = None
 
 
 class PromptQuery(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     """One route: what it is for, what it takes and answers, and an example that is tested.
 
     `answer` is the type of the body of a 200, None for a page. `other_answer` is a second one.
+    `table`: the answer can be had as CSV and Arrow, too.
     """
 
     summary: str
@@ -25,6 +26,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     example_body: dict[str, Any] | None = None
     example_query: str = ""
     errors: tuple[int, ...] = ()
+    table: bool = False
 
 
 def described(description: Description, access: Access = "master") -> dict[str, Any]:

@@ -13,6 +13,7 @@ from services.admin.errors import JSON, AdminErrorBody
 
 __all__ = ["OpenApi"]
 
+ARROW = "application/vnd.apache.arrow.stream"
 _REF = "#/components/schemas/{name}"
 _ALWAYS = (400, 401, 403, 429, 500, 503)
 """Answers that every route may give which asks for a key."""
@@ -132,7 +133,11 @@ def _answer(description: Description) -> dict[str, Any]:
     schemas, _ = msgspec.json.schema_components(types, ref_template=_REF)
     numbers = [_with_numbers(schema) for schema in schemas]
     schema = numbers[0] if len(numbers) == 1 else {"anyOf": numbers}
-    return {"description": "It is done", "content": {JSON: {"schema": schema}}}
+    content: dict[str, Any] = {JSON: {"schema": schema}}
+    if description.table:
+        # Of other forms than JSON a schema says only that they are bytes, or text.
+        content |= {"text/csv": {"schema": {"type": "string"}}, ARROW: {"schema": {}}}
+    return {"description": "It is done", "content": content}
 
 
 def _parameters(query: type[msgspec.Struct]) -> list[dict[str, Any]]:

@@ -1,38 +1,45 @@
 """The routes that ask the ledger: /spend/logs, /global/spend and /ledger/sql."""
 
+from math import ceil
 from typing import Any
 
 from litestar import Request, Response, get, post
 from litestar.response import Stream
 
-from schemas.errors import NotFound
+from schemas.errors import BadRequest, NotFound
 from services.admin.analysts import team_seen_by
-from services.admin.bodies import (
+from services.admin.bodies import SqlAnswer, SqlQuery
+from services.admin.bodies_spend import (
     GlobalSpend,
     SpendDay,
     SpendLog,
+    SpendLogsPage,
+    SpendLogsPageQuery,
     SpendLogsQuery,
-    SqlAnswer,
-    SqlQuery,
 )
-from services.admin.days import midnight_us
 from services.admin.describing import Description, described
 from services.admin.directory import find_key
 from services.admin.guard import caller_of
+from services.admin.money import budget_problem
 from services.admin.reading import answer_json, read_body, read_query
-from services.admin.spend_sql import GLOBAL_SPEND, SPEND_BY_DAY, SPEND_LOGS, days_from, logs_from
+from services.admin.report_sql import HashOf
+from services.admin.spend_sql import GLOBAL_SPEND, days_from, logs_count, logs_from
 from services.admin.spend_sql import money as money_from
+from services.admin.spend_sql import spend_by_day
+from services.admin.spend_sql import spend_logs as rows_of_logs
 from services.admin.sql_answers import (
     TRUNCATED_HEADER,
     answer_sql,
+    answer_table,
     chosen_format,
     unless_left,
 )
+from services.admin.sql_where import Conditions, log_conditions
 from services.admin.state import AdminState, now_us
+from services.runtime.registry import RegistrySnapshot
 
-__all__ = ["SPEND_ROUTES"]
+__all__ = ["SPEND_ROUTES", "hashes_of", "key_id_of"]
 
-_LATEST_US = 253_402_300_799_999_999
 _Request = Request[Any, Any, Any]
 
 
@@ -43,8 +50,8 @@ _Request = Request[Any, Any, Any]
             summary="List requests and what they cost",
             description=(
                 "Newest first, at most 10,000 rows (the header `x-tallygate-truncated` says when "
-                "there are more). With `start_date` and `end_date`, and unless "
-                "`summarize=false`, one row a day instead. Days are those of UTC."
+                "there are more; `/spend/logs/v2` has pages). With `start_date` and `end_date`, "
+                "and unless `summarize=false`, one row a day instead. Days are those of UTC."
             ),
             tag="spend",
             query=SpendLogsQuery,
@@ -52,36 +59,112 @@ _Request = Request[Any, Any, Any]
             other_answer=list[SpendLog],
             example_query="start_date=2026-11-01&end_date=2026-11-30",
             errors=(400, 404, 408),
+            table=True,
         )
     ),
 )
-async def spend_logs(request: _Request, admin: AdminState) -> Response[bytes]:
+async def spend_logs(request: _Request, admin: AdminState) -> Response[bytes] | Stream:
     """List requests and their cost, or the spend by day."""
     query = read_query(request, SpendLogsQuery)
     snapshot = await admin.registry()
-    key_id = None
-    if query.api_key is not None:
-        record = find_key(snapshot, query.api_key, with_deleted=True)
-        if record is None:
-            raise NotFound("Key not found in the registry", param="api_key")
-        key_id = record.key_id
-    start_us = 0 if query.start_date is None else midnight_us("start_date", query.start_date)
-    end_us = _LATEST_US
-    if query.end_date is not None:
-        end_us = midnight_us("end_date", query.end_date, days_after=1)
-    parameters = (key_id, query.user_id, query.request_id, start_us, end_us)
+    of_single_ones = (query.request_id, query.session_id, query.end_user)
     has_period = query.start_date is not None and query.end_date is not None
-    is_summary = has_period and query.summarize and query.request_id is None
-    reply = await admin.ledger.query(SPEND_BY_DAY if is_summary else SPEND_LOGS, parameters)
+    is_summary = has_period and query.summarize and not any(of_single_ones)
+    conditions = log_conditions(
+        query,
+        key_id_of(snapshot, query.api_key),
+        query.start_date,
+        query.end_date,
+        of_days=is_summary,
+    )
+    sql = (spend_by_day if is_summary else rows_of_logs)(conditions.where)
+    form = chosen_format(query.format, request.headers.get("accept"))
+    if form != "json":
+        return await answer_table(request, admin.ledger, sql, conditions.parameters, form)
+    reply = await admin.ledger.query(sql, conditions.parameters)
     headers = {TRUNCATED_HEADER: "true"} if reply.truncated else None
     if is_summary:
         return answer_json(days_from(reply.rows), headers=headers)
+    return answer_json(logs_from(reply, hashes_of(snapshot)), headers=headers)
+
+
+@get(
+    "/spend/logs/v2",
+    opt=described(
+        Description(
+            summary="List requests page by page",
+            description=(
+                "One page of requests that match, in the order asked for, with the number of all. "
+                "As CSV or Arrow it is the same page."
+            ),
+            tag="spend",
+            query=SpendLogsPageQuery,
+            answer=SpendLogsPage,
+            example_query="start_date=2026-11-01&model=claude-opus-5&page=1&page_size=50",
+            errors=(400, 404, 408),
+            table=True,
+        )
+    ),
+)
+async def spend_logs_page(request: _Request, admin: AdminState) -> Response[bytes] | Stream:
+    """List one page of requests and their cost."""
+    query = read_query(request, SpendLogsPageQuery)
+    snapshot = await admin.registry()
+    conditions = log_conditions(
+        query, key_id_of(snapshot, query.api_key), query.start_date, query.end_date
+    )
+    _add_amounts(conditions, query)
+    sql = (
+        f"{rows_of_logs(conditions.where, query.sort_by, query.sort_order)} "
+        f"LIMIT {query.page_size} OFFSET {(query.page - 1) * query.page_size}"
+    )
+    form = chosen_format(query.format, request.headers.get("accept"))
+    if form != "json":
+        return await answer_table(request, admin.ledger, sql, conditions.parameters, form)
+    reply = await admin.ledger.query(sql, conditions.parameters)
+    counted = await admin.ledger.query(logs_count(conditions.where), conditions.parameters)
+    total = int(counted.rows[0][0])
+    return answer_json(
+        SpendLogsPage(
+            data=tuple(logs_from(reply, hashes_of(snapshot))),
+            total=total,
+            page=query.page,
+            page_size=query.page_size,
+            total_pages=ceil(total / query.page_size),
+        )
+    )
+
+
+def _add_amounts(conditions: Conditions, query: SpendLogsPageQuery) -> None:
+    """Add the bounds of what a request may have cost. Raises BadRequest."""
+    for name, comparison in (("min_spend", ">="), ("max_spend", "<=")):
+        amount_usd = getattr(query, name)
+        if amount_usd is None:
+            continue
+        problem = budget_problem(amount_usd)
+        if problem is not None:
+            raise BadRequest(f"{name} {problem}", param=name)
+        conditions.add(f"cost_usd {comparison} {{0}}::DECIMAL(38, 12)", f"{amount_usd:f}")
+
+
+def key_id_of(snapshot: RegistrySnapshot, given: str | None) -> str | None:
+    """Return the id of the key that a filter names, deleted ones too. Raises NotFound."""
+    if given is None:
+        return None
+    record = find_key(snapshot, given, with_deleted=True)
+    if record is None:
+        raise NotFound("Key not found in the registry", param="api_key")
+    return record.key_id
+
+
+def hashes_of(snapshot: RegistrySnapshot) -> HashOf:
+    """Return what tells the SHA-256 of a key by its id."""
 
     def hash_of(wanted_id: str) -> str | None:
         known = snapshot.keys.get(wanted_id)
         return None if known is None else known.key_hash
 
-    return answer_json(logs_from(reply, hash_of), headers=headers)
+    return hash_of
 
 
 @get(
@@ -134,4 +217,4 @@ async def ledger_sql(request: _Request, admin: AdminState) -> Response[bytes] | 
     return await unless_left(request, answer_sql(admin.ledger, body, form, team_id))
 
 
-SPEND_ROUTES = (spend_logs, global_spend, ledger_sql)
+SPEND_ROUTES = (spend_logs, spend_logs_page, global_spend, ledger_sql)

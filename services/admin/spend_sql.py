@@ -10,19 +10,21 @@ from decimal import Decimal
 from typing import Any
 
 from schemas.rpc import QueryReply
-from services.admin.bodies import SpendDay, SpendLog
+from services.admin.bodies_spend import SpendDay, SpendLog
 from services.admin.money import plain_number
 from services.admin.shapes import KeySpend
 
 __all__ = [
     "GLOBAL_SPEND",
-    "SPEND_BY_DAY",
-    "SPEND_LOGS",
     "SPEND_OF_KEYS",
     "SPEND_OF_TEAMS",
     "SPEND_OF_USERS",
     "days_from",
+    "logs_count",
     "logs_from",
+    "money",
+    "spend_by_day",
+    "spend_logs",
     "spends_from",
 ]
 
@@ -42,15 +44,7 @@ SPEND_OF_TEAMS = SPEND_OF_KEYS.replace("key_id", "team_id")
 SPEND_OF_USERS = SPEND_OF_KEYS.replace("key_id", "user_id")
 """The same of teams and of users: $1 are their ids."""
 
-GLOBAL_SPEND = "SELECT sum(cost_usd) AS spend FROM requests"
-
-_FILTERS = """
-WHERE ($1::VARCHAR IS NULL OR key_id = $1::VARCHAR)
-  AND ($2::VARCHAR IS NULL OR user_id = $2::VARCHAR)
-  AND ($3::VARCHAR IS NULL OR request_id = $3::VARCHAR)
-  AND epoch_us(started_at) >= $4::BIGINT
-  AND epoch_us(started_at) < $5::BIGINT
-"""
+GLOBAL_SPEND = "SELECT sum(cost_usd) AS spend FROM spend_parts"
 
 _LOG_COLUMNS = (
     "request_id",
@@ -86,21 +80,41 @@ _LOG_COLUMNS = (
 _CALL_TYPES = {"messages": "anthropic_messages"}
 """LiteLLM's words for endpoints, where it has one."""
 
-SPEND_LOGS = (
-    f"SELECT {', '.join(_LOG_COLUMNS)} FROM requests {_FILTERS} "  # noqa: S608 - constants only
-    "ORDER BY started_at DESC, request_id DESC"
-)
-"""$1 key id, $2 user id, $3 request id (each may be NULL), $4 and $5 the time, newest first."""
+_SORTED_BY = {
+    "startTime": "started_at",
+    "endTime": "ended_at",
+    "spend": "cost_usd",
+    "total_tokens": "total_tokens",
+    "prompt_tokens": "prompt_tokens",
+    "completion_tokens": "output_tokens",
+    "request_duration_ms": "duration_ms",
+}
 
-SPEND_BY_DAY = f"""
-SELECT strftime(make_timestamp(epoch_us(started_at)), '%Y-%m-%d') AS day,
+
+def spend_logs(where: str, sort_by: str = "startTime", sort_order: str = "desc") -> str:
+    """Return the SQL for rows of requests, in this order; unpriced ones come last by spend."""
+    order = "ASC" if sort_order == "asc" else "DESC"
+    return (
+        f"SELECT {', '.join(_LOG_COLUMNS)} FROM requests {where} "  # noqa: S608 - constants only
+        f"ORDER BY {_SORTED_BY[sort_by]} {order} NULLS LAST, request_id {order}"
+    )
+
+
+def logs_count(where: str) -> str:
+    """Return the SQL for the number of requests."""
+    return f"SELECT count(*) AS requests FROM requests {where}"  # noqa: S608 - constants only
+
+
+def spend_by_day(where: str) -> str:
+    """Return the SQL for the spend of each day (UTC), user and model, from `spend_parts`."""
+    return f"""
+SELECT strftime(day, '%Y-%m-%d') AS day,
        coalesce(user_id, '') AS user_id,
        coalesce(model, model_name, '') AS model,
        sum(cost_usd) AS spend
-FROM requests {_FILTERS}
-GROUP BY ALL ORDER BY ALL
+FROM spend_parts {where}
+GROUP BY ALL HAVING sum(requests) <> 0 ORDER BY ALL
 """  # noqa: S608 - constants only
-"""The same parameters; one row for each day (UTC), user and model."""
 
 
 def money(cell: Any) -> Decimal | None:
@@ -121,7 +135,7 @@ def spends_from(reply: QueryReply) -> dict[str, KeySpend]:
 
 
 def logs_from(reply: QueryReply, hash_of: Callable[[str], str | None]) -> list[SpendLog]:
-    """Return LiteLLM's rows from an answer to SPEND_LOGS. `hash_of` knows a key id's SHA-256."""
+    """Return LiteLLM's rows from an answer to `spend_logs`. `hash_of` knows a key id's SHA-256."""
     return [_log(dict(zip(_LOG_COLUMNS, row, strict=True)), hash_of) for row in reply.rows]
 
 
@@ -180,7 +194,7 @@ def _log(cells: dict[str, Any], hash_of: Callable[[str], str | None]) -> SpendLo
 
 
 def days_from(rows: Sequence[Sequence[Any]]) -> list[SpendDay]:
-    """Return LiteLLM's daily summary from the rows of SPEND_BY_DAY."""
+    """Return LiteLLM's daily summary from the rows of `spend_by_day`."""
     users: dict[str, dict[str, Decimal]] = {}
     models: dict[str, dict[str, Decimal]] = {}
     for day, user_id, model, cell in rows:

@@ -1,7 +1,7 @@
 """The answer of POST /ledger/sql: which form it has, how long it may be, and who still waits."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any, Literal, TypeVar
 
 from litestar import Request, Response
@@ -14,7 +14,7 @@ from services.admin.ledger_client import LedgerClient
 from services.admin.reading import answer_json
 from services.runtime.tasks import end_tasks
 
-__all__ = ["TRUNCATED_HEADER", "answer_sql", "chosen_format", "unless_left"]
+__all__ = ["TRUNCATED_HEADER", "answer_sql", "answer_table", "chosen_format", "unless_left"]
 
 TRUNCATED_HEADER = "x-tallygate-truncated"
 """`true`: the answer was cut; `false`: it was not; `at-end`: if it was, its end says so."""
@@ -97,6 +97,18 @@ async def answer_sql(
             stream_sequence=reply.stream_sequence,
         )
     )
+
+
+async def answer_table(
+    request: _Request,
+    ledger: LedgerClient,
+    sql: str,
+    parameters: Sequence[object],
+    form: _Format,
+) -> Response[bytes] | Stream:
+    """Return a report of ours as CSV or Arrow, in parts where it is long."""
+    body = SqlQuery(query=sql, parameters=tuple(parameters))
+    return await unless_left(request, answer_sql(ledger, body, form, None))
 
 
 async def unless_left(request: _Request, work: Coroutine[Any, Any, _T]) -> _T | Response[bytes]:

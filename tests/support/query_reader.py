@@ -14,6 +14,7 @@ import msgspec
 from schemas.rpc import ReaderState
 from schemas.streams import QUERY_CONTROL_SUBJECT, QUERY_SUBJECT, READER_STATE_SUBJECT
 from services.ledger.query import QueryService
+from services.ledger.rollups import count
 from services.runtime.bus import Bus
 
 __all__ = ["request_row", "running_query_reader"]
@@ -75,6 +76,7 @@ def running_query_reader(
         cells = empty | row
         names, marks = ", ".join(cells), ", ".join("?" for _ in cells)
         connection.execute(f"INSERT INTO requests ({names}) VALUES ({marks})", [*cells.values()])
+    count(connection, "in")
     service = QueryService(connection, memory_bytes_max=_MEMORY_BYTES_MAX)
     loop = asyncio.new_event_loop()
     serving, stop = threading.Event(), asyncio.Event()

@@ -1,0 +1,230 @@
+"""Reports about spend: /spend/keys, /spend/users, /spend/tags and /global/spend/report."""
+
+from collections.abc import Callable
+from typing import Any
+
+from litestar import Request, Response, get
+from litestar.response import Stream
+
+from schemas.errors import BadRequest
+from schemas.rpc import QUERY_ROWS_MAX, QueryReply
+from services.admin.bodies_spend import (
+    CustomersOfDay,
+    GroupReport,
+    KeySpendRow,
+    ReportQuery,
+    SpendPeriodQuery,
+    TagSpend,
+    TeamsOfDay,
+    UserSpendQuery,
+    UserSpendRow,
+)
+from services.admin.describing import Description, described
+from services.admin.reading import answer_json, read_query
+from services.admin.report_sql import (
+    customers_from,
+    groups_from,
+    keys_from,
+    report_by_customer,
+    report_by_group,
+    report_by_team,
+    spend_of_all_keys,
+    spend_of_all_users,
+    spend_of_tags,
+    tags_from,
+    teams_from,
+    users_from,
+)
+from services.admin.routes_spend import hashes_of, key_id_of
+from services.admin.sql_answers import TRUNCATED_HEADER, answer_table, chosen_format
+from services.admin.sql_where import Conditions, day_conditions
+from services.admin.state import AdminState
+
+__all__ = ["REPORT_ROUTES"]
+
+_Request = Request[Any, Any, Any]
+_ERRORS = (400, 408)
+
+
+def _listing(summary: str, description: str, query: Any, answer: Any) -> dict[str, Any]:
+    return described(
+        Description(
+            summary=summary,
+            description=description,
+            tag="spend",
+            query=query,
+            answer=answer,
+            example_query="start_date=2026-11-01&end_date=2026-11-30",
+            errors=_ERRORS,
+            table=True,
+        )
+    )
+
+
+@get(
+    "/spend/keys",
+    opt=_listing(
+        "List keys by what they spent",
+        "All keys that were not deleted, and those that spent anything, the dearest first.",
+        SpendPeriodQuery,
+        list[KeySpendRow],
+    ),
+)
+async def spend_keys(request: _Request, admin: AdminState) -> Response[bytes] | Stream:
+    """List keys by what they spent."""
+    query = read_query(request, SpendPeriodQuery)
+    hash_of = hashes_of(await admin.registry())
+    conditions = _of_period(query)
+    sql = spend_of_all_keys(conditions.where)
+    return await _answer(
+        request, admin, sql, conditions, query.format, lambda reply: keys_from(reply, hash_of)
+    )
+
+
+@get(
+    "/spend/users",
+    opt=_listing(
+        "List users by what their keys spent",
+        "All users that were not deleted, and those whose keys spent anything, the dearest first.",
+        UserSpendQuery,
+        list[UserSpendRow],
+    ),
+)
+async def spend_users(request: _Request, admin: AdminState) -> Response[bytes] | Stream:
+    """List users by what their keys spent."""
+    query = read_query(request, UserSpendQuery)
+    conditions = _of_period(query)
+    sql = spend_of_all_users(conditions.where)
+    if query.user_id is not None:
+        mark = len(conditions.parameters) + 1
+        sql = f"SELECT * FROM ({sql}) WHERE user_id = ${mark}::VARCHAR"  # noqa: S608 - ours
+        conditions.parameters.append(query.user_id)
+    return await _answer(request, admin, sql, conditions, query.format, users_from)
+
+
+@get(
+    "/spend/tags",
+    opt=_listing(
+        "List tags by what their keys spent",
+        "The tags are those that the keys have now; a key with two tags counts for both.",
+        SpendPeriodQuery,
+        list[TagSpend],
+    ),
+)
+async def spend_tags(request: _Request, admin: AdminState) -> Response[bytes] | Stream:
+    """List tags by what the keys that have them spent."""
+    query = read_query(request, SpendPeriodQuery)
+    conditions = _of_period(query)
+    sql = spend_of_tags(conditions.where)
+    return await _answer(request, admin, sql, conditions, query.format, tags_from)
+
+
+@get(
+    "/global/spend/report",
+    opt=described(
+        Description(
+            summary="Report spend by team, end user, key or user",
+            description=(
+                "`team` (the default) and `customer` give one entry a day, `api_key` and `user` "
+                "one for the whole period. Both dates are needed. JSON holds 10,000 lines, CSV "
+                "and Arrow 1,000,000."
+            ),
+            tag="spend",
+            query=ReportQuery,
+            answer=list[TeamsOfDay] | list[CustomersOfDay],
+            other_answer=list[GroupReport],
+            example_query="start_date=2026-11-01&end_date=2026-11-30&group_by=team",
+            errors=(400, 404, 408),
+            table=True,
+        )
+    ),
+)
+async def spend_report(request: _Request, admin: AdminState) -> Response[bytes] | Stream:
+    """Report spend in a period."""
+    query = read_query(request, ReportQuery)
+    for name in ("start_date", "end_date"):
+        if getattr(query, name) is None:
+            raise BadRequest(f"{name} is needed, such as 2026-11-30", param=name)
+    snapshot = await admin.registry()
+    hash_of = hashes_of(snapshot)
+    by_key = query.api_key is not None or query.internal_user_id is not None
+    group_by = query.group_by or ("api_key" if by_key else "team")
+    of_requests = group_by == "customer" or query.customer_id is not None
+    if of_requests and group_by != "customer":
+        raise BadRequest("customer_id goes with group_by=customer alone", param="customer_id")
+    conditions = Conditions()
+    time_column = "started_at" if of_requests else "day"
+    day_conditions(conditions, query.start_date, query.end_date, time_column)
+    for column, value in (
+        ("key_id", key_id_of(snapshot, query.api_key)),
+        ("user_id", query.internal_user_id),
+        ("team_id", query.team_id),
+        ("end_user_id", query.customer_id),
+    ):
+        if value is not None:
+            conditions.add(f"{column} = {{0}}::VARCHAR", value)
+    if group_by == "customer":
+        conditions.add("end_user_id IS NOT NULL")
+        return await _answer(
+            request,
+            admin,
+            report_by_customer(conditions.where),
+            conditions,
+            query.format,
+            lambda reply: customers_from(_whole(reply), hash_of),
+        )
+    if group_by == "team":
+        return await _answer(
+            request,
+            admin,
+            report_by_team(conditions.where),
+            conditions,
+            query.format,
+            lambda reply: teams_from(_whole(reply), hash_of),
+        )
+    column = "key_id" if group_by == "api_key" else "user_id"
+    return await _answer(
+        request,
+        admin,
+        report_by_group(conditions.where, column),
+        conditions,
+        query.format,
+        lambda reply: groups_from(_whole(reply), column, hash_of),
+    )
+
+
+def _of_period(query: SpendPeriodQuery) -> Conditions:
+    conditions = Conditions()
+    day_conditions(conditions, query.start_date, query.end_date)
+    return conditions
+
+
+def _whole(reply: QueryReply) -> QueryReply:
+    """Return a reply that holds all lines. Raises BadRequest: part of a sum is a wrong sum."""
+    if reply.truncated:
+        raise BadRequest(
+            f"the report has more than {QUERY_ROWS_MAX} lines: choose fewer days, one team or key, "
+            "or ask for it with format=csv",
+            param="start_date",
+        )
+    return reply
+
+
+async def _answer(
+    request: _Request,
+    admin: AdminState,
+    sql: str,
+    conditions: Conditions,
+    given_format: Any,
+    shaped: Callable[[QueryReply], Any],
+) -> Response[bytes] | Stream:
+    """Return the answer to our query: as a table, or in JSON as `shaped` makes it."""
+    form = chosen_format(given_format, request.headers.get("accept"))
+    if form != "json":
+        return await answer_table(request, admin.ledger, sql, conditions.parameters, form)
+    reply = await admin.ledger.query(sql, conditions.parameters)
+    headers = {TRUNCATED_HEADER: "true"} if reply.truncated else None
+    return answer_json(shaped(reply), headers=headers)
+
+
+REPORT_ROUTES = (spend_keys, spend_users, spend_tags, spend_report)

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from services.admin.bodies import Day, KeyText, Name
 
@@ -15,7 +15,6 @@ __all__ = [
     "LOGS_PAGE_MAX",
     "LOGS_PAGE_SIZE_MAX",
     "CustomerReport",
-    "CustomersOfDay",
     "DayReportLine",
     "Format",
     "GlobalSpend",
@@ -23,6 +22,7 @@ __all__ = [
     "KeySpendRow",
     "LogFilters",
     "ModelCost",
+    "ReportDay",
     "ReportQuery",
     "SpendDay",
     "SpendLog",
@@ -32,7 +32,6 @@ __all__ = [
     "SpendPeriodQuery",
     "TagSpend",
     "TeamReport",
-    "TeamsOfDay",
     "UserSpendQuery",
     "UserSpendRow",
 ]
@@ -244,18 +243,12 @@ class CustomerReport(msgspec.Struct, frozen=True, kw_only=True):
     metadata: tuple[DayReportLine, ...]
 
 
-class TeamsOfDay(msgspec.Struct, frozen=True, kw_only=True):
-    """All teams of one day."""
+class ReportDay(msgspec.Struct, frozen=True, kw_only=True):
+    """All teams, or all end users, of one day."""
 
     group_by_day: str
-    teams: tuple[TeamReport, ...]
-
-
-class CustomersOfDay(msgspec.Struct, frozen=True, kw_only=True):
-    """All end users of one day."""
-
-    group_by_day: str
-    customers: tuple[CustomerReport, ...]
+    teams: tuple[TeamReport, ...] | UnsetType = UNSET
+    customers: tuple[CustomerReport, ...] | UnsetType = UNSET
 
 
 class ModelCost(msgspec.Struct, frozen=True, kw_only=True):

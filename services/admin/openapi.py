@@ -144,7 +144,7 @@ def _parameters(query: type[msgspec.Struct]) -> list[dict[str, Any]]:
     _, components = msgspec.json.schema_components([query], ref_template=_REF)
     properties: dict[str, Any] = components[query.__name__]["properties"]
     return [
-        {"name": name, "in": "query", "required": False, "schema": schema}
+        {"name": name, "in": "query", "required": False, "schema": _with_numbers(schema)}
         for name, schema in properties.items()
     ]
 

@@ -12,14 +12,13 @@ from typing import Any
 from schemas.rpc import QueryReply
 from services.admin.bodies_spend import (
     CustomerReport,
-    CustomersOfDay,
     DayReportLine,
     GroupReport,
     KeySpendRow,
     ModelCost,
+    ReportDay,
     TagSpend,
     TeamReport,
-    TeamsOfDay,
     UserSpendRow,
 )
 from services.admin.spend_sql import money
@@ -169,10 +168,10 @@ def tags_from(reply: QueryReply) -> list[TagSpend]:
     ]
 
 
-def teams_from(reply: QueryReply, hash_of: HashOf) -> list[TeamsOfDay]:
+def teams_from(reply: QueryReply, hash_of: HashOf) -> list[ReportDay]:
     """Return the days of `report_by_team`."""
     return [
-        TeamsOfDay(
+        ReportDay(
             group_by_day=day,
             teams=tuple(
                 TeamReport(
@@ -188,10 +187,10 @@ def teams_from(reply: QueryReply, hash_of: HashOf) -> list[TeamsOfDay]:
     ]
 
 
-def customers_from(reply: QueryReply, hash_of: HashOf) -> list[CustomersOfDay]:
+def customers_from(reply: QueryReply, hash_of: HashOf) -> list[ReportDay]:
     """Return the days of `report_by_customer`."""
     return [
-        CustomersOfDay(
+        ReportDay(
             group_by_day=day,
             customers=tuple(
                 CustomerReport(

@@ -9,13 +9,12 @@ from litestar.response import Stream
 from schemas.errors import BadRequest
 from schemas.rpc import QUERY_ROWS_MAX, QueryReply
 from services.admin.bodies_spend import (
-    CustomersOfDay,
     GroupReport,
     KeySpendRow,
+    ReportDay,
     ReportQuery,
     SpendPeriodQuery,
     TagSpend,
-    TeamsOfDay,
     UserSpendQuery,
     UserSpendRow,
 )
@@ -131,7 +130,7 @@ async def spend_tags(request: _Request, admin: AdminState) -> Response[bytes] | 
             ),
             tag="spend",
             query=ReportQuery,
-            answer=list[TeamsOfDay] | list[CustomersOfDay],
+            answer=list[ReportDay],
             other_answer=list[GroupReport],
             example_query="start_date=2026-11-01&end_date=2026-11-30&group_by=team",
             errors=(400, 404, 408),

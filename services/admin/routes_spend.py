@@ -23,9 +23,8 @@ from services.admin.guard import caller_of
 from services.admin.money import budget_problem
 from services.admin.reading import answer_json, read_body, read_query
 from services.admin.report_sql import HashOf
-from services.admin.spend_sql import GLOBAL_SPEND, days_from, logs_count, logs_from
+from services.admin.spend_sql import GLOBAL_SPEND, days_from, logs_count, logs_from, spend_by_day
 from services.admin.spend_sql import money as money_from
-from services.admin.spend_sql import spend_by_day
 from services.admin.spend_sql import spend_logs as rows_of_logs
 from services.admin.sql_answers import (
     TRUNCATED_HEADER,

@@ -302,6 +302,7 @@ KEY_COLUMNS: Columns = (
     ("user_id", _TEXT),
     ("team_id", _TEXT),
     ("models", pa.list_(_TEXT)),
+    ("tags", pa.list_(_TEXT)),
     ("max_budget_usd", _BUDGET),
     ("budget_duration", _TEXT),
     ("expires_at", _TIME),

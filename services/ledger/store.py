@@ -46,7 +46,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = "14"
+SCHEMA_VERSION = "15"
 """A file of an older version is built anew from the stream; one of a newer one is not opened."""
 _OUTDATED = frozenset(str(version) for version in range(1, int(SCHEMA_VERSION)))
 """They lack columns, prices or rollups that the events alone can tell."""
@@ -369,6 +369,7 @@ def _key_row(record: KeyRecord) -> tuple[Any, ...]:
         record.user_id,
         record.team_id,
         list(record.models),
+        list(record.tags),
         record.max_budget_usd,
         record.budget_duration,
         record.expires_at_us,

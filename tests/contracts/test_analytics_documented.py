@@ -136,8 +136,8 @@ def test_every_table_and_column_can_be_found_with_its_comment(service: QueryServ
     [
         (spend_sql.SPEND_OF_KEYS, (["key-1"], [0])),
         (spend_sql.GLOBAL_SPEND, ()),
-        (spend_sql.SPEND_LOGS, ("key-1", None, None, 0, 2**60)),
-        (spend_sql.SPEND_BY_DAY, (None, None, None, 0, 2**60)),
+        (spend_sql.spend_logs("WHERE key_id = $1"), ("key-1",)),
+        (spend_sql.spend_by_day(""), ()),
     ],
 )
 def test_questions_of_the_admin_service_may_be_asked(

@@ -61,21 +61,20 @@ def request_row(**cells: Any) -> dict[str, Any]:
 
 @contextmanager
 def running_query_reader(
-    folder: Path, nats_url: str, rows: list[dict[str, Any]]
+    folder: Path,
+    nats_url: str,
+    rows: list[dict[str, Any]],
+    others: dict[str, list[dict[str, Any]]] | None = None,
 ) -> Iterator[QueryService]:
-    """Answer queries on QUERY_SUBJECT from the ledger's own schema, for a with statement."""
+    """Answer queries on QUERY_SUBJECT from the ledger's own schema, for a with statement.
+
+    `rows` are requests, `others` rows of other tables by their names.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     connection = duckdb.connect(str(folder / "reader.duckdb"))
     connection.execute(files("services.ledger.sql").joinpath("schema.sql").read_text())
-    needed = connection.execute(
-        "SELECT column_name, data_type FROM duckdb_columns() "
-        "WHERE table_name = 'requests' AND NOT is_nullable"
-    ).fetchall()
-    empty = {name: "" if kind == "VARCHAR" else 0 for name, kind in needed}
-    for row in rows:
-        cells = empty | row
-        names, marks = ", ".join(cells), ", ".join("?" for _ in cells)
-        connection.execute(f"INSERT INTO requests ({names}) VALUES ({marks})", [*cells.values()])
+    for table, filled in {"requests": rows, **(others or {})}.items():
+        _fill(connection, table, filled)
     count(connection, "in")
     service = QueryService(connection, memory_bytes_max=_MEMORY_BYTES_MAX)
     loop = asyncio.new_event_loop()
@@ -114,3 +113,16 @@ def running_query_reader(
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
         connection.close()
+
+
+def _fill(connection: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str, Any]]) -> None:
+    needed = connection.execute(
+        "SELECT column_name, data_type FROM duckdb_columns() "
+        "WHERE table_name = ? AND NOT is_nullable",
+        [table],
+    ).fetchall()
+    empty = {name: "" if kind == "VARCHAR" else 0 for name, kind in needed}
+    for row in rows:
+        cells = empty | row
+        names, marks = ", ".join(cells), ", ".join("?" for _ in cells)
+        connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", [*cells.values()])

@@ -192,6 +192,7 @@ CREATE TABLE keys (
     user_id VARCHAR,
     team_id VARCHAR,
     models VARCHAR[] NOT NULL,
+    tags VARCHAR[] NOT NULL,
     max_budget_usd DECIMAL(22, 12),
     budget_duration VARCHAR,
     expires_at TIMESTAMP,
@@ -207,6 +208,7 @@ COMMENT ON COLUMN keys.key_name IS 'How it is recognised: sk-... and its last fo
 COMMENT ON COLUMN keys.user_id IS 'Whose it is.';
 COMMENT ON COLUMN keys.team_id IS 'Whose team it belongs to.';
 COMMENT ON COLUMN keys.models IS 'The models that it may use; empty: all.';
+COMMENT ON COLUMN keys.tags IS 'Its labels.';
 COMMENT ON COLUMN keys.max_budget_usd IS 'Its budget in a window; NULL: none.';
 COMMENT ON COLUMN keys.budget_duration IS 'The window of its budget; NULL: it never resets.';
 COMMENT ON COLUMN keys.expires_at IS 'When it ends; NULL: never.';

@@ -15,6 +15,7 @@ __all__ = [
     "GuardrailFinding",
     "GuardrailMode",
     "RequestRules",
+    "Webhook",
 ]
 
 GUARDRAILS_MAX = 50
@@ -46,13 +47,28 @@ class RequestRules(msgspec.Struct, frozen=True, kw_only=True):
     system_required: bool | None = None
 
 
+class Webhook(msgspec.Struct, frozen=True, kw_only=True):
+    """The service that a guardrail of the kind `webhook` asks.
+
+    `url` is the whole address. `api_key` is sent as `x-api-key`; with `signing_key` each question
+    is signed. Where there is no proper answer within `timeout_s`, `unreachable_fallback` says
+    whether requests pass (`fail_open`).
+    """
+
+    url: str
+    api_key: Annotated[str, msgspec.Meta(min_length=1, max_length=1024)] | None = None
+    signing_key: Annotated[str, msgspec.Meta(min_length=16, max_length=1024)] | None = None
+    timeout_s: Annotated[float, msgspec.Meta(ge=0.1, le=60)] = 5.0
+    unreachable_fallback: Literal["fail_closed", "fail_open"] = "fail_closed"
+
+
 class Guardrail(msgspec.Struct, frozen=True, kw_only=True):
     """One entry of `guardrails`.
 
     With `default_on` it holds for all keys, else for those that name it, or whose team or user
     does. In the mode `logging_only` the action is `log`. `message` is added to what a refused user
     reads. `rules` belong to the kind `request_rules`; of the other kinds, which look at texts,
-    `settings` are what their scanners take, as JSON.
+    `settings` are what their scanners take, as JSON; `webhook` asks a service instead.
     """
 
     name: str
@@ -63,6 +79,7 @@ class Guardrail(msgspec.Struct, frozen=True, kw_only=True):
     message: str | None = None
     rules: RequestRules = RequestRules()
     settings: bytes = b"{}"
+    webhook: Webhook | None = None
 
     def __repr__(self) -> str:
         """Show no settings: they may hold what must not be seen."""

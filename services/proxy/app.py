@@ -171,8 +171,9 @@ async def run(
         health=health,
     )
     rates = Rates(registry, time.monotonic)
+    guarding = Guarding(outbox.guardrail_triggered)
     admission = Admission(
-        guarding=Guarding(outbox.guardrail_triggered),
+        guarding=guarding,
         current=keeper,
         registry=registry,
         budgets=budgets,
@@ -243,6 +244,7 @@ async def run(
     finally:
         await end_tasks(*tasks)
         await transport.aclose()
+        await guarding.aclose()
         await management.aclose()
         await bus.close()
         outbox.close()

@@ -8,14 +8,21 @@ import msgspec
 
 from schemas.errors import BadRequest
 from schemas.events import GuardrailHit
-from schemas.guardrails import FINDINGS_MAX, Guardrail, GuardrailFinding
+from schemas.guardrails import (
+    FINDINGS_MAX,
+    Guardrail,
+    GuardrailAction,
+    GuardrailFinding,
+    Webhook,
+)
+from services.proxy.asking import Asker, Objection, texts_to_ask
 from services.proxy.draft import Draft, now_us
-from services.proxy.guards import Guards, blocked
+from services.proxy.guards import Guards, blocked, unreachable
 from services.proxy.headers import RawHeaders
-from services.proxy.json_members import Span, elements_of, members_of
+from services.proxy.json_members import Span, members_of
 from services.proxy.json_texts import Patch, patched
 from services.proxy.request_rules import broken_rule
-from services.proxy.scanning import Look, Memory, Verdict, look_at
+from services.proxy.scanning import Look, Memory, Part, Verdict, look_at, parts_of
 from services.runtime.guardrail_scanners import scanner_of
 
 __all__ = ["INLINE_BYTES_MAX", "TOLD_KEPT_MAX", "Guarding"]
@@ -33,14 +40,8 @@ _ODD = (
 _TAKE_OUT = "Take it out of the conversation (Claude Code: /rewind or /clear) and ask again"
 
 
-class _Part(msgspec.Struct):
-    """A part of a body that says something: the system prompt, or a message."""
-
-    place: str
-    start: int
-    end: int
-    is_message: bool
-    verdicts: tuple[Verdict, ...] | None = None
+_Unknown = tuple[Part, bytes, tuple[tuple[str, ...], bytes]]
+"""A part, its bytes, and the key that it is remembered by."""
 
 
 class Guarding:
@@ -48,6 +49,7 @@ class Guarding:
 
     def __init__(self, report: Callable[[GuardrailHit], None]) -> None:
         self._report = report
+        self._asker = Asker()
         self._memory = Memory()
         self._told: dict[tuple[str, str, bytes], None] = {}
         self._guards: Guards | None = None
@@ -67,13 +69,20 @@ class Guarding:
             reading = [each for each in guardrails if each.kind != "request_rules"]
             if not reading:
                 return body
-            parts = _parts(body, members)
-            await self._look(reading, parts, draft, body)
+            parts = parts_of(body, members)
+            self._take(draft.setup.guards)
+            looking = [each for each in reading if each.webhook is None]
+            if looking:
+                await self._look(looking, parts, body)
         except (ValueError, RecursionError, msgspec.MsgspecError):
             raise BadRequest(_ODD) from None
         patches: list[Patch] = []
-        for number, guardrail in enumerate(reading):
-            patches += self._settle(guardrail, number, parts, draft)
+        for guardrail in reading:
+            action = guardrail.action
+            if guardrail.webhook is not None:
+                await self._ask(guardrail, guardrail.webhook, parts, draft, body)
+                action = "log" if action == "log" else "mask"
+            patches += self._settle(guardrail, action, parts, draft)
         return patched(body, patches) if patches else body
 
     def _check_rules(
@@ -93,53 +102,102 @@ class Guarding:
             rule = violation.rule
             place = _RULES_PLACE.get(rule, "body")
             finding = GuardrailFinding(rule=rule, category="request_rules", place=place)
-            self._tell(guardrail, draft, [finding])
+            self._tell(guardrail, draft, [finding], guardrail.action)
             if guardrail.action == "block":
                 raise blocked(guardrail, violation.reason)
 
-    async def _look(
-        self, reading: Sequence[Guardrail], parts: Sequence[_Part], draft: Draft, body: bytes
-    ) -> None:
-        """Set the verdicts on all parts; look at those alone that are not known."""
-        if draft.setup.guards is not self._guards:
-            # Other settings find other things.
-            self._guards = draft.setup.guards
+    def _take(self, guards: Guards) -> None:
+        """Forget what was found under other settings, which find other things."""
+        if guards is not self._guards:
+            self._guards = guards
             self._memory.clear()
             self._told.clear()
-        who = tuple(each.name for each in reading)
-        unknown: list[tuple[_Part, bytes, tuple[tuple[str, ...], bytes]]] = []
+
+    def _unknown(self, names: Sequence[str], parts: Sequence[Part], body: bytes) -> list[_Unknown]:
+        """Set the verdicts of some guardrails on the parts that are known; return all others."""
+        who = tuple(names)
+        unknown: list[_Unknown] = []
         for part in parts:
             text = body[part.start : part.end]
             key = (who, sha256(text).digest())
-            is_known, part.verdicts = self._memory.recall(key)
+            is_known, verdicts = self._memory.recall(key)
             if not is_known:
                 unknown.append((part, text, key))
+            elif verdicts is not None:
+                part.verdicts |= zip(who, verdicts, strict=True)
+        return unknown
+
+    async def _look(self, looking: Sequence[Guardrail], parts: Sequence[Part], body: bytes) -> None:
+        """Set the verdicts of scanners on all parts; those alone are scanned that are not known."""
+        names = [each.name for each in looking]
+        unknown = self._unknown(names, parts, body)
         if not unknown:
             return
-        looks = [Look(scanner_of(each), each.action == "mask") for each in reading]
+        looks = [Look(scanner_of(each), each.action == "mask") for each in looking]
 
-        def look() -> None:
-            for part, text, _ in unknown:
-                part.verdicts = look_at(text, looks, is_message=part.is_message)
+        def look() -> list[tuple[Verdict, ...] | None]:
+            return [look_at(text, looks, is_message=part.is_message) for part, text, _ in unknown]
 
-        if sum(len(text) for _, text, _ in unknown) > INLINE_BYTES_MAX:
-            await asyncio.to_thread(look)
-        else:
-            look()
-        for part, _, key in unknown:
-            self._memory.keep(key, part.verdicts)
+        is_long = sum(len(text) for _, text, _ in unknown) > INLINE_BYTES_MAX
+        found = await asyncio.to_thread(look) if is_long else look()
+        for (part, _, key), verdicts in zip(unknown, found, strict=True):
+            self._memory.keep(key, verdicts)
+            if verdicts is not None:
+                part.verdicts |= zip(names, verdicts, strict=True)
+
+    async def _ask(
+        self,
+        guardrail: Guardrail,
+        webhook: Webhook,
+        parts: Sequence[Part],
+        draft: Draft,
+        body: bytes,
+    ) -> None:
+        """Set the verdicts of a service on all parts; it is asked about those that are not known.
+
+        Raises Forbidden where it blocks, Unavailable where it cannot be asked and must be.
+        """
+        unknown = self._unknown([guardrail.name], parts, body)
+        if not unknown:
+            return
+        place = unknown[0][0].place if len(unknown) == 1 else "messages"
+        try:
+            texts = [texts_to_ask(text, is_message=part.is_message) for part, text, _ in unknown]
+            verdicts = await self._asker.verdicts(webhook, texts, draft)
+        except (ValueError, msgspec.MsgspecError):
+            raise BadRequest(_ODD) from None
+        except Objection as objection:
+            rule = "blocked" if objection.is_block else "unreachable"
+            finding = GuardrailFinding(rule=rule, category="webhook", place=place)
+            is_let_through = guardrail.action == "log" or (
+                not objection.is_block and webhook.unreachable_fallback == "fail_open"
+            )
+            self._tell(guardrail, draft, [finding], "log" if is_let_through else "block")
+            if is_let_through:
+                if objection.is_block:
+                    # It is told once.
+                    for _, _, key in unknown:
+                        self._memory.keep(key, None)
+                return
+            if objection.is_block:
+                raise blocked(guardrail, objection.reason) from None
+            raise unreachable(guardrail, objection.reason) from None
+        for (part, _, key), verdict in zip(unknown, verdicts, strict=True):
+            self._memory.keep(key, None if verdict is None else (verdict,))
+            if verdict is not None:
+                part.verdicts[guardrail.name] = verdict
 
     def _settle(
-        self, guardrail: Guardrail, number: int, parts: Sequence[_Part], draft: Draft
+        self, guardrail: Guardrail, action: GuardrailAction, parts: Sequence[Part], draft: Draft
     ) -> list[Patch]:
         """Tell what a guardrail found, return what masks it. Raises Forbidden where it blocks."""
         found: list[GuardrailFinding] = []
         patches: list[Patch] = []
-        is_block = guardrail.action == "block"
+        is_block = action == "block"
         for part in parts:
-            if part.verdicts is None:
+            verdict = part.verdicts.get(guardrail.name)
+            if verdict is None:
                 continue
-            verdict = part.verdicts[number]
             for seen in verdict.seen:
                 if not is_block and not self._is_news(guardrail.name, seen.rule, seen.digest):
                     continue
@@ -157,14 +215,18 @@ class Guarding:
                 for each in verdict.patches
             )
         if found:
-            self._tell(guardrail, draft, found)
+            self._tell(guardrail, draft, found, action)
             if is_block:
                 first = found[0]
                 raise blocked(
                     guardrail,
                     f"it found {first.rule} in {first.place}, so nothing was sent. {_TAKE_OUT}",
                 )
-        return patches
+        return patches if action == "mask" else []
+
+    async def aclose(self) -> None:
+        """Close the connections to services that were asked."""
+        await self._asker.aclose()
 
     def _is_news(self, guardrail: str, rule: str, digest: bytes) -> bool:
         """Tell whether a finding was not told yet, and remember that it is."""
@@ -176,7 +238,13 @@ class Guarding:
             del self._told[next(iter(self._told))]
         return True
 
-    def _tell(self, guardrail: Guardrail, draft: Draft, found: Sequence[GuardrailFinding]) -> None:
+    def _tell(
+        self,
+        guardrail: Guardrail,
+        draft: Draft,
+        found: Sequence[GuardrailFinding],
+        action: GuardrailAction,
+    ) -> None:
         facts = msgspec.structs.asdict(draft.facts())
         self._report(
             GuardrailHit(
@@ -185,24 +253,10 @@ class Guarding:
                 guardrail=guardrail.name,
                 kind=guardrail.kind,
                 mode=guardrail.modes[0],
-                action=guardrail.action,
+                action=action,
                 findings=_told(found),
             )
         )
-
-
-def _parts(body: bytes, members: Mapping[str, Span]) -> list[_Part]:
-    """Return the parts of a body that say something. Raises as elements_of does."""
-    parts: list[_Part] = []
-    if (system := members.get("system")) is not None:
-        parts.append(_Part("system", *system, is_message=False))
-    if (messages := members.get("messages")) is not None:
-        first, end = messages
-        parts += (
-            _Part(f"messages[{number}]", first + start, first + stop, is_message=True)
-            for number, (start, stop) in enumerate(elements_of(body[first:end]))
-        )
-    return parts
 
 
 def _told(found: Sequence[GuardrailFinding]) -> tuple[GuardrailFinding, ...]:

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 
-from schemas.errors import Forbidden
+from schemas.errors import Forbidden, Unavailable
 from schemas.guardrails import Guardrail
 from schemas.registry import KeyRecord, OwnerRecord
 
-__all__ = ["Guards", "blocked", "refuse_unchecked"]
+__all__ = ["Guards", "blocked", "refuse_unchecked", "unreachable"]
 
 
 class Guards:
@@ -46,6 +46,14 @@ def blocked(guardrail: Guardrail, reason: str) -> Forbidden:
     if guardrail.message is not None:
         text += f" · {guardrail.message}"
     return Forbidden(text)
+
+
+def unreachable(guardrail: Guardrail, reason: str) -> Unavailable:
+    """Return the refusal of a request that cannot be checked now."""
+    return Unavailable(
+        f"The guardrail {guardrail.name} cannot be asked, so nothing was sent: {reason}",
+        {"retry-after": "1"},
+    )
 
 
 def refuse_unchecked(guardrails: Sequence[Guardrail]) -> None:

@@ -4,17 +4,27 @@ A client sends its whole conversation with each request. A part (a message, the 
 was looked at once is known by its SHA-256, so that only what is new is looked at.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from hashlib import sha256
 
 import msgspec
 
 from services.guardrails import Scanner
 from services.guardrails.findings import Finding
-from services.proxy.json_members import elements_of, members_of
+from services.proxy.json_members import Span, elements_of, members_of
 from services.proxy.json_texts import Patch, TextAt, places_in, texts_in
 
-__all__ = ["PARTS_KEPT_MAX", "Look", "Memory", "Seen", "Verdict", "look_at"]
+__all__ = [
+    "PARTS_KEPT_MAX",
+    "Look",
+    "Memory",
+    "Part",
+    "Seen",
+    "Verdict",
+    "is_of_assistant",
+    "look_at",
+    "parts_of",
+]
 
 PARTS_KEPT_MAX = 50_000
 """A worker remembers so many parts, about 250 bytes each; those used longest ago go first."""
@@ -52,13 +62,40 @@ class Verdict(msgspec.Struct, frozen=True):
 _CLEAN = Verdict()
 
 
+class Part(msgspec.Struct):
+    """A part of a body that says something: the system prompt, or a message.
+
+    `verdicts` are those of the guardrails that found something, by their names.
+    """
+
+    place: str
+    start: int
+    end: int
+    is_message: bool
+    verdicts: dict[str, Verdict] = {}
+
+
+def parts_of(body: bytes, members: Mapping[str, Span]) -> list[Part]:
+    """Return the parts of a body that say something. Raises as elements_of does."""
+    parts: list[Part] = []
+    if (system := members.get("system")) is not None:
+        parts.append(Part("system", *system, is_message=False))
+    if (messages := members.get("messages")) is not None:
+        first, end = messages
+        parts += (
+            Part(f"messages[{number}]", first + start, first + stop, is_message=True)
+            for number, (start, stop) in enumerate(elements_of(body[first:end]))
+        )
+    return parts
+
+
 def look_at(part: bytes, looks: Sequence[Look], *, is_message: bool) -> tuple[Verdict, ...] | None:
     """Return each guardrail's verdict on a part, None where nobody found anything.
 
     What an assistant said came from the API and is not looked at. Raises ValueError for a message
     with a key that stands twice or is spelled with escapes.
     """
-    if is_message and _is_of_assistant(part):
+    if is_message and is_of_assistant(part):
         return None
     seen: list[list[Seen]] = [[] for _ in looks]
     patches: list[list[Patch]] = [[] for _ in looks]
@@ -78,7 +115,8 @@ def look_at(part: bytes, looks: Sequence[Look], *, is_message: bool) -> tuple[Ve
     )
 
 
-def _is_of_assistant(message: bytes) -> bool:
+def is_of_assistant(message: bytes) -> bool:
+    """Tell whether a message is an assistant's. Raises ValueError as members_of does."""
     if not message.startswith(b"{"):
         return False
     role = members_of(message).get("role")

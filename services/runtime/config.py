@@ -90,7 +90,7 @@ def read_config(content: bytes, path: str, environment: Mapping[str, str]) -> Ga
     prices = read_prices(reader, top.get("prices"), others)
     seats = read_seats(reader, top.get("seats"))
     alerts = read_alerts(reader, top.get("alerts"))
-    guardrails = read_guardrails(reader, top.get("guardrails"))
+    guardrails = read_guardrails(reader, top.get("guardrails"), settings)
     master_key = _master_key(reader, litellm.get("master_key"), general.get("master_key"))
     timezone = _timezone(reader, litellm.get("timezone"))
     reader.raise_problems()

@@ -1,6 +1,6 @@
 """The keys of `guardrails:` in config.yaml, and the guardrails of LiteLLM that are not here."""
 
-from schemas.guardrails import RequestRules
+from schemas.guardrails import RequestRules, Webhook
 from services.guardrails import KINDS
 
 __all__ = [
@@ -9,15 +9,24 @@ __all__ = [
     "GUARDRAIL_KINDS",
     "LITELLM_GUARDRAILS",
     "LITELLM_INSTEAD",
+    "LITELLM_WEBHOOK",
+    "LITELLM_WEBHOOK_PATH",
 ]
 
-GUARDRAIL_KINDS = ("request_rules", *KINDS)
-"""What there is: rules about requests, and what looks at texts (services.guardrails)."""
+GUARDRAIL_KINDS = ("request_rules", *KINDS, "webhook")
+"""What there is: rules about requests, what looks at texts (services.guardrails), and services."""
+LITELLM_WEBHOOK = "generic_guardrail_api"
+"""LiteLLM's name of `webhook`, which is taken for it."""
+LITELLM_WEBHOOK_PATH = "/beta/litellm_basic_guardrail_api"
+"""Where it is asked, below `api_base`."""
 
 COMMON_KEYS = ("guardrail", "mode", "default_on", "action", "message")
 """What every guardrail has in its `litellm_params`."""
 
-GUARDRAIL_KEYS = {"request_rules": (*COMMON_KEYS, *RequestRules.__struct_fields__)}
+GUARDRAIL_KEYS = {
+    "request_rules": (*COMMON_KEYS, *RequestRules.__struct_fields__),
+    "webhook": (*COMMON_KEYS, "api_base", *Webhook.__struct_fields__),
+}
 """The keys of `litellm_params`, of the kinds whose settings are read here."""
 
 _COUNTERPARTS = {

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from schemas.config import Settings
 from schemas.errors import ConfigError
 from schemas.guardrails import (
     GUARDRAILS_MAX,
@@ -18,9 +19,11 @@ from services.runtime.config_guardrail_keys import (
     GUARDRAIL_KINDS,
     LITELLM_GUARDRAILS,
     LITELLM_INSTEAD,
+    LITELLM_WEBHOOK,
 )
 from services.runtime.config_keys import nearest
 from services.runtime.config_reader import ConfigReader
+from services.runtime.config_webhooks import read_webhook
 from services.runtime.guardrail_scanners import scanner_of
 from services.runtime.yaml_lines import Node
 
@@ -35,7 +38,9 @@ _EARLIER = (
 )
 
 
-def read_guardrails(reader: ConfigReader, node: Node | None) -> tuple[Guardrail, ...]:
+def read_guardrails(
+    reader: ConfigReader, node: Node | None, settings: Settings
+) -> tuple[Guardrail, ...]:
     """Return the entries of `guardrails:`; what is wrong is noted, and then left out."""
     items = reader.items(node, "guardrails")
     if node is not None and len(items) > GUARDRAILS_MAX:
@@ -44,7 +49,7 @@ def read_guardrails(reader: ConfigReader, node: Node | None) -> tuple[Guardrail,
     found: dict[str, Guardrail] = {}
     for place, item in enumerate(items):
         where = f"guardrails[{place}]"
-        guardrail = _read_one(reader, item, where)
+        guardrail = _read_one(reader, item, where, settings)
         if guardrail is None:
             continue
         if guardrail.name in found:
@@ -58,7 +63,7 @@ def read_guardrails(reader: ConfigReader, node: Node | None) -> tuple[Guardrail,
     return tuple(found.values())
 
 
-def _read_one(reader: ConfigReader, item: Node, where: str) -> Guardrail | None:
+def _read_one(reader: ConfigReader, item: Node, where: str, settings: Settings) -> Guardrail | None:
     count = len(reader.problem_texts)
     if not isinstance(item.value, Mapping):
         reader.problem(item.line, f"{where} must be a mapping: guardrail_name and litellm_params")
@@ -88,6 +93,9 @@ def _read_one(reader: ConfigReader, item: Node, where: str) -> Guardrail | None:
                 params["action"].line,
                 f"{where}.action: request_rules block or log, and mask nothing",
             )
+    elif kind == "webhook":
+        params = reader.section(params_node, kind, where)
+        guardrail = read_webhook(reader, params, params_node, guardrail, settings, where)
     else:
         guardrail = _with_settings(reader, params_node, guardrail, where)
     return guardrail if len(reader.problem_texts) == count else None
@@ -137,6 +145,8 @@ def _kind(reader: ConfigReader, node: Node, where: str) -> str | None:
         reader.problem(node.line, f"{where} is missing: one of {kinds}")
         return None
     name = reader.text(entry, where)
+    if name == LITELLM_WEBHOOK:
+        return "webhook"
     if name is None or name in GUARDRAIL_KINDS:
         return name
     if name in LITELLM_INSTEAD:

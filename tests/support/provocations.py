@@ -265,7 +265,7 @@ def damaged_body(stage: Stage) -> Iterator[Asking]:
     yield Asking(key=stage.proxy.issue_key(), network=damage)
 
 
-_503 = "outbox full, keys not read yet, all connections in use"
+_503 = "outbox full, keys not read yet, all connections in use, the service of a guardrail away"
 
 
 @_of(_503, "All connections", OAUTH, retries=1)

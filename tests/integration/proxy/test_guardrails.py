@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tests.support.gateway import CONFIG, MASTER_KEY, Gateway, wait_until
+from tests.support.guardrail_service import GuardrailService
 from tests.support.mock import MockAnthropic
 
 GUARDRAILS = [
@@ -59,10 +60,20 @@ SHORT = "Blocked by the guardrail short answers: max_tokens is 1001, at most 100
 
 
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory, mock: MockAnthropic) -> Iterator[Gateway]:
+def service() -> Iterator[GuardrailService]:
+    with GuardrailService.started() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def gateway(
+    tmp_path_factory: pytest.TempPathFactory, mock: MockAnthropic, service: GuardrailService
+) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("gateway")
     config = yaml.safe_load(CONFIG.format(api_base=mock.url))
-    (folder / "config.yaml").write_text(yaml.safe_dump({**config, "guardrails": GUARDRAILS}))
+    asked = {"guardrail": "webhook", "mode": "pre_call", "url": service.url}
+    guardrails = [*GUARDRAILS, {"guardrail_name": "ours", "litellm_params": asked}]
+    (folder / "config.yaml").write_text(yaml.safe_dump({**config, "guardrails": guardrails}))
     with Gateway.started(folder, mock) as running:
         yield running
 
@@ -170,6 +181,21 @@ def test_texts_are_masked_on_their_way_or_blocked(gateway: Gateway, mock: MockAn
         ["blocked", "block", "codename", "projects", place, "messages"],
         ["blocked", "block", "codename", "projects", place, "count_tokens"],
     ]
+
+
+def test_a_service_of_ones_own_decides(gateway: Gateway, service: GuardrailService) -> None:
+    # Given a key whose requests a service is asked about, then what it blocks is refused with its
+    # reason, and where it is out of order nothing passes, for a while.
+    key = gateway.new_key(guardrails=["ours"])
+    said = {"messages": [{"role": "user", "content": "a kitten"}]}
+    service.decide = lambda _: {"action": "BLOCKED", "blocked_reason": "no kittens"}
+    assert refused(ask(gateway, key, **said)) == "Blocked by the guardrail ours: no kittens"
+    service.decide = lambda _: 500
+    answer = ask(gateway, key, **said)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    service.decide = lambda _: {"action": "NONE"}
+    assert ask(gateway, key, **said).status_code == 200
+    assert [each.json["texts"] for each in service.questions] == 3 * [["a kitten"]]
 
 
 def test_a_name_that_is_not_configured_is_refused_by_the_management_api(gateway: Gateway) -> None:

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from schemas.errors import ConfigError
-from schemas.guardrails import Guardrail, RequestRules
+from schemas.guardrails import Guardrail, RequestRules, Webhook
 from services.runtime.config import read_config
 from services.runtime.config_changes import changed_keys
 from services.runtime.guardrail_scanners import scanner_of
@@ -60,6 +60,27 @@ def test_guardrails_that_look_at_texts_have_settings_of_their_own() -> None:
         read_config((MODELS + text).encode(), "config.yaml", {})
 
 
+def test_a_service_is_named_as_litellm_does_or_by_its_address() -> None:
+    # Given LiteLLM's generic guardrail API and a webhook, then both are services to be asked, and
+    # nothing that prints the configuration shows their keys.
+    found = guardrails(
+        "{guardrail_name: a, litellm_params: {guardrail: generic_guardrail_api, mode: pre_call, "
+        "api_base: 'https://guard.example.com/', api_key: not-to-be-seen, "
+        "unreachable_fallback: fail_open}}",
+        "{guardrail_name: b, litellm_params: {guardrail: webhook, mode: during_call, timeout_s: 2, "
+        "url: 'http://127.0.0.1:9/check', signing_key: not-to-be-seen-either}}",
+    )
+    assert [each.webhook for each in found] == [
+        Webhook(
+            url="https://guard.example.com/beta/litellm_basic_guardrail_api",
+            api_key="not-to-be-seen",
+            unreachable_fallback="fail_open",
+        ),
+        Webhook(url="http://127.0.0.1:9/check", signing_key="not-to-be-seen-either", timeout_s=2.0),
+    ]
+    assert "not-to-be-seen" not in repr(found) + str(found)
+
+
 @pytest.mark.parametrize(
     ("params", "said"),
     [
@@ -74,6 +95,16 @@ def test_guardrails_that_look_at_texts_have_settings_of_their_own() -> None:
             "lets everything pass",
         ),
         (f"{RULES}, action: mask", "mask nothing"),
+        ("guardrail: webhook, mode: pre_call", "must name the service"),
+        (
+            "guardrail: webhook, mode: pre_call, url: 'https://a', api_base: 'https://a'",
+            "not by both",
+        ),
+        ("guardrail: webhook, mode: pre_call, url: 'http://guard.example.com/x'", "must be https"),
+        ("guardrail: webhook, mode: pre_call, url: 'https://a/x?y'", "query"),
+        ("guardrail: webhook, mode: pre_call, url: 'https://a', timeout_s: 100", "from 0.1 to 60"),
+        ("guardrail: webhook, mode: pre_call, url: 'https://a', signing_key: x", "at most 1024"),
+        ("guardrail: webhook, mode: pre_call, url: 'https://a', action: mask", "service decides"),
         ("guardrail: block_list, mode: pre_call", "lists"),
         ("guardrail: block_list, mode: pre_call, list: []", "did you mean lists"),
         ("guardrail: litellm_content_filter, mode: pre_call", "write guardrail: block_list"),

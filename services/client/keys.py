@@ -11,6 +11,7 @@ import rich_click as click
 from services.client.gateway import ClientError, Gateway
 from services.client.options import gateway_options
 from services.client.output import dollars, note, print_json, print_table
+from services.client.rate_options import rates_text
 from services.client.settings import read_settings, setting_options, unset_option
 
 __all__ = ["keys"]
@@ -48,6 +49,11 @@ class _Row(msgspec.Struct):
     store_prompts: bool | None = None
     on_quota_exhausted: str | None = None
     guardrails: list[str] = []
+    rpm_limit: int | None = None
+    tpm_limit: int | None = None
+    max_parallel_requests: int | None = None
+    model_rpm_limit: dict[str, int] = {}
+    model_tpm_limit: dict[str, int] = {}
 
 
 class _Created(_Row):
@@ -290,6 +296,7 @@ def _print_row(row: _Row) -> None:
         ["spend", dollars(row.spend)],
         ["spend ever", dollars(row.total_spend)],
         ["budget", budget],
+        ["rate limits", rates_text(row)],
         ["models", ", ".join(row.models) or "all"],
         ["user", row.user_id],
         ["team", row.team_id],

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 import msgspec
 import rich_click as click
 
+from services.client.rate_options import RATE_FIELDS, RATE_OPTIONS, model_rates
+
 __all__ = ["read_settings", "setting_options", "unset_option"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -27,6 +29,7 @@ _FIELDS = {
     "store_prompts": "store_prompts",
     "on_quota_exhausted": "on_quota_exhausted",
     "guardrail": "guardrails",
+    **RATE_FIELDS,
 }
 """Each option and the field of the API that it sets."""
 
@@ -61,6 +64,7 @@ def setting_options(command: Command) -> Command:
             multiple=True,
             help="A guardrail that its requests must pass; may be given several times.",
         ),
+        *RATE_OPTIONS,
         click.option("--metadata", help="A JSON object of your own."),
         click.option("--tag", multiple=True, help="A label; may be given several times."),
         click.option("--team-id", help="The team that the key belongs to."),
@@ -102,6 +106,8 @@ def read_settings(settings: dict[str, Any]) -> dict[str, Any]:
             continue
         if name.endswith("_budget"):
             value = _amount(name, value)
+        elif name in ("model_rpm_limit", "model_tpm_limit"):
+            value = model_rates(name, value)
         elif name == "metadata":
             value = _object(value)
         body[field] = value

@@ -71,6 +71,7 @@ def test_a_key_lives_its_life_on_the_command_line(shell: Shell) -> None:
     made = shell.run(
         "keys", "create", "--alias", "cli", "--max-budget", "0.1", "--budget-duration", "daily",
         "--model", "a", "--model", "b", "--tag", "t", "--metadata", '{"n": 1}', "--user-id", "u",
+        "--rpm-limit", "60", "--model-rpm-limit", "claude=*=5",
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
     key = made.stdout.strip()
@@ -84,6 +85,7 @@ def test_a_key_lives_its_life_on_the_command_line(shell: Shell) -> None:
     info = shell.answer("keys", "info", "cli")["info"]
     assert (info["max_budget"], info["models"]) == (Decimal("0.1"), ["a", "b"])
     assert (info["metadata"], info["tags"], info["user_id"]) == ({"n": 1}, ["t"], "u")
+    assert (info["rpm_limit"], info["model_rpm_limit"]) == (60, {"claude=*": 5})
     # When it is changed by alias, key or id, then it is changed.
     assert shell.answer("keys", "block", "cli")["blocked"] is True
     assert shell.answer("keys", "unblock", key)["blocked"] is False
@@ -91,7 +93,9 @@ def test_a_key_lives_its_life_on_the_command_line(shell: Shell) -> None:
         "keys", "update", info["key_id"], "--max-budget", "2.50", "--unset", "model"
     )
     assert (updated["max_budget"], updated["models"]) == (Decimal("2.5"), [])
-    assert "begins anew" in shell.run("keys", "info", "cli").stdout
+    shown = shell.run("keys", "info", "cli").stdout
+    assert "begins anew" in shown
+    assert "60 requests a minute; claude=*: 5 requests a minute" in shown
     # When it is deleted, then it is gone from the list, and its alias is not known any more.
     assert "deleted 1" in shell.run("keys", "delete", "cli").stderr
     assert "cli" not in shell.run("keys", "list").stdout
@@ -208,6 +212,7 @@ def test_cut_answer_is_said_on_standard_error(shell: Shell) -> None:
         (("keys", "create", "--max-budget", "much"), {}, 2, "100.00"),
         (("keys", "create", "--max-budget", "-1"), {}, 2, "negative"),
         (("keys", "create", "--metadata", "[1]"), {}, 2, "JSON object"),
+        (("keys", "create", "--model-rpm-limit", "claude"), {}, 2, "MODEL=N"),
         (("keys", "update", "sk-some-key"), {}, 2, "nothing to change"),
         (("keys", "nonsense"), {}, 2, "nonsense"),
         (("sql",), {}, 2, "QUERY is missing"),

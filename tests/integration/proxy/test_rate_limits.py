@@ -1,7 +1,11 @@
-"""Rate limits in a real proxy: who is refused, what answers tell, and what the ledger is told."""
+"""Rate limits in real proxies, alone and together: who is refused, and what is told of it."""
 
+import asyncio
+import re
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -21,7 +25,10 @@ from tests.support.proxy import (
     running_proxy,
 )
 
-PATIENCE_S = 60.0
+PATIENCE_S = 40.0
+"""Less than the minute after which requests may begin again."""
+COUNT = 3
+BODY = {"model": "anthropic-claude", "max_tokens": 1, "messages": []}
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +42,21 @@ def proxy(
     )
     with running_proxy(tmp_path_factory.mktemp("proxy"), nats.url, config) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def further(
+    tmp_path_factory: pytest.TempPathFactory, nats: NatsServer, mock: MockAnthropic
+) -> Iterator[list[ProxyProcess]]:
+    """Two proxies more."""
+    config = gateway_config(model_entry(mock.url, api_key="sk-ant-api03-x"))
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(
+                running_proxy(tmp_path_factory.mktemp(f"further-{number}"), nats.url, config)
+            )
+            for number in range(1, COUNT)
+        ]
 
 
 def ask(proxy: ProxyProcess, key: str, path: str = "", **fields: Any) -> httpx.Response:
@@ -154,3 +176,61 @@ def wait_for_status(proxy: ProxyProcess, key: str, status: int) -> None:
     while ask(proxy, key).status_code != status:
         assert time.monotonic() < deadline, f"no {status}"
         time.sleep(0.02)
+
+
+def metric(proxy: ProxyProcess, name: str) -> float:
+    (socket,) = Path(proxy.data).glob("run/metrics/*.sock")
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(socket)), timeout=30) as client:
+        text = client.get("http://metrics/metrics").text
+    return sum(float(found) for found in re.findall(rf"^{name}{{.*}} (\S+)$", text, re.MULTILINE))
+
+
+def wait_metric(proxies: list[ProxyProcess], name: str, value: float) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    for proxy in proxies:
+        while metric(proxy, name) != value:
+            assert time.monotonic() < deadline, f"{name} is never {value}"
+            time.sleep(0.02)
+
+
+async def ask_all_at_once(proxies: list[ProxyProcess], key: str, times: int) -> list[int]:
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S) as client:
+        asked = [
+            client.post(
+                f"{proxies[number % COUNT].url}/v1/messages",
+                json=BODY,
+                headers={"x-litellm-api-key": key},
+            )
+            for number in range(times)
+        ]
+        return [answer.status_code for answer in await asyncio.gather(*asked)]
+
+
+def test_three_proxies_share_a_limit_and_have_a_third_of_it_each_without_nats(
+    proxy: ProxyProcess, further: list[ProxyProcess], nats: NatsServer
+) -> None:
+    # Given three proxies that know one another, and two keys,
+    proxies = [proxy, *further]
+    key = proxies[0].issue_key(rpm_limit=20)
+    other = proxies[0].issue_key(rpm_limit=9)
+    for each in proxies:
+        each.wait_known(other)
+    wait_metric(proxies, "tallygate_rate_limit_workers", COUNT)
+    wait_metric(proxies, "tallygate_rate_limit_cut_off", 0)
+    # when three times as many requests as may begin come to all of them at once,
+    statuses = asyncio.run(ask_all_at_once(proxies, key, 60))
+    begun = statuses.count(200)
+    assert begun + statuses.count(429) == 60
+    # then no more begin than the limit and one for each further proxy, and none is refused for
+    # good that has room;
+    assert begun <= 20 + COUNT - 1
+    deadline = time.monotonic() + PATIENCE_S
+    while begun < 20:
+        begun += ask(proxies[begun % COUNT], key).status_code == 200
+        assert time.monotonic() < deadline
+    assert [ask(each, key).status_code for each in proxies] == [429] * COUNT
+    # and when NATS is gone, each has a third of what nobody has used.
+    nats.kill()
+    wait_metric(proxies, "tallygate_rate_limit_cut_off", 1)
+    for each in proxies:
+        assert [ask(each, other).status_code for _ in range(4)] == [200, 200, 200, 429]

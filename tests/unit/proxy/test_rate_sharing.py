@@ -81,7 +81,7 @@ STEPS = st.lists(
 
 
 @given(steps=STEPS, count=st.integers(2, 4), maximum=st.integers(1, 20))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_workers_together_begin_the_limit_and_one_for_each_further_worker_at_most(
     steps: list[tuple[str, int]], count: int, maximum: int
 ) -> None:

@@ -129,6 +129,7 @@ $(DUCKDB2): requirements-dev.lock requirements-duckdb2.lock pyproject.toml $(TOO
 
 test-duckdb2: $(DUCKDB2)
 	.venv-duckdb2/bin/python -m pytest -q -p no:cacheprovider \
+	  --numprocesses $(WORKERS) --dist loadfile \
 	  -W "ignore:Arrow output on a DB-API result:UserWarning" \
 	  $(addprefix --deselect tests/integration/ledger/test_query_service.py::,$(DUCKDB2_NOT_YET)) \
 	  tests/unit/ledger tests/integration/ledger/test_query_service.py

@@ -336,7 +336,7 @@ def planted_fault(stage: Stage) -> Iterator[Asking]:
     proxy.environment["PYTHONPATH"] = str(stage.folder)
     proxy.start()
     try:
-        yield Asking(key=stage.proxy.issue_key(), proxy=proxy)
+        yield Asking(key=proxy.issue_key(), proxy=proxy)
     finally:
         proxy.kill()
 

@@ -153,8 +153,10 @@ def test_process_that_begins_with_another_file_says_so_until_it_is_ordered(
 
     pair.proxy.start()
 
+    # Its copy of the keys may be of before this one; it is ready all the same.
+    pair.proxy.wait_known(key)
     assert status(pair.proxy, key, "edited") == 200
-    within(5, lambda: pair.standing("proxy-0")["problem"] is not None)
+    within(30, lambda: pair.standing("proxy-0")["problem"] is not None)
     standing = pair.standing("proxy-0")
     assert (standing["sha256"], standing["taken"]) == (digest, False)
     assert "this process began with another file" in standing["problem"]
@@ -208,11 +210,11 @@ def test_idle_connections_of_a_deployment_that_is_gone_are_closed(
         assert other.connections == other.open_connections == 1
         # Connections that are opened ahead are no exception.
         write("renamed", warm=3)
-        within(10, lambda: other.open_connections == 3)
+        within(30, lambda: other.open_connections == 3)
 
         write(None, warm=3)
 
-        within(2, lambda: other.open_connections == 0)
+        within(10, lambda: other.open_connections == 0)
         assert status(pair.proxy, key, "renamed") == 404
         time.sleep(0.5)
         assert other.open_connections == 0
@@ -226,7 +228,7 @@ def test_reload_while_nats_is_away_changes_nothing_and_says_so(
     key = pair.proxy.issue_key()
     pair.write(config_of(model_entry(mock.url), model_entry(mock.url, name="new")))
     own_nats.kill()
-    within(10, lambda: pair.admin.http.get("/health/readiness").status_code == 503)
+    within(40, lambda: pair.admin.http.get("/health/readiness").status_code == 503)
 
     answer = pair.admin.http.post("/config/reload", json={})
 
@@ -236,8 +238,8 @@ def test_reload_while_nats_is_away_changes_nothing_and_says_so(
     assert status(pair.proxy, key, "new") == 404
     own_nats.start()
     pair.admin.wait_ready()
-    within(20, lambda: bool(pair.reload()["taken_by_all"]) and len(pair.states()) == 2)
-    within(5, lambda: status(pair.proxy, key, "new") == 200)
+    within(40, lambda: bool(pair.reload()["taken_by_all"]) and len(pair.states()) == 2)
+    within(30, lambda: status(pair.proxy, key, "new") == 200)
 
 
 class CountingServer:

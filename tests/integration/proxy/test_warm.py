@@ -20,6 +20,8 @@ from tests.support.nats import NatsServer
 from tests.support.proxy import gateway_config, model_entry, running_proxy
 from tests.support.scripted import ScriptedServer, scripted_server
 
+pytestmark = pytest.mark.alone
+
 LOOK_S = 0.02
 
 

@@ -10,6 +10,7 @@ import msgspec
 __all__ = [
     "FINDINGS_MAX",
     "GUARDRAILS_MAX",
+    "TEXT_KINDS",
     "Guardrail",
     "GuardrailAction",
     "GuardrailFinding",
@@ -23,6 +24,9 @@ GUARDRAILS_MAX = 50
 
 FINDINGS_MAX = 100
 """So many findings of one request are told one by one; the rest are one, of the rule `others`."""
+
+TEXT_KINDS = ("secrets", "personal_data", "block_list")
+"""The kinds that look at texts (services.guardrails, which is loaded where one of them is used)."""
 
 GuardrailMode: TypeAlias = Literal["pre_call", "logging_only"]
 GuardrailAction: TypeAlias = Literal["block", "mask", "log"]

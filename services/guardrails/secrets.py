@@ -6,6 +6,7 @@ import msgspec
 
 from services.guardrails.allowed import build_allowed
 from services.guardrails.engine import Gate
+from services.guardrails.lazy import LazyGate
 from services.guardrails.own_secrets import secret_rules
 from services.guardrails.rules import RuleScanner
 from services.guardrails.settings import chosen_rules, read_settings
@@ -36,4 +37,5 @@ def build_secrets(settings: object) -> RuleScanner:
 @lru_cache(maxsize=8)
 def _gate(names: frozenset[str]) -> Gate:
     """Return the first pass for some rules; it takes long to compile, and has no state."""
-    return Gate([rule.for_gate() for rule in secret_rules() if rule.name in names], trusted=True)
+    patterns = [rule.for_gate() for rule in secret_rules() if rule.name in names]
+    return LazyGate(lambda: Gate(patterns, trusted=True))

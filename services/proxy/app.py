@@ -1,5 +1,6 @@
 """The proxy's composition root: makes the parts, wires them, runs until told to stop."""
 
+import asyncio
 import gc
 import logging
 import socket
@@ -37,6 +38,7 @@ from services.proxy.warm import keep_warm
 from services.proxy.worker_metrics import worker_metrics
 from services.runtime.bus import Bus
 from services.runtime.config_follower import ConfigFollower
+from services.runtime.guardrail_scanners import warm_scanners
 from services.runtime.http_server import serve_http
 from services.runtime.listen import listen
 from services.runtime.registry import RegistrySnapshot, follow_registry
@@ -171,6 +173,7 @@ async def run(
         health=health,
     )
     rates = Rates(registry, time.monotonic)
+    await asyncio.to_thread(warm_scanners, context.config.guardrails)
     guarding = Guarding(outbox.guardrail_triggered)
     admission = Admission(
         guarding=guarding,
@@ -203,6 +206,7 @@ async def run(
     _spare_the_collector()
 
     async def take(config: GatewayConfig) -> None:
+        await asyncio.to_thread(warm_scanners, config.guardrails)
         keeper.take(config, context.master_key)
         outbox.configure(
             bytes_max=config.settings.outbox_bytes_max,
@@ -243,11 +247,15 @@ async def run(
         await prompts.flush(FLUSH_TIMEOUT_S)
     finally:
         await end_tasks(*tasks)
-        await transport.aclose()
-        await guarding.aclose()
-        await management.aclose()
+        await _close(transport, guarding, management)
         await bus.close()
         outbox.close()
+
+
+async def _close(*parts: UpstreamPool | Guarding | Management) -> None:
+    """Close the connections of some parts."""
+    for part in parts:
+        await part.aclose()
 
 
 def _spare_the_collector() -> None:

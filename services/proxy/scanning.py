@@ -6,13 +6,15 @@ was looked at once is known by its SHA-256, so that only what is new is looked a
 
 from collections.abc import Hashable, Mapping, Sequence
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from services.guardrails import Scanner
-from services.guardrails.findings import Finding
 from services.proxy.json_members import Span, elements_of, members_of
 from services.proxy.json_texts import Patch, TextAt, places_in, texts_in
+
+if TYPE_CHECKING:
+    from services.guardrails import Finding, Scanner
 
 __all__ = [
     "PARTS_KEPT_MAX",
@@ -35,7 +37,7 @@ FINDINGS_KEPT_MAX = 1_000
 class Look(msgspec.Struct, frozen=True):
     """One guardrail's way to look at a text."""
 
-    scanner: Scanner
+    scanner: "Scanner"
     is_masking: bool
 
 
@@ -123,7 +125,7 @@ def is_of_assistant(message: bytes) -> bool:
     return role is not None and message[role[0] : role[1]] == b'"assistant"'
 
 
-def _seen(part: bytes, text: TextAt, found: list[Finding], *, is_message: bool) -> list[Seen]:
+def _seen(part: bytes, text: TextAt, found: "list[Finding]", *, is_message: bool) -> list[Seen]:
     counts: dict[tuple[str, str], int] = {}
     for finding in found:
         name = (finding.rule, finding.category)
@@ -145,7 +147,7 @@ def _block_at(message: bytes, position: int) -> int | None:
     )
 
 
-def _masks(part: bytes, text: TextAt, found: list[Finding]) -> list[Patch]:
+def _masks(part: bytes, text: TextAt, found: "list[Finding]") -> list[Patch]:
     literal = part[text.start : text.end]
     places = places_in(literal, [offset for each in found for offset in (each.start, each.end)])
     return [

@@ -1,7 +1,6 @@
 """The keys of `guardrails:` in config.yaml, and the guardrails of LiteLLM that are not here."""
 
-from schemas.guardrails import RequestRules, Webhook
-from services.guardrails import KINDS
+from schemas.guardrails import TEXT_KINDS, RequestRules, Webhook
 
 __all__ = [
     "COMMON_KEYS",
@@ -13,8 +12,8 @@ __all__ = [
     "LITELLM_WEBHOOK_PATH",
 ]
 
-GUARDRAIL_KINDS = ("request_rules", *KINDS, "webhook")
-"""What there is: rules about requests, what looks at texts (services.guardrails), and services."""
+GUARDRAIL_KINDS = ("request_rules", *TEXT_KINDS, "webhook")
+"""What there is: rules about requests, what looks at texts, and services that are asked."""
 LITELLM_WEBHOOK = "generic_guardrail_api"
 """LiteLLM's name of `webhook`, which is taken for it."""
 LITELLM_WEBHOOK_PATH = "/beta/litellm_basic_guardrail_api"
@@ -41,7 +40,6 @@ LITELLM_INSTEAD = {
     **{
         name: f"write guardrail: {kind}, whose settings are in docs/guardrail-rules.md"
         for name, kind in _COUNTERPARTS.items()
-        if kind in KINDS
     },
 }
 """LiteLLM's guardrails that have a counterpart here, and what to write."""
@@ -55,5 +53,5 @@ _OTHERS = """
     prompt_security promptguard qostodian_nexus qualifire repelloai rubrik semantic_guard
     vigil_guard xecguard zscaler_ai_guard
 """
-LITELLM_GUARDRAILS = (*LITELLM_INSTEAD, *_COUNTERPARTS, *_OTHERS.split())
+LITELLM_GUARDRAILS = (*LITELLM_INSTEAD, *_OTHERS.split())
 """The names by which LiteLLM knows guardrails."""

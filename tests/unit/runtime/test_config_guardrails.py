@@ -4,10 +4,12 @@ import msgspec
 import pytest
 
 from schemas.errors import ConfigError
-from schemas.guardrails import Guardrail, RequestRules, Webhook
+from schemas.guardrails import TEXT_KINDS, Guardrail, RequestRules, Webhook
+from services.guardrails import KINDS
+from services.guardrails.lazy import LazyGate
 from services.runtime.config import read_config
 from services.runtime.config_changes import changed_keys
-from services.runtime.guardrail_scanners import scanner_of
+from services.runtime.guardrail_scanners import scanner_of, warm_scanners
 
 MODELS = """
 model_list:
@@ -58,6 +60,26 @@ def test_guardrails_that_look_at_texts_have_settings_of_their_own() -> None:
     assert "Falcon" not in repr(config)
     with pytest.raises(ConfigError, match="WORD is not set"):
         read_config((MODELS + text).encode(), "config.yaml", {})
+
+
+def test_settings_are_checked_without_what_only_scanning_needs() -> None:
+    # Given a guardrail about secrets, when the configuration is read, then all kinds are those that
+    # there are, and the patterns are not compiled before a text is looked at.
+    assert TEXT_KINDS == KINDS
+    (found,) = guardrails(
+        "{guardrail_name: a, litellm_params: {guardrail: secrets, mode: pre_call, "
+        "rules: [generic-api-key]}}"
+    )
+    gate = scanner_of(found)._gate  # type: ignore[attr-defined]
+    assert isinstance(gate, LazyGate)
+    assert gate._gate is None
+    warm_scanners([found, Guardrail(name="b", kind="request_rules")])
+    assert gate._gate is not None
+    with pytest.raises(ConfigError, match="did you mean generic-api-key"):
+        guardrails(
+            "{guardrail_name: a, litellm_params: {guardrail: secrets, mode: pre_call, "
+            "rules: [generic-api-keys]}}"
+        )
 
 
 def test_a_service_is_named_as_litellm_does_or_by_its_address() -> None:

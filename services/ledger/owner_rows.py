@@ -1,10 +1,15 @@
-"""The rows of teams and users. Pure."""
+"""The rows of teams and users, and what keys have in common with them. Pure."""
 
 from typing import Any
 
-from schemas.registry import OwnerRecord, TeamRecord, UserRecord
+from schemas.registry import LimitedRecord, OwnerRecord, TeamRecord, UserRecord
 
-__all__ = ["team_row", "user_row"]
+__all__ = ["rate_cells", "team_row", "user_row"]
+
+
+def rate_cells(record: LimitedRecord) -> tuple[Any, ...]:
+    """Return the rate limits of a key, team or user."""
+    return (record.rpm_limit, record.tpm_limit, record.max_parallel_requests)
 
 
 def team_row(record: TeamRecord) -> tuple[Any, ...]:
@@ -22,6 +27,7 @@ def _owner_cells(record: OwnerRecord) -> tuple[Any, ...]:
         record.max_budget_usd,
         record.soft_budget_usd,
         record.budget_duration,
+        *rate_cells(record),
         record.blocked,
         record.deleted,
         record.created_at_us,

@@ -295,6 +295,12 @@ SEAT_COLUMNS: Columns = (
 
 PRODUCER_COLUMNS: Columns = (("producer", _TEXT), ("last_sequence", _COUNT))
 
+_RATE_COLUMNS: Columns = (
+    ("rpm_limit", _COUNT),
+    ("tpm_limit", _COUNT),
+    ("max_parallel_requests", _COUNT),
+)
+
 KEY_COLUMNS: Columns = (
     ("key_id", _TEXT),
     ("key_alias", _TEXT),
@@ -305,6 +311,7 @@ KEY_COLUMNS: Columns = (
     ("tags", pa.list_(_TEXT)),
     ("max_budget_usd", _BUDGET),
     ("budget_duration", _TEXT),
+    *_RATE_COLUMNS,
     ("expires_at", _TIME),
     ("blocked", pa.bool_()),
     ("deleted", pa.bool_()),
@@ -317,6 +324,7 @@ _OWNER_COLUMNS: Columns = (
     ("max_budget_usd", _BUDGET),
     ("soft_budget_usd", _BUDGET),
     ("budget_duration", _TEXT),
+    *_RATE_COLUMNS,
     ("blocked", pa.bool_()),
     ("deleted", pa.bool_()),
     ("created_at", _TIME),

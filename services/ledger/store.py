@@ -19,7 +19,7 @@ from schemas.events import RequestFacts
 from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from services.ledger import rollups, rows
 from services.ledger.books_file import BooksOutdated, BooksUnreadable, open_books
-from services.ledger.owner_rows import team_row, user_row
+from services.ledger.owner_rows import rate_cells, team_row, user_row
 from services.ledger.price_history import PriceState, read_price_changes
 from services.ledger.price_rows import price_change_row, price_rows
 from services.ledger.projection import (
@@ -46,7 +46,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = "15"
+SCHEMA_VERSION = "16"
 """A file of an older version is built anew from the stream; one of a newer one is not opened."""
 _OUTDATED = frozenset(str(version) for version in range(1, int(SCHEMA_VERSION)))
 """They lack columns, prices or rollups that the events alone can tell."""
@@ -372,6 +372,7 @@ def _key_row(record: KeyRecord) -> tuple[Any, ...]:
         list(record.tags),
         record.max_budget_usd,
         record.budget_duration,
+        *rate_cells(record),
         record.expires_at_us,
         record.blocked,
         record.deleted,

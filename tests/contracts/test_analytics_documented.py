@@ -42,6 +42,7 @@ MADE_UP = {
     "valid_to": "NULL",
     "seat": "'seat-' || n % 3",
     "event": "'exceeded'",
+    "attempt_of": "CASE WHEN n % 3 = 1 THEN 'attempt-' || n END",
     "error_type": "['rate_limit_error', 'overloaded_error'][1 + n % 2]",
     "route_reason": "[NULL, 'quota_exhausted'][1 + n % 2]",
     "five_hour_utilization": "0.9",

@@ -195,6 +195,9 @@ CREATE TABLE keys (
     tags VARCHAR[] NOT NULL,
     max_budget_usd DECIMAL(22, 12),
     budget_duration VARCHAR,
+    rpm_limit BIGINT,
+    tpm_limit BIGINT,
+    max_parallel_requests BIGINT,
     expires_at TIMESTAMP,
     blocked BOOLEAN NOT NULL,
     deleted BOOLEAN NOT NULL,
@@ -211,6 +214,9 @@ COMMENT ON COLUMN keys.models IS 'The models that it may use; empty: all.';
 COMMENT ON COLUMN keys.tags IS 'Its labels.';
 COMMENT ON COLUMN keys.max_budget_usd IS 'Its budget in a window; NULL: none.';
 COMMENT ON COLUMN keys.budget_duration IS 'The window of its budget; NULL: it never resets.';
+COMMENT ON COLUMN keys.rpm_limit IS 'So many requests may begin in any minute; NULL: any number.';
+COMMENT ON COLUMN keys.tpm_limit IS 'So many tokens may be used in any minute; NULL: any number.';
+COMMENT ON COLUMN keys.max_parallel_requests IS 'So many requests may be under way at a time; NULL: any number.';
 COMMENT ON COLUMN keys.expires_at IS 'When it ends; NULL: never.';
 COMMENT ON COLUMN keys.blocked IS 'Whether it is blocked.';
 COMMENT ON COLUMN keys.deleted IS 'Whether it was deleted.';
@@ -223,6 +229,9 @@ CREATE TABLE teams (
     max_budget_usd DECIMAL(22, 12),
     soft_budget_usd DECIMAL(22, 12),
     budget_duration VARCHAR,
+    rpm_limit BIGINT,
+    tpm_limit BIGINT,
+    max_parallel_requests BIGINT,
     blocked BOOLEAN NOT NULL,
     deleted BOOLEAN NOT NULL,
     created_at TIMESTAMP NOT NULL,
@@ -234,6 +243,9 @@ COMMENT ON COLUMN teams.team_alias IS 'Its name.';
 COMMENT ON COLUMN teams.max_budget_usd IS 'The budget of all its keys together in a window; NULL: none.';
 COMMENT ON COLUMN teams.soft_budget_usd IS 'From which spend on a warning is due; NULL: none.';
 COMMENT ON COLUMN teams.budget_duration IS 'The window of its budget; NULL: it never resets.';
+COMMENT ON COLUMN teams.rpm_limit IS 'So many requests may begin in any minute, of all its keys together; NULL: any number.';
+COMMENT ON COLUMN teams.tpm_limit IS 'So many tokens may be used in any minute, of all its keys together; NULL: any number.';
+COMMENT ON COLUMN teams.max_parallel_requests IS 'So many requests may be under way at a time, of all its keys together; NULL: any number.';
 COMMENT ON COLUMN teams.blocked IS 'Whether it is blocked, and all of its keys with it.';
 COMMENT ON COLUMN teams.deleted IS 'Whether it was deleted.';
 COMMENT ON COLUMN teams.created_at IS 'When it was made.';
@@ -246,6 +258,9 @@ CREATE TABLE users (
     max_budget_usd DECIMAL(22, 12),
     soft_budget_usd DECIMAL(22, 12),
     budget_duration VARCHAR,
+    rpm_limit BIGINT,
+    tpm_limit BIGINT,
+    max_parallel_requests BIGINT,
     blocked BOOLEAN NOT NULL,
     deleted BOOLEAN NOT NULL,
     created_at TIMESTAMP NOT NULL,
@@ -258,6 +273,9 @@ COMMENT ON COLUMN users.user_email IS 'The mail address.';
 COMMENT ON COLUMN users.max_budget_usd IS 'The budget of all its keys together in a window; NULL: none.';
 COMMENT ON COLUMN users.soft_budget_usd IS 'From which spend on a warning is due; NULL: none.';
 COMMENT ON COLUMN users.budget_duration IS 'The window of its budget; NULL: it never resets.';
+COMMENT ON COLUMN users.rpm_limit IS 'So many requests may begin in any minute, of all the user''s keys together; NULL: any number.';
+COMMENT ON COLUMN users.tpm_limit IS 'So many tokens may be used in any minute, of all the user''s keys together; NULL: any number.';
+COMMENT ON COLUMN users.max_parallel_requests IS 'So many requests may be under way at a time, of all the user''s keys together; NULL: any number.';
 COMMENT ON COLUMN users.blocked IS 'Whether it is blocked, and all of its keys with it.';
 COMMENT ON COLUMN users.deleted IS 'Whether it was deleted.';
 COMMENT ON COLUMN users.created_at IS 'When it was made.';

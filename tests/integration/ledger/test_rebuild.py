@@ -88,7 +88,7 @@ def test_old_books_of_another_stream_are_left_alone(
     change(
         writer.database,
         "INSERT INTO checkpoints SELECT 'USAGE', 'elsewhere', 5, TIMESTAMP 'epoch', "
-        "0, 0, 0, 0, 0, 0, 0, 0",
+        "0, 0, 0, 0, 0, 0, 0, 0, 0",
         "UPDATE meta SET value = '2' WHERE name = 'schema_version'",
     )
     writer.start()

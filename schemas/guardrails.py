@@ -28,7 +28,7 @@ FINDINGS_MAX = 100
 TEXT_KINDS = ("secrets", "personal_data", "block_list")
 """The kinds that look at texts (services.guardrails, which is loaded where one of them is used)."""
 
-GuardrailMode: TypeAlias = Literal["pre_call", "logging_only"]
+GuardrailMode: TypeAlias = Literal["pre_call", "post_call", "logging_only"]
 GuardrailAction: TypeAlias = Literal["block", "mask", "log"]
 
 _KIB = 1024
@@ -70,9 +70,10 @@ class Guardrail(msgspec.Struct, frozen=True, kw_only=True):
     """One entry of `guardrails`.
 
     With `default_on` it holds for all keys, else for those that name it, or whose team or user
-    does. In the mode `logging_only` the action is `log`. `message` is added to what a refused user
-    reads. `rules` belong to the kind `request_rules`; of the other kinds, which look at texts,
-    `settings` are what their scanners take, as JSON; `webhook` asks a service instead.
+    does. In the modes `logging_only` and `post_call`, alone, the action is `log`. `message` is
+    added to what a refused user reads. `rules` belong to the kind `request_rules`; of the other
+    kinds, which look at texts, `settings` are what their scanners take, as JSON; `webhook` asks a
+    service instead.
     """
 
     name: str
@@ -84,6 +85,16 @@ class Guardrail(msgspec.Struct, frozen=True, kw_only=True):
     rules: RequestRules = RequestRules()
     settings: bytes = b"{}"
     webhook: Webhook | None = None
+
+    @property
+    def looks_at_requests(self) -> bool:
+        """Whether requests must pass it; those of `post_call` alone look at answers."""
+        return self.modes != ("post_call",)
+
+    @property
+    def looks_at_answers(self) -> bool:
+        """Whether answers are looked at."""
+        return "post_call" in self.modes
 
     def __repr__(self) -> str:
         """Show no settings: they may hold what must not be seen."""

@@ -1,7 +1,7 @@
 """Admission: from a raw request to one that may be forwarded, or a refusal."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import chain
 
 from schemas.config import Settings
@@ -14,7 +14,6 @@ from schemas.errors import (
     Unavailable,
 )
 from schemas.events import Endpoint
-from schemas.guardrails import Guardrail
 from schemas.keys import hash_key
 from services.proxy import auth, limits
 from services.proxy.answers import Receive
@@ -135,11 +134,11 @@ class Admission:
         if group.is_plain:
             draft.deployment = group.deployments[0]
             draft.model = model_at(draft.deployment, star)
-        guardrails = setup.guards.chosen(draft.key, draft.owners)
+        draft.guardrails = setup.guards.chosen(draft.key, draft.owners)
         if draft.endpoint == "messages":
             self.check_budget(draft)
-        if guardrails:
-            body, read = await self._guarded(guardrails, draft, headers, body, read)
+        if draft.guardrails:
+            body, read = await self._guarded(draft, headers, body, read)
         own = self.own_credential(credentials, draft)
         try:
             forwarded = forwardable_request_headers(headers)
@@ -180,15 +179,10 @@ class Admission:
         return prepared.admitted(draft.deployment, draft.model, credential)
 
     async def _guarded(
-        self,
-        guardrails: Sequence[Guardrail],
-        draft: Draft,
-        headers: RawHeaders,
-        body: bytes,
-        read: RequestBody,
+        self, draft: Draft, headers: RawHeaders, body: bytes, read: RequestBody
     ) -> tuple[bytes, RequestBody]:
         """Return a body that passed its guardrails, as they masked it. Raises Forbidden."""
-        guarded = await self._guarding.check(guardrails, draft, headers, body)
+        guarded = await self._guarding.check(draft, headers, body)
         return (body, read) if guarded is body else (guarded, read_body(guarded))
 
     async def _hold(self, prepared: Prepared, group: Group, star: str) -> None:

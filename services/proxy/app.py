@@ -195,6 +195,7 @@ async def run(
         transport=transport,
         refusals=refusals,
         prompts=prompts,
+        guarding=guarding,
     )
     api = Api(admission=admission, outbox=outbox, transport=transport, refusals=refusals)
     app = build_app(messages=messages, api=api, management=management, registry=registry)

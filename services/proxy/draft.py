@@ -12,6 +12,7 @@ from schemas.client_facts import ClientFacts
 from schemas.config import Deployment
 from schemas.errors import ApiError
 from schemas.events import Endpoint, RequestFacts
+from schemas.guardrails import Guardrail
 from schemas.registry import KeyRecord, OnQuotaExhausted, TeamRecord, UserRecord
 from schemas.usage import Usage
 from services.proxy import auth
@@ -53,6 +54,7 @@ class Draft(msgspec.Struct):
     setup: Setup
     key: KeyRecord | None = None
     owners: Sequence[TeamRecord | UserRecord] = ()
+    guardrails: tuple[Guardrail, ...] = ()
     model_name: str | None = None
     model: str | None = None
     deployment: Deployment | None = None

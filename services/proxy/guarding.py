@@ -13,16 +13,19 @@ from schemas.guardrails import (
     Guardrail,
     GuardrailAction,
     GuardrailFinding,
+    GuardrailMode,
     Webhook,
 )
 from services.proxy.asking import Asker, Objection, texts_to_ask
 from services.proxy.draft import Draft, now_us
 from services.proxy.guards import Guards, blocked, unreachable
 from services.proxy.headers import RawHeaders
+from services.proxy.hearing import Hearing
 from services.proxy.json_members import Span, members_of
 from services.proxy.json_texts import Patch, patched
 from services.proxy.request_rules import broken_rule
 from services.proxy.scanning import Look, Memory, Part, Verdict, look_at, parts_of
+from services.proxy.upstream import Transport
 from services.runtime.guardrail_scanners import scanner_of
 
 __all__ = ["INLINE_BYTES_MAX", "TOLD_KEPT_MAX", "Guarding"]
@@ -54,14 +57,15 @@ class Guarding:
         self._told: dict[tuple[str, str, bytes], None] = {}
         self._guards: Guards | None = None
 
-    async def check(
-        self, guardrails: Sequence[Guardrail], draft: Draft, headers: RawHeaders, body: bytes
-    ) -> bytes:
-        """Have a request pass its guardrails; return its body, masked where one masks.
+    async def check(self, draft: Draft, headers: RawHeaders, body: bytes) -> bytes:
+        """Have a request pass its draft's guardrails; return its body, masked where one masks.
 
         Rules about requests come first, then those about texts; each looks at the request as it
         came. Raises Forbidden where one blocks it, BadRequest where its body could mean two things.
         """
+        guardrails = [each for each in draft.guardrails if each.looks_at_requests]
+        if not guardrails:
+            return body
         try:
             members = members_of(body)
             if draft.endpoint == "messages":
@@ -224,6 +228,23 @@ class Guarding:
                 )
         return patches if action == "mask" else []
 
+    def hearing(
+        self, transport: Transport, draft: Draft, request_id: Callable[[], str]
+    ) -> Transport:
+        """Return a transport through which the draft's guardrails hear the answer.
+
+        It is the same one where none looks at answers. `request_id` says under which id the
+        attempt is booked that is answered.
+        """
+        listening = [each for each in draft.guardrails if each.looks_at_answers]
+        if not listening or draft.endpoint != "messages":
+            return transport
+
+        def tell(guardrail: Guardrail, found: Sequence[GuardrailFinding]) -> None:
+            self._report(_hit(guardrail, draft, found, "log", "post_call", request_id()))
+
+        return Hearing(transport, listening, tell)
+
     async def aclose(self) -> None:
         """Close the connections to services that were asked."""
         await self._asker.aclose()
@@ -245,18 +266,28 @@ class Guarding:
         found: Sequence[GuardrailFinding],
         action: GuardrailAction,
     ) -> None:
-        facts = msgspec.structs.asdict(draft.facts())
-        self._report(
-            GuardrailHit(
-                **facts,
-                found_at_us=max(now_us(), draft.started_at_us),
-                guardrail=guardrail.name,
-                kind=guardrail.kind,
-                mode=guardrail.modes[0],
-                action=action,
-                findings=_told(found),
-            )
-        )
+        mode = next(each for each in guardrail.modes if each != "post_call")
+        self._report(_hit(guardrail, draft, found, action, mode, draft.request_id))
+
+
+def _hit(
+    guardrail: Guardrail,
+    draft: Draft,
+    found: Sequence[GuardrailFinding],
+    action: GuardrailAction,
+    mode: GuardrailMode,
+    request_id: str,
+) -> GuardrailHit:
+    facts = msgspec.structs.asdict(draft.facts())
+    return GuardrailHit(
+        **(facts | {"request_id": request_id}),
+        found_at_us=max(now_us(), draft.started_at_us),
+        guardrail=guardrail.name,
+        kind=guardrail.kind,
+        mode=mode,
+        action=action,
+        findings=_told(found),
+    )
 
 
 def _told(found: Sequence[GuardrailFinding]) -> tuple[GuardrailFinding, ...]:

@@ -59,7 +59,7 @@ def unreachable(guardrail: Guardrail, reason: str) -> Unavailable:
 def refuse_unchecked(guardrails: Sequence[Guardrail]) -> None:
     """Raise Forbidden for a request that brings content by a way that no guardrail looks at."""
     for guardrail in guardrails:
-        if guardrail.action != "log":
+        if guardrail.action != "log" and guardrail.looks_at_requests:
             raise Forbidden(
                 f"The guardrail {guardrail.name} checks /v1/messages alone, and what this request "
                 "brings would pass it by: requests with this key may not use this path"

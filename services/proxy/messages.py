@@ -8,6 +8,7 @@ from services.proxy.admission import Admission, ClientGone
 from services.proxy.answers import Receive, Scope, Send, send_error
 from services.proxy.draft import Admitted, Draft, new_request_id, now_us
 from services.proxy.exchange import Exchange
+from services.proxy.guarding import Guarding
 from services.proxy.outbox import Outbox
 from services.proxy.paths import PREFIX, MethodNotAllowed
 from services.proxy.prompts import Keeping, Prompts
@@ -43,12 +44,14 @@ class Messages:
         transport: Transport,
         refusals: Refusals,
         prompts: Prompts,
+        guarding: Guarding,
     ) -> None:
         self._admission = admission
         self._outbox = outbox
         self._transport = transport
         self._refusals = refusals
         self._prompts = prompts
+        self._guarding = guarding
         self._quotas = Quotas()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,6 +83,8 @@ class Messages:
                 key_id=admitted.facts.key_id,
                 started_at_us=started_at_us,
             )
+        if draft.guardrails:
+            transport = self._guarding.hearing(transport, draft, lambda: exchange.request_id)
         exchange = Exchange(
             admitted,
             outbox=self._outbox,

@@ -9,6 +9,7 @@ from schemas.config import Settings
 from schemas.errors import ConfigError
 from schemas.guardrails import (
     GUARDRAILS_MAX,
+    TEXT_KINDS,
     Guardrail,
     GuardrailAction,
     GuardrailMode,
@@ -109,14 +110,18 @@ def _common(reader: ConfigReader, node: Node, name: str, kind: str, where: str) 
     action: GuardrailAction | None = reader.typed(
         params.get("action"), GuardrailAction, f"{where}.action"
     )
-    if modes == ("logging_only",):
+    if modes and "pre_call" not in modes:
         if action in {"block", "mask"}:
             reader.problem(
                 params["action"].line,
-                f"{where}: logging_only lets everything pass as it is: take mode pre_call to "
-                "block or mask",
+                f"{where}: {modes[0]} lets everything pass as it is (an answer goes on as it "
+                "comes): take mode pre_call to block or mask",
             )
         action = "log"
+    if "post_call" in modes and kind not in TEXT_KINDS:
+        reader.problem(
+            params["mode"].line, f"{where}.mode: {kind} looks at requests alone: take pre_call"
+        )
     return Guardrail(
         name=name,
         kind=kind,

@@ -62,8 +62,9 @@ class Worker:
             try:
                 for body in bodies:
                     draft = Draft("tg_1", 1, "messages", self.setup, KEY, session_id="s")
+                    draft.guardrails = (self.guardrail,)
                     text = json.dumps(body).encode()
-                    sent.append(await self.guarding.check([self.guardrail], draft, [], text))
+                    sent.append(await self.guarding.check(draft, [], text))
             finally:
                 await self.guarding.aclose()
             return sent

@@ -1,6 +1,7 @@
 """Guardrails of a running gateway: chosen by keys and teams, changed by a reload."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ import yaml
 
 from tests.support.gateway import CONFIG, MASTER_KEY, Gateway, wait_until
 from tests.support.guardrail_service import GuardrailService
-from tests.support.mock import MockAnthropic
+from tests.support.mock import MockAnthropic, Scenario
 
 GUARDRAILS = [
     {
@@ -56,6 +57,16 @@ GUARDRAILS += [
         ("names stay", "block", "Peregrine"),
     )
 ]
+GUARDRAILS.append(
+    {
+        "guardrail_name": "what models say",
+        "litellm_params": {
+            "guardrail": "block_list",
+            "mode": "post_call",
+            "lists": [{"name": "kites", "category": "birds", "words": ["red kite"]}],
+        },
+    }
+)
 SHORT = "Blocked by the guardrail short answers: max_tokens is 1001, at most 1000 are allowed "
 
 
@@ -196,6 +207,33 @@ def test_a_service_of_ones_own_decides(gateway: Gateway, service: GuardrailServi
     service.decide = lambda _: {"action": "NONE"}
     assert ask(gateway, key, **said).status_code == 200
     assert [each.json["texts"] for each in service.questions] == 3 * [["a kitten"]]
+
+
+def test_what_models_say_passes_and_is_told(gateway: Gateway, mock: MockAnthropic) -> None:
+    # Given a guardrail that looks at answers, when they say what it looks for, streamed in pieces,
+    # packed, or whole, then the client has each answer as it came, and the ledger is told of it.
+    key = gateway.new_key(key_alias="hears", guardrails=["what models say"])
+    for scenario, stream in (
+        (Scenario(text="see the red kite fly", events=9), True),
+        (Scenario(text="a red kite", events=3, gzip=True), True),
+        (Scenario(text="a red kite"), False),
+        (Scenario(text="a red kit"), True),
+    ):
+        mock.queue(scenario)
+        answer = ask(gateway, key, stream=stream)
+        said = re.findall(r'"text": ?"([^"]*)"', answer.text)
+        assert "".join(said) == scenario.text
+    query = (
+        "SELECT mode, action, rule, place, r.status, hits FROM guardrail_events AS g "
+        "JOIN requests AS r USING (request_id) WHERE g.key_alias = 'hears'"
+    )
+
+    def booked() -> list[list[Any]] | None:
+        rows = gateway.sql(query)
+        return rows if len(rows) == 3 else None
+
+    rows = wait_until(booked, 30, "what was said is in the ledger")
+    assert rows == 3 * [["post_call", "log", "kites", "answer.content[0]", "success", 1]]
 
 
 def test_a_name_that_is_not_configured_is_refused_by_the_management_api(gateway: Gateway) -> None:

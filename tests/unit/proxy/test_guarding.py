@@ -46,8 +46,8 @@ class Worker:
 
     def send(self, body: bytes | dict[str, Any], endpoint: Any = "messages") -> bytes:
         text = body if isinstance(body, bytes) else json.dumps(body).encode()
-        draft = Draft("tg_1", 1, endpoint, self.setup, KEY)
-        return asyncio.run(self.guarding.check(self.guardrails, draft, [], text))
+        draft = Draft("tg_1", 1, endpoint, self.setup, KEY, guardrails=self.guardrails)
+        return asyncio.run(self.guarding.check(draft, [], text))
 
     def places(self) -> list[tuple[str, int]]:
         return [(each.place, each.count) for hit in self.told for each in hit.findings]

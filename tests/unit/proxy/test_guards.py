@@ -37,8 +37,9 @@ def key(**fields: Any) -> KeyRecord:
     return KeyRecord(key_id="k", key_hash="h", key_name="sk-...abcd", **fields)
 
 
-def draft() -> Draft:
-    return Draft("tg_1", 1, "messages", make_setup(GatewayConfig(path=""), "sk-x"), key())
+def draft(*guardrails: Guardrail) -> Draft:
+    setup = make_setup(GatewayConfig(path=""), "sk-x")
+    return Draft("tg_1", 1, "messages", setup, key(), guardrails=guardrails)
 
 
 def check(body: bytes | None = None, message: str | None = None, **rules: Any) -> None:
@@ -49,7 +50,7 @@ def check(body: bytes | None = None, message: str | None = None, **rules: Any) -
     guarding = Guarding(told.append)
     text = json.dumps(BODY).encode() if body is None else body
     try:
-        assert asyncio.run(guarding.check([guardrail], draft(), HEADERS, text)) is text
+        assert asyncio.run(guarding.check(draft(guardrail), HEADERS, text)) is text
     finally:
         assert [hit.action for hit in told] in ([], ["block"])
 
@@ -146,7 +147,7 @@ def test_what_a_guardrail_finds_is_told_before_it_counts() -> None:
     )
     told: list[GuardrailHit] = []
     guarding = Guarding(told.append)
-    checked = guarding.check([log, block, log], draft(), [], json.dumps(BODY).encode())
+    checked = guarding.check(draft(log, block, log), [], json.dumps(BODY).encode())
     with pytest.raises(Forbidden):
         asyncio.run(checked)
     assert [(hit.guardrail, hit.mode, hit.action) for hit in told] == [

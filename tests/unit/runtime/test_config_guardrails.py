@@ -117,6 +117,11 @@ def test_a_service_is_named_as_litellm_does_or_by_its_address() -> None:
             "lets everything pass",
         ),
         (f"{RULES}, action: mask", "mask nothing"),
+        (f"{RULES.replace('pre_call', 'post_call')}", "looks at requests alone"),
+        (
+            "guardrail: block_list, mode: post_call, action: block, lists: [{name: a, words: [a]}]",
+            "an answer goes on as it comes",
+        ),
         ("guardrail: webhook, mode: pre_call", "must name the service"),
         (
             "guardrail: webhook, mode: pre_call, url: 'https://a', api_base: 'https://a'",

@@ -209,7 +209,7 @@ def test_every_error_has_one_shape(
         ({"tpd_limit": 10}, "tpd_limit", "no effect"),
         ({"rpm_limit": 0}, "rpm_limit", ">= 1"),
         ({"model_rpm_limit": {"m": "ten"}}, "model_rpm_limit", "Expected `int`"),
-        ({"guardrails": ["pii"]}, "guardrails", "no effect"),
+        ({"guardrails": ["pii"]}, "guardrails", "not in the configuration's guardrails"),
         ({"model_max_budget": {"m": 1}}, "model_max_budget", "no effect"),
         ({"max_budgets": 1}, "max_budgets", "did you mean max_budget?"),
         ({"models": [1]}, "models", "Expected `str`"),

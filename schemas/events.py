@@ -27,6 +27,7 @@ from schemas.usage import Usage
 __all__ = [
     "EVENT_BYTES_MAX",
     "Billing",
+    "ChangeEvent",
     "ConfigChanged",
     "Endpoint",
     "Event",
@@ -240,7 +241,19 @@ class GuardrailTriggered(Event, frozen=True, kw_only=True, tag="guardrail.trigge
     data: GuardrailHit
 
 
-class KeyEventBase(Event, frozen=True, kw_only=True):
+class ChangeEvent(Event, frozen=True, kw_only=True):
+    """A change of the registry. Where a request asked for it, the envelope tells of that request.
+
+    `clientaddress` is the address of the client, `route` what it asked (`POST /key/update`),
+    `requestid` the id that the answer had (its header `request-id`).
+    """
+
+    clientaddress: Text | None = None
+    route: Text | None = None
+    requestid: Text | None = None
+
+
+class KeyEventBase(ChangeEvent, frozen=True, kw_only=True):
     """A change of one virtual key: `data` is its whole new state."""
 
     data: KeyRecord
@@ -270,7 +283,7 @@ class KeyDeleted(KeyEventBase, frozen=True, kw_only=True, tag="key.deleted.v1"):
     """A virtual key was deleted: it is refused for ever, its history stays."""
 
 
-class TeamEventBase(Event, frozen=True, kw_only=True):
+class TeamEventBase(ChangeEvent, frozen=True, kw_only=True):
     """A change of one team: `data` is its whole new state."""
 
     data: TeamRecord
@@ -296,7 +309,7 @@ class TeamDeleted(TeamEventBase, frozen=True, kw_only=True, tag="team.deleted.v1
     """A team was deleted: all of its keys are refused for ever."""
 
 
-class UserEventBase(Event, frozen=True, kw_only=True):
+class UserEventBase(ChangeEvent, frozen=True, kw_only=True):
     """A change of one user: `data` is its whole new state."""
 
     data: UserRecord
@@ -314,7 +327,7 @@ class UserDeleted(UserEventBase, frozen=True, kw_only=True, tag="user.deleted.v1
     """A user was deleted: all of its keys are refused for ever."""
 
 
-class ModelEventBase(Event, frozen=True, kw_only=True):
+class ModelEventBase(ChangeEvent, frozen=True, kw_only=True):
     """A change of one model of the registry: `data` is its whole new state."""
 
     data: ModelRecord
@@ -332,7 +345,7 @@ class ModelDeleted(ModelEventBase, frozen=True, kw_only=True, tag="model.deleted
     """A model that was added at run time was deleted: its history stays."""
 
 
-class ConfigChanged(Event, frozen=True, kw_only=True, tag="config.changed.v1"):
+class ConfigChanged(ChangeEvent, frozen=True, kw_only=True, tag="config.changed.v1"):
     """The configuration file was checked, and every process is to take it."""
 
     data: ConfigChange

@@ -148,7 +148,8 @@ class PriceChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     `book` is the price book that a version of tallygate ships, `file` the entries of `prices:` in
     the configuration, `api` those set through the management API, which go before the file's. It
-    holds for all requests whose end follows it in the stream.
+    holds for all requests whose end follows it in the stream. `client_address`, `route` and
+    `request_id` tell which request asked for it.
     """
 
     kind: PriceKind
@@ -156,6 +157,9 @@ class PriceChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     overlays: tuple[PriceOverlay, ...] = ()
     changed_at_us: int = 0
     changed_by: str | None = None
+    client_address: str | None = None
+    route: str | None = None
+    request_id: str | None = None
 
 
 REPRICE_MODELS_MAX = 100
@@ -168,7 +172,8 @@ class Repricing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     epoch; None: no end) and whose end is before this event in the stream. `models` are names of
     models, by which the answer or the deployment goes (empty: all). They cost what the prices in
     force at this event say; `overlays` are entries that go before all those in force, for this
-    repricing alone. `repriced_by` and `reason` say who and why.
+    repricing alone. `repriced_by` and `reason` say who and why; `client_address`, `route` and
+    `request_id` which request asked for it.
     """
 
     from_us: int
@@ -178,3 +183,6 @@ class Repricing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: Annotated[str, msgspec.Meta(max_length=1000)] = ""
     repriced_at_us: int = 0
     repriced_by: str | None = None
+    client_address: str | None = None
+    route: str | None = None
+    request_id: str | None = None

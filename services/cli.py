@@ -14,6 +14,7 @@ EXIT_CONFIG = 78
 EXIT_INTERRUPTED = 130
 
 _CLIENT_COMMANDS = {
+    "audit": "Show who changed what at a running gateway, when and from where.",
     "keys": "Make, list, block and delete virtual keys of a running gateway.",
     "prices": "List what models cost at a running gateway; check the price book beside others.",
     "reload": "Let a running gateway take its configuration file anew, without a restart.",

@@ -16,6 +16,7 @@ from services.admin.limits import RequestCounts, limited
 from services.admin.openapi import OpenApi
 from services.admin.reading import BODY_BYTES_MAX
 from services.admin.routes_alerts import ALERT_ROUTES
+from services.admin.routes_audit import AUDIT_ROUTES
 from services.admin.routes_config import CONFIG_ROUTES
 from services.admin.routes_keys import KEY_ROUTES
 from services.admin.routes_pages import PAGE_ROUTES
@@ -47,6 +48,7 @@ ROUTES = (
     *USER_ROUTES,
     *SPEND_ROUTES,
     *REPORT_ROUTES,
+    *AUDIT_ROUTES,
     *PRICE_ROUTES,
     *REPRICE_ROUTES,
     *PROMPT_ROUTES,

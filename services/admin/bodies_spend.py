@@ -22,6 +22,7 @@ __all__ = [
     "KeySpendRow",
     "LogFilters",
     "ModelCost",
+    "Moment",
     "ReportDay",
     "ReportQuery",
     "SpendDay",

@@ -18,6 +18,7 @@ from schemas.registry import ConfigChange
 from schemas.rpc import ConfigState
 from schemas.streams import CONFIG_STATE_SUBJECT, CONFIG_SUBJECT
 from services.admin.bodies_config import ConfigStanding, ProcessStanding, Reloaded
+from services.admin.origin import current_origin
 from services.runtime.bus import Bus, BusError, BusUnavailable, WrongLastSequence
 from services.runtime.config_changes import changed_keys, restart_needed
 from services.runtime.config_file import ConfigFile, Reading
@@ -133,11 +134,15 @@ class ConfigReload:
 
     async def _order(self, change: ConfigChange) -> int:
         """Store the event; return its sequence."""
+        origin = current_origin()
         event = ConfigChanged(
             source=SOURCE,
             id=str(uuid.uuid4()),
             time=datetime.now(UTC),
             subject=CONFIG_SUBJECT,
+            clientaddress=origin.client_address,
+            route=origin.route,
+            requestid=origin.request_id,
             data=change,
         )
         if not self._bus.is_connected:

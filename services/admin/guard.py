@@ -13,6 +13,7 @@ from litestar.handlers import BaseRouteHandler
 from schemas.errors import Forbidden
 from services.admin.analysts import team_seen_by
 from services.admin.credentials import find_candidates
+from services.admin.origin import note_origin
 from services.admin.state import AdminState, Caller, now_us
 
 __all__ = ["caller_of", "require_access"]
@@ -41,6 +42,10 @@ async def require_access(
             f"{caller.key.key_alias or caller.key.key_name}"
         )
     connection.state.caller = caller
+    scope = connection.scope
+    request_id = scope.get("state", {}).get("request_id", "")
+    method = str(scope.get("method", ""))
+    note_origin(address, method, scope["path_template"], request_id)
 
 
 def caller_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:

@@ -18,6 +18,7 @@ from schemas.prices import PriceChange, PriceOverlay
 from schemas.streams import price_subject
 from services.admin.bodies_prices import PriceChangeMade, PricesInForce, PricesSet
 from services.admin.ledger_client import LedgerClient
+from services.admin.origin import current_origin
 from services.runtime.bus import Bus, BusError, BusUnavailable, WrongLastSequence
 from services.runtime.config_prices import read_overlays, read_prices
 from services.runtime.config_reader import ConfigReader
@@ -89,7 +90,11 @@ class Prices:
         if sequence is not None and sequence != last:
             raise Conflict(_CHANGED_MEANWHILE, param="sequence")
         change = PriceChange(
-            kind="api", overlays=entries, changed_at_us=time.time_ns() // 1000, changed_by=by
+            kind="api",
+            overlays=entries,
+            changed_at_us=time.time_ns() // 1000,
+            changed_by=by,
+            **msgspec.structs.asdict(current_origin()),
         )
         stored = await self._store(change, last)
         log.info("prices are set", extra={"by": by, "sequence": stored, "entries": len(entries)})

@@ -16,6 +16,7 @@ from schemas.streams import REPRICE_ASK_SUBJECT, REPRICE_SUBJECT
 from services.admin.bodies_reprice import GivenReprice, Repriced
 from services.admin.days import midnight_us
 from services.admin.ledger_client import LedgerClient
+from services.admin.origin import current_origin
 from services.admin.prices import checked_entries
 from services.runtime.bus import Bus, BusError, BusUnavailable, WrongLastSequence
 
@@ -144,4 +145,5 @@ def _repricing(body: GivenReprice, by: str) -> Repricing:
         reason=body.reason,
         repriced_at_us=time.time_ns() // 1000,
         repriced_by=by,
+        **msgspec.structs.asdict(current_origin()),
     )

@@ -32,6 +32,7 @@ from schemas.events import (
 )
 from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from services.admin.directory import alias_holders, sequence_of
+from services.admin.origin import current_origin
 from services.runtime.bus import Bus, BusError, BusUnavailable, WrongLastSequence
 from services.runtime.registry import RegistrySnapshot, subject_of
 
@@ -199,11 +200,15 @@ def _kind(record: Changed) -> str:
 def _event(change: Change, record: Changed) -> Event:
     # Each of a change's routes pairs it with its own record: the types cannot say so.
     make: Any = change
+    origin = current_origin()
     event: Event = make(
         source=SOURCE,
         id=str(uuid.uuid4()),
         time=datetime.now(UTC),
         subject=_subject(record),
+        clientaddress=origin.client_address,
+        route=origin.route,
+        requestid=origin.request_id,
         data=record,
     )
     return event

@@ -2,6 +2,7 @@
 
 import rich_click as click
 
+from services.client.audit import audit
 from services.client.keys import keys
 from services.client.prices import prices
 from services.client.reload import reload
@@ -10,4 +11,4 @@ from services.client.sql import sql
 
 __all__ = ["client_commands"]
 
-client_commands: tuple[click.Command, ...] = (sql, keys, prices, reprice, reload)
+client_commands: tuple[click.Command, ...] = (sql, keys, prices, reprice, reload, audit)

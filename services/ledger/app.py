@@ -11,6 +11,7 @@ from schemas.config import GatewayConfig
 from schemas.errors import ConfigError, TallygateError
 from schemas.streams import QUERY_CONTROL_SUBJECT, QUERY_SUBJECT, USAGE
 from services.ledger.archiver import Archiver
+from services.ledger.audit import follow_audit
 from services.ledger.books import Books
 from services.ledger.budget_events import follow_budget_events
 from services.ledger.history import is_whole
@@ -107,6 +108,7 @@ async def _run_writer(context: ServiceContext, bus: Bus) -> None:
                 worker.follow_keys(),
                 publisher.follow_published(),
                 follow_budget_events(bus, worker),
+                follow_audit(bus, worker),
                 publisher.publish_for_ever(),
                 publisher.marks.serve(),
                 prices.publish_for_ever(),
@@ -286,6 +288,7 @@ async def _read_once(
             follow(),
             worker.follow_keys(),
             follow_budget_events(bus, worker),
+            follow_audit(bus, worker),
             follower.run(bus),
             *answers.parts(worker),
             *([export.run()] if export is not None else []),

@@ -26,6 +26,9 @@ def price_change_row(state: PriceState) -> tuple[Any, ...]:
         change.changed_at_us,
         change.changed_by,
         content.decode(),
+        change.client_address,
+        change.route,
+        change.request_id,
     )
 
 

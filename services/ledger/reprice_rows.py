@@ -177,4 +177,7 @@ def _row(due: DueRepricing, sums: RepriceCount, *, is_applied: bool) -> tuple[An
         usd_from_picos(sums.after_picos),
         sums.unpriced_before,
         sums.unpriced_after,
+        repricing.client_address,
+        repricing.route,
+        repricing.request_id,
     )

@@ -21,6 +21,7 @@ __all__ = [
     "PRICE_COLUMNS",
     "PRODUCER_COLUMNS",
     "QUOTA_COLUMNS",
+    "REGISTRY_CHANGE_COLUMNS",
     "REPRICING_COLUMNS",
     "REQUEST_COLUMNS",
     "SEAT_COLUMNS",
@@ -190,6 +191,9 @@ REPRICING_COLUMNS: Columns = (
     ("cost_after_usd", pa.decimal128(38, 12)),
     ("unpriced_before", _COUNT),
     ("unpriced_after", _COUNT),
+    ("client_address", _TEXT),
+    ("route", _TEXT),
+    ("request_id", _TEXT),
 )
 
 GUARDRAIL_COLUMNS: Columns = (
@@ -221,6 +225,26 @@ PRICE_CHANGE_COLUMNS: Columns = (
     ("changed_at", _TIME),
     ("changed_by", _TEXT),
     ("content", _TEXT),
+    ("client_address", _TEXT),
+    ("route", _TEXT),
+    ("request_id", _TEXT),
+)
+
+REGISTRY_CHANGE_COLUMNS: Columns = (
+    ("stream_sequence", _COUNT),
+    ("changed_at", _TIME),
+    ("object_type", _TEXT),
+    ("object_id", _TEXT),
+    ("object_name", _TEXT),
+    ("action", _TEXT),
+    ("changed_by", _TEXT),
+    ("client_address", _TEXT),
+    ("route", _TEXT),
+    ("request_id", _TEXT),
+    ("changed_fields", pa.list_(_TEXT)),
+    ("before", _TEXT),
+    ("after", _TEXT),
+    ("state", _TEXT),
 )
 
 PRICE_COLUMNS: Columns = (

@@ -46,7 +46,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = "16"
+SCHEMA_VERSION = "17"
 """A file of an older version is built anew from the stream; one of a newer one is not opened."""
 _OUTDATED = frozenset(str(version) for version in range(1, int(SCHEMA_VERSION)))
 """They lack columns, prices or rollups that the events alone can tell."""
@@ -318,6 +318,11 @@ class Store:
         """Write down what was told of budgets, which is not there yet."""
         with self._transaction():
             self._insert("budget_events", rows.BUDGET_EVENT_COLUMNS, events)
+
+    def put_registry_changes(self, changes: Sequence[tuple[Any, ...]]) -> None:
+        """Write down what was changed in the registry, which is not there yet."""
+        with self._transaction():
+            self._insert("registry_changes", rows.REGISTRY_CHANGE_COLUMNS, changes)
 
     def _insert_requests(self, values: Sequence[tuple[Any, ...]]) -> None:
         """Store rows of requests, and count them in every rollup."""

@@ -38,6 +38,9 @@ MADE_UP = {
     "session_id": "'session-' || n % 10",
     "max_budget_usd": "5",
     "deleted": "false",
+    "changed_fields": "['max_budget_usd']",
+    "before": """'{"max_budget_usd": "5"}'""",
+    "after": """'{"max_budget_usd": "7"}'""",
     "valid_from": "current_date - 400",
     "valid_to": "NULL",
     "seat": "'seat-' || n % 3",
@@ -88,6 +91,7 @@ def service() -> Iterator[QueryService]:
     fill(connection, "repricings", 8)
     fill(connection, "budget_events", 8)
     fill(connection, "guardrail_events", 8)
+    fill(connection, "registry_changes", 8)
     service = QueryService(connection, memory_bytes_max=512 * 1024 * 1024)
     yield service
     service.close()

@@ -413,7 +413,10 @@ CREATE TABLE repricings (
     cost_before_usd DECIMAL(38, 12) NOT NULL,
     cost_after_usd DECIMAL(38, 12) NOT NULL,
     unpriced_before BIGINT NOT NULL,
-    unpriced_after BIGINT NOT NULL
+    unpriced_after BIGINT NOT NULL,
+    client_address VARCHAR,
+    route VARCHAR,
+    request_id VARCHAR
 );
 COMMENT ON TABLE repricings IS 'Every time that costs of requests in the books were computed anew: who, when, why, and what it came to.';
 COMMENT ON COLUMN repricings.stream_sequence IS 'The message of the stream USAGE that told it; requests of earlier ones are meant.';
@@ -431,6 +434,9 @@ COMMENT ON COLUMN repricings.cost_before_usd IS 'What they had cost together, wi
 COMMENT ON COLUMN repricings.cost_after_usd IS 'What they have cost since, without what is unpriced.';
 COMMENT ON COLUMN repricings.unpriced_before IS 'Of these: without a price before.';
 COMMENT ON COLUMN repricings.unpriced_after IS 'Of these: without a price after.';
+COMMENT ON COLUMN repricings.client_address IS 'The address of the client that asked for it; NULL: no request did, or that was not told then.';
+COMMENT ON COLUMN repricings.route IS 'The route that it asked.';
+COMMENT ON COLUMN repricings.request_id IS 'The id that its answer had (the header request-id).';
 
 CREATE TABLE repriced_hashes (
     stream_sequence BIGINT NOT NULL,
@@ -477,7 +483,10 @@ CREATE TABLE price_changes (
     kind VARCHAR NOT NULL,
     changed_at TIMESTAMP NOT NULL,
     changed_by VARCHAR,
-    content VARCHAR NOT NULL
+    content VARCHAR NOT NULL,
+    client_address VARCHAR,
+    route VARCHAR,
+    request_id VARCHAR
 );
 COMMENT ON TABLE price_changes IS 'Every change of prices: who, when, and what holds from that message of the stream on.';
 COMMENT ON COLUMN price_changes.stream_sequence IS 'The message of the stream USAGE that told it; requests whose end follows are priced by it.';
@@ -485,6 +494,41 @@ COMMENT ON COLUMN price_changes.kind IS 'What was changed, as a whole: book (the
 COMMENT ON COLUMN price_changes.changed_at IS 'When it was changed (UTC).';
 COMMENT ON COLUMN price_changes.changed_by IS 'Who changed it: config, version, master_key or the id of a virtual key.';
 COMMENT ON COLUMN price_changes.content IS 'The whole new state in JSON: a price book, or a list of entries.';
+COMMENT ON COLUMN price_changes.client_address IS 'The address of the client that asked for it; NULL: no request did, or that was not told then.';
+COMMENT ON COLUMN price_changes.route IS 'The route that it asked.';
+COMMENT ON COLUMN price_changes.request_id IS 'The id that its answer had (the header request-id).';
+
+CREATE TABLE registry_changes (
+    stream_sequence BIGINT NOT NULL,
+    changed_at TIMESTAMP NOT NULL,
+    object_type VARCHAR NOT NULL,
+    object_id VARCHAR NOT NULL,
+    object_name VARCHAR,
+    action VARCHAR NOT NULL,
+    changed_by VARCHAR,
+    client_address VARCHAR,
+    route VARCHAR,
+    request_id VARCHAR,
+    changed_fields VARCHAR[] NOT NULL,
+    before VARCHAR,
+    after VARCHAR NOT NULL,
+    state VARCHAR NOT NULL
+);
+COMMENT ON TABLE registry_changes IS 'Every change of keys, teams, users, models and the configuration, as the stream REGISTRY holds it; audit_events has prices, too.';
+COMMENT ON COLUMN registry_changes.stream_sequence IS 'The message of the stream REGISTRY.';
+COMMENT ON COLUMN registry_changes.changed_at IS 'When it was changed.';
+COMMENT ON COLUMN registry_changes.object_type IS 'What was changed: key, team, user, model or config.';
+COMMENT ON COLUMN registry_changes.object_id IS 'Its id.';
+COMMENT ON COLUMN registry_changes.object_name IS 'Its name then.';
+COMMENT ON COLUMN registry_changes.action IS 'created, updated, blocked, unblocked, rotated, deleted or changed.';
+COMMENT ON COLUMN registry_changes.changed_by IS 'Who changed it: master_key, the id of a virtual key, or SIGHUP.';
+COMMENT ON COLUMN registry_changes.client_address IS 'The address of the client that asked for it; NULL: no request did, or that was not told then.';
+COMMENT ON COLUMN registry_changes.route IS 'The route that it asked.';
+COMMENT ON COLUMN registry_changes.request_id IS 'The id that its answer had (the header request-id).';
+COMMENT ON COLUMN registry_changes.changed_fields IS 'The fields that have another value than before.';
+COMMENT ON COLUMN registry_changes.before IS 'Their values before, as JSON; NULL: there was nothing before.';
+COMMENT ON COLUMN registry_changes.after IS 'Their values after, as JSON.';
+COMMENT ON COLUMN registry_changes.state IS 'All its fields after, as JSON, without hashes of keys.';
 
 CREATE TABLE prices (
     model VARCHAR NOT NULL,
@@ -603,6 +647,53 @@ COMMENT ON COLUMN quota_observations.output_tokens_remaining IS 'Output tokens t
 COMMENT ON COLUMN quota_observations.output_tokens_reset_at IS 'When all of them are there again.';
 COMMENT ON COLUMN quota_observations.headers IS 'All that was told, as JSON: headers by what follows anthropic-ratelimit-.';
 COMMENT ON COLUMN quota_observations.stream_sequence IS 'The message of the stream USAGE that held it.';
+
+CREATE VIEW audit_events AS
+SELECT
+    'REGISTRY' AS stream, stream_sequence, changed_at, object_type, object_id, object_name, action,
+    changed_by, client_address, route, request_id, changed_fields, before, after
+FROM registry_changes
+UNION ALL
+SELECT
+    'USAGE', stream_sequence, changed_at, 'prices', kind, NULL, 'changed',
+    changed_by, client_address, route, request_id, [field],
+    CASE WHEN value_before IS NOT NULL
+        THEN json_object(field, value_before)::VARCHAR END,
+    json_object(field, value)::VARCHAR
+FROM (
+    SELECT *, lag(value) OVER (PARTITION BY kind ORDER BY stream_sequence) AS value_before
+    FROM (
+        SELECT *,
+            -- A price book is long and ships with a version, which says enough.
+            CASE WHEN kind = 'book' THEN 'version' ELSE 'entries' END AS field,
+            CASE WHEN kind = 'book' THEN content::JSON -> '$.version' ELSE content::JSON END
+                AS value
+        FROM price_changes
+    )
+)
+UNION ALL
+SELECT
+    'USAGE', stream_sequence, repriced_at, 'requests', '', reason,
+    CASE WHEN applied THEN 'repriced' ELSE 'not_repriced' END,
+    repriced_by, client_address, route, request_id, ['cost_usd', 'unpriced_requests'],
+    json_object('cost_usd', cost_before_usd::VARCHAR, 'unpriced_requests', unpriced_before)::VARCHAR,
+    json_object('cost_usd', cost_after_usd::VARCHAR, 'unpriced_requests', unpriced_after)::VARCHAR
+FROM repricings;
+COMMENT ON VIEW audit_events IS 'Who changed what, when, from where and how: keys, teams, users, models, the configuration, prices and repricings.';
+COMMENT ON COLUMN audit_events.stream IS 'The stream that holds it: REGISTRY or USAGE.';
+COMMENT ON COLUMN audit_events.stream_sequence IS 'Its message of that stream.';
+COMMENT ON COLUMN audit_events.changed_at IS 'When it was changed.';
+COMMENT ON COLUMN audit_events.object_type IS 'What was changed: key, team, user, model, config, prices or requests (a repricing).';
+COMMENT ON COLUMN audit_events.object_id IS 'Its id; of prices book, file or api; empty for a repricing.';
+COMMENT ON COLUMN audit_events.object_name IS 'Its name then; of a repricing the reason.';
+COMMENT ON COLUMN audit_events.action IS 'created, updated, blocked, unblocked, rotated, deleted, changed, repriced, or not_repriced (too many requests were meant).';
+COMMENT ON COLUMN audit_events.changed_by IS 'Who changed it: master_key, the id of a virtual key, config, version or SIGHUP.';
+COMMENT ON COLUMN audit_events.client_address IS 'The address of the client that asked for it; NULL: no request did, or that was not told then.';
+COMMENT ON COLUMN audit_events.route IS 'The route that it asked.';
+COMMENT ON COLUMN audit_events.request_id IS 'The id that its answer had (the header request-id).';
+COMMENT ON COLUMN audit_events.changed_fields IS 'The fields that have another value than before.';
+COMMENT ON COLUMN audit_events.before IS 'Their values before, as JSON; NULL: there was nothing before.';
+COMMENT ON COLUMN audit_events.after IS 'Their values after, as JSON.';
 
 CREATE VIEW quota_now AS
 SELECT

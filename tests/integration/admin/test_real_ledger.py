@@ -123,6 +123,7 @@ def test_usage_event_becomes_exact_spend_in_every_answer(tmp_path: Path) -> None
         long = {"query": "SELECT range, repeat('x', 100) FROM range(20000)", "format": "csv"}
         assert admin.http.post("/ledger/sql", json=long).text.count("\r\n") == 20_001
         set_and_read_prices(admin)
+        assert_every_change_is_in_the_audit(admin, key)
         # And SQL computes the booked cost from the table of prices, but for the new discount.
         (row,) = admin.http.post("/ledger/sql", json={"query": QUESTION}).json()["rows"]
         booked, computed = (Decimal(row[2]), Decimal(row[3]))
@@ -130,6 +131,55 @@ def test_usage_event_becomes_exact_spend_in_every_answer(tmp_path: Path) -> None
         assert_reader_lost_is_503_until_it_is_whole(admin, reader, tmp_path / "data")
         parts.enter_context(running_ledger("reader", tmp_path, config, nats.url))
         assert whole_answer_after_503s(admin, query) == [["tutorial", "0.249753600000"]]
+
+
+def assert_every_change_is_in_the_audit(admin: RunningAdmin, key: dict[str, Any]) -> None:
+    """Change a key: the history says from what to what, by whom, from where and by which route."""
+    changed = admin.http.post("/key/update", json={"key": key["key"], "max_budget": 2.5})
+    query = {"object_id": key["key_id"]}
+    page: dict[str, Any] = {"total": 0}
+    deadline = time.monotonic() + DEADLINE_S
+    while page["total"] < 2 and time.monotonic() < deadline:
+        page = admin.http.get("/audit", params=query).json()
+        time.sleep(POLL_S)
+    assert (page["total"], page["total_pages"], len(page["audit_logs"])) == (2, 1, 2)
+    updated, created = page["audit_logs"]
+    assert (created["action"], created["route"]) == ("created", "POST /key/generate")
+    assert created["before_value"] is None
+    assert updated["updated_values"] == {"max_budget_usd": "2.5"}
+    assert updated["before_value"] == {"max_budget_usd": "1"}
+    assert (updated["changed_by"], updated["client_address"]) == ("master_key", "127.0.0.1")
+    assert (updated["route"], updated["request_id"]) == (
+        "POST /key/update",
+        changed.headers["request-id"],
+    )
+    assert updated["table_name"] == "LiteLLM_VerificationToken"
+    # No hash of the key is anywhere in it; filters choose, and CSV has the same rows.
+    text = admin.http.get("/audit", params={"format": "csv"}).text
+    assert str(key["token"]) not in text
+    assert text.count("\r\n") >= 3
+    for name, value, total in (
+        ("changed_field", "max_budget_usd", 2),
+        ("route", "POST /key/update", 1),
+        ("changed_by", "nobody", 0),
+        ("table_name", "LiteLLM_TeamTable", 0),
+        ("start_date", "2099-01-01", 0),
+        ("end_date", "2099-01-01 00:00:00", 2),
+    ):
+        found = admin.http.get("/audit", params={**query, name: value}).json()
+        assert found["total"] == total, name
+    prices = admin.http.get("/audit", params={"object_type": "prices", "object_id": "api"}).json()
+    assert {each["route"] for each in prices["audit_logs"]} == {"POST /price/update"}
+    environment = {"PATH": os.environ["PATH"], "LITELLM_MASTER_KEY": MASTER_KEY}
+    shown = subprocess.run(
+        [sys.executable, "-m", "services.cli", "audit", "--url", admin.url, "--type", "key"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=True,
+    )
+    assert "max_budget_usd: 1 -> 2.5" in shown.stdout
 
 
 def assert_reader_lost_is_503_until_it_is_whole(

@@ -73,6 +73,7 @@ def test_every_column_is_in_the_schema_in_this_order_and_described(tmp_path: Pat
         ("quota_observations", rows.QUOTA_COLUMNS),
         ("seats", rows.SEAT_COLUMNS),
         ("repricings", rows.REPRICING_COLUMNS),
+        ("registry_changes", rows.REGISTRY_CHANGE_COLUMNS),
         ("guardrail_events", rows.GUARDRAIL_COLUMNS),
         ("budget_events", rows.BUDGET_EVENT_COLUMNS),
         ("keys", rows.KEY_COLUMNS),

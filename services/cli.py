@@ -14,6 +14,7 @@ EXIT_CONFIG = 78
 EXIT_INTERRUPTED = 130
 
 _CLIENT_COMMANDS = {
+    "alerts": "Show who is told of what at a running gateway, or see whether alerts arrive.",
     "audit": "Show who changed what at a running gateway, when and from where.",
     "keys": "Make, list, block and delete virtual keys of a running gateway.",
     "prices": "List what models cost at a running gateway; check the price book beside others.",

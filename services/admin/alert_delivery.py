@@ -8,8 +8,9 @@ import asyncio
 import logging
 import random
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 
@@ -77,13 +78,16 @@ class Delivery:
         self._now_us = now_us
         self._waiting: asyncio.Queue[_Item] = asyncio.Queue(WAITING_MAX)
 
-    async def run(self) -> None:
-        """Tell it of everything from its place on, for ever. Raises BusError."""
+    def parts(self) -> list[Coroutine[Any, Any, None]]:
+        """Return what tells it of everything from its place on, to be run beside one another.
+
+        None of them ends. They raise BusError.
+        """
+        # Not in a group of their own: a task of a group that has lost its cancellation is never
+        # cancelled again (see end_tasks).
         positions = dict(self._progress.now.positions[self._destination.name])
-        async with asyncio.TaskGroup() as group:
-            for stream in _STREAMS:
-                group.create_task(self._follow(stream, positions[stream] + 1))
-            group.create_task(self._deliver())
+        following = [self._follow(stream, positions[stream] + 1) for stream in _STREAMS]
+        return [*following, self._deliver()]
 
     async def find_place(self) -> None:
         """Note where a new destination begins: it is told of what comes from now on.
@@ -150,6 +154,11 @@ class Delivery:
                     wait_s,
                 )
                 await asyncio.sleep(wait_s * random.uniform(1.0, 1.1))  # noqa: S311 - no secret
+            except Exception:
+                # Nothing that one alert holds may keep all others back.
+                log.exception("an alert cannot be sent to %s", self._destination.name)
+                await self._give_up(alerts, "a fault of the gateway; its log says which", attempts)
+                return
             else:
                 self._counts.sent += len(alerts)
                 return

@@ -9,6 +9,7 @@ import binascii
 import contextlib
 import hashlib
 import hmac
+import logging
 import smtplib
 import ssl
 import time
@@ -23,7 +24,9 @@ import msgspec
 from schemas.alerts import AlertDestination, EmailSettings
 from services.admin.alert_rules import Alert
 
-__all__ = ["SEND_TIMEOUT_S", "Failed", "Sender", "sender_for", "signature"]
+__all__ = ["SEND_TIMEOUT_S", "Email", "Failed", "Sender", "sender_for", "signature"]
+
+log = logging.getLogger(__name__)
 
 SEND_TIMEOUT_S = 10.0
 """Connecting, and each wait for the other side after it, may take so long; all of it three times
@@ -64,7 +67,7 @@ def sender_for(destination: AlertDestination, client: httpx.AsyncClient) -> Send
     if destination.kind == "slack":
         return _Slack(destination.url, client)
     assert destination.email is not None
-    return _Email(destination.email)
+    return Email(destination.email)
 
 
 def signature(secret: str, message_id: str, timestamp_s: int, body: bytes) -> str:
@@ -146,7 +149,7 @@ def _slack_text(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-class _Email:
+class Email:
     """All that waits is one mail."""
 
     alerts_max = DIGEST_MAX
@@ -155,6 +158,7 @@ class _Email:
         self._settings = settings
 
     async def send(self, alerts: Sequence[Alert]) -> None:
+        """Send one mail. Raises Failed."""
         message = self._message(alerts)
         try:
             await asyncio.to_thread(self._deliver, message)
@@ -200,4 +204,6 @@ class _Email:
                 server.starttls(context=context)
             if settings.username is not None and settings.password is not None:
                 server.login(settings.username, settings.password)
-            server.send_message(message)
+            refused = server.send_message(message)
+        if refused:
+            log.warning("a mail of alerts was refused for %d of its recipients", len(refused))

@@ -130,10 +130,10 @@ class Alerts:
             for delivery in deliveries:
                 # Before anything is raised that they are to hear of.
                 await delivery.find_place()
-            tasks = [asyncio.create_task(self._hold()), asyncio.create_task(self._changed.wait())]
             watch = AlertWatch(self._bus, self._ledger, self._progress)
-            tasks.append(asyncio.create_task(watch.run()))
-            tasks += [asyncio.create_task(delivery.run()) for delivery in deliveries]
+            parts = [self._hold(), self._wait_changed(), watch.run()]
+            parts += [part for delivery in deliveries for part in delivery.parts()]
+            tasks = [asyncio.create_task(part) for part in parts]
             try:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -142,8 +142,10 @@ class Alerts:
                     async with asyncio.timeout(RELEASE_TIMEOUT_S):
                         await self._progress.release()
         for task in done:
-            if (error := task.exception()) is not None:
-                raise _bus_error(error)
+            task.result()
+
+    async def _wait_changed(self) -> None:
+        await self._changed.wait()
 
     async def _hold(self) -> None:
         while True:
@@ -162,12 +164,3 @@ class Alerts:
             counts=self._counts,
             now_us=_now_us,
         )
-
-
-def _bus_error(error: BaseException) -> BaseException:
-    """Return the BusError within the group of a delivery's tasks; any other error as it is."""
-    if isinstance(error, BaseExceptionGroup):
-        found, rest = error.split(BusError)
-        if found is not None and rest is None:
-            return _bus_error(found.exceptions[0])
-    return error

@@ -2,6 +2,7 @@
 
 import rich_click as click
 
+from services.client.alerts import alerts
 from services.client.audit import audit
 from services.client.keys import keys
 from services.client.prices import prices
@@ -11,4 +12,4 @@ from services.client.sql import sql
 
 __all__ = ["client_commands"]
 
-client_commands: tuple[click.Command, ...] = (sql, keys, prices, reprice, reload, audit)
+client_commands: tuple[click.Command, ...] = (sql, keys, prices, reprice, reload, audit, alerts)

@@ -25,7 +25,7 @@ from services.commands.doctor_folder import (
 )
 from services.commands.doctor_nats import NatsFindings, check_nats
 from services.commands.doctor_parts import check_parts, check_proxy, check_quack
-from services.commands.doctor_quotas import check_quotas
+from services.commands.doctor_quotas import check_alerts, check_quotas
 from services.runtime.metrics import parsed
 from services.runtime.metrics_server import gather
 
@@ -78,6 +78,7 @@ async def examine(
     checks += found.checks
     checks += _guarded("services", lambda: check_parts(place))
     checks += _guarded("quotas", lambda: check_quotas(place))
+    checks += _guarded("alerts", lambda: check_alerts(place))
     checks += _guarded("proxy", lambda: check_proxy(place))
     checks += _guarded("quack", lambda: check_quack(place))
     created, first = (usage.created, usage.first_sequence) if usage else (None, None)

@@ -5,13 +5,30 @@ from collections import defaultdict
 from schemas.events import time_from_us
 from services.commands.doctor_check import Check, Place, fine, warned
 
-__all__ = ["NEAR_RATIO", "check_quotas"]
+__all__ = ["NEAR_RATIO", "check_alerts", "check_quotas"]
 
 NEAR_RATIO = 0.8
 """From this share of a window on a subscription is worth a line; `docs/analytics.md` has it too."""
 _LISTED_MAX = 20
 _READER = "ledger-reader"
 _WINDOWS = {"five_hour": "5 hours", "seven_day": "7 days"}
+
+
+def check_alerts(place: Place) -> list[Check]:
+    """Look at what the admin service could not tell anybody since it began."""
+    undelivered = place.value("tallygate_alerts_undelivered_total", "admin")
+    failed = place.value("tallygate_alert_failed_attempts_total", "admin")
+    if undelivered is None or failed is None:
+        return []
+    if undelivered:
+        return [
+            warned(
+                "alerts",
+                f"{undelivered:,.0f} alerts were given up since the admin service began",
+                "tallygate alerts list shows them, and why; tallygate alerts test sends another",
+            )
+        ]
+    return [fine("alerts", "none was given up since the admin service began")]
 
 
 def check_quotas(place: Place) -> list[Check]:

@@ -109,8 +109,12 @@ def _read_http(reader: ConfigReader, node: Node, where: str) -> dict[str, object
         if given.get("url") is None:
             reader.problem(node.line, f"{where}.url is missing: where alerts are sent to")
         return None
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or len(url) > _URL_MAX:
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address or len(url) > _URL_MAX:
         reader.problem(node.line, f"{where}.url must be an address with http:// or https://")
         return None
     if parts.username is not None or not url.isascii() or not url.isprintable() or " " in url:

@@ -8,6 +8,7 @@ with http_receiver() as hook:
 
 import asyncio
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import msgspec
-from aiosmtpd.smtp import SMTP, Envelope, Session
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 __all__ = ["HttpReceiver", "MailReceiver", "Received", "http_receiver", "mail_receiver"]
 
@@ -130,13 +131,38 @@ class MailReceiver:
         return list(self.mails)
 
 
+def _named(told: object) -> tuple[str, str] | None:
+    """Return the name and password that a client sent."""
+    if not isinstance(told, LoginPassword):
+        return None
+    return told.login.decode(), told.password.decode()
+
+
 @contextmanager
-def mail_receiver() -> Iterator[MailReceiver]:
-    """Run a mail server for the length of a with."""
+def mail_receiver(
+    tls: ssl.SSLContext | None = None, login: tuple[str, str] | None = None
+) -> Iterator[MailReceiver]:
+    """Run a mail server for the length of a with.
+
+    With `tls` it offers STARTTLS, with `login` it wants this name and password, over TLS alone.
+    """
     receiver = MailReceiver()
     loop = asyncio.new_event_loop()
+
     # aiosmtpd's own controller cannot take whatever port is free.
-    listening = loop.create_server(lambda: SMTP(receiver, loop=loop), "127.0.0.1", 0)
+    def make() -> SMTP:
+        return SMTP(
+            receiver,
+            loop=loop,
+            tls_context=tls,
+            require_starttls=tls is not None,
+            auth_required=login is not None,
+            authenticator=lambda *told: AuthResult(
+                success=_named(told[-1]) == login, handled=False
+            ),
+        )
+
+    listening = loop.create_server(make, "127.0.0.1", 0)
     server = loop.run_until_complete(listening)
     receiver.port = server.sockets[0].getsockname()[1]
     thread = threading.Thread(target=loop.run_forever)

@@ -13,7 +13,8 @@ import pytest
 
 from schemas.budgets import BudgetState
 from services.admin.alert_senders import signature
-from tests.support.admin import RunningAdmin, running_admin
+from services.client.cli import main
+from tests.support.admin import MASTER_KEY, RunningAdmin, running_admin
 from tests.support.nats import NatsServer
 from tests.support.proxy import publish_budget
 from tests.support.query_reader import request_row, running_query_reader
@@ -156,6 +157,20 @@ def test_keys_are_told_in_order_signed_and_to_whom_it_concerns(
     assert ("key.created.v1", "of-red") not in kinds(http, "/blue")
 
 
+def test_the_command_shows_who_is_told_and_what_was_given_up(
+    admin: RunningAdmin, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given the destinations and the refusal of before, when the command lists them, then each has
+    # its line; and a test names those that it goes to
+    monkeypatch.setenv("TALLYGATE_MASTER_KEY", MASTER_KEY)
+    assert main(["alerts", "list", "--url", admin.url]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in KINDS)
+    assert "answered with status 410" in shown
+    assert main(["alerts", "test", "--url", admin.url]) == 0
+    assert capsys.readouterr().out.startswith("sent to blue: event ")
+
+
 def test_a_budget_is_told_in_chat_after_a_second_attempt_and_by_mail(
     admin: RunningAdmin, nats: NatsServer, http: HttpReceiver, mail: MailReceiver
 ) -> None:
@@ -183,6 +198,31 @@ def test_a_budget_is_told_in_chat_after_a_second_attempt_and_by_mail(
     # and the log holds neither a secret nor where alerts go
     assert SECRET not in admin.log
     assert http.url not in admin.log
+
+
+def test_a_reload_changes_who_is_told(admin: RunningAdmin, http: HttpReceiver) -> None:
+    # given a file with one more destination, when it is taken, and a key is made when that one
+    # has found its place
+    content = admin.config_path.read_text()
+    entry = f"  - {{name: late, events: ['*'], webhook: {{url: '{http.url}/late'}}}}\n"
+    admin.config_path.write_text(content + entry)
+    assert "alerts" in admin.http.post("/config/reload", json={}).json()["changed"]
+    while not http.at("/late"):
+        admin.http.post("/alerts/test")
+        time.sleep(0.05)
+    admin.generate(key_alias="after")
+    # then it has that, and nothing of before, and the others go on where they were
+    wait_for(http, "/late", "key.created.v1", "after")
+    created = [kind for kind in kinds(http, "/late") if kind[0] == "key.created.v1"]
+    assert created == [("key.created.v1", "after")]
+    wait_for(http, "/hook", "key.created.v1", "after")
+    assert kinds(http, "/hook").count(("key.created.v1", "of-red")) == 1
+    # and when it is taken away it hears nothing more
+    admin.config_path.write_text(content)
+    assert admin.http.post("/config/reload", json={}).json()["taken_by_all"]
+    admin.generate(key_alias="without-it")
+    wait_for(http, "/hook", "key.created.v1", "without-it")
+    assert ("key.created.v1", "without-it") not in kinds(http, "/late")
 
 
 def test_alerts_are_told_by_one_service_and_survive_its_death(

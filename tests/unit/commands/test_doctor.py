@@ -18,7 +18,7 @@ from services.commands.doctor_folder import (
     check_versions,
 )
 from services.commands.doctor_parts import check_parts, check_proxy
-from services.commands.doctor_quotas import check_quotas
+from services.commands.doctor_quotas import check_alerts, check_quotas
 from services.ledger.archive import Archive
 from services.proxy.journal import Journal, Position, unread_bytes
 from services.runtime.bus import StreamMessage
@@ -304,3 +304,20 @@ def test_subscriptions_near_their_limits_are_told_with_the_end_of_the_window(
     )
     assert "on_quota_exhausted" in found.remedy
     assert check_quotas(place(tmp_path, told("ledger-reader"))) == []
+
+
+def test_alerts_that_were_given_up_are_told(tmp_path: Path) -> None:
+    # Given an admin service that gave two alerts up, then a warning says where they are; given
+    # none, all is well; where no admin service tells, nothing is said.
+    def told_of(count: int) -> Check:
+        samples = [
+            sample("tallygate_alerts_undelivered_total", count),
+            sample("tallygate_alert_failed_attempts_total", 5),
+        ]
+        (check,) = check_alerts(place(tmp_path, told("admin", *samples)))
+        return check
+
+    assert (told_of(2).status, told_of(0).status) == ("warn", "ok")
+    assert "2 alerts" in told_of(2).detail
+    assert "tallygate alerts list" in told_of(2).remedy
+    assert check_alerts(place(tmp_path, told("proxy-0"))) == []

@@ -67,6 +67,8 @@ def test_destinations_are_read_and_show_no_secret() -> None:
         (f"{{name: a, {HOOK}, teams: blue}}", "teams must be a list of texts"),
         ("{name: a, webhook: {}}", "webhook.url is missing"),
         ("{name: a, webhook: {url: 'ftp://ops.example'}}", "must be an address with http"),
+        ("{name: a, webhook: {url: 'http://[::1'}}", "must be an address with http"),
+        ("{name: a, webhook: {url: 'http://x.example:99999'}}", "must be an address with http"),
         ("{name: a, webhook: {url: 'https://u:p@ops.example'}}", "neither a user nor blanks"),
         ("{name: a, slack: {url: os.environ/NOT_SET}}", "NOT_SET is not set"),
         ("{name: a, webhook: {url: 'https://x.example', secret: short}}", "at least 16"),

@@ -32,13 +32,17 @@ def tokens_of(usage: Usage) -> int:
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
-    """One limit that holds for a request. `owner` is whose it is, for people: "team blue"."""
+    """One limit that holds for a request. `owner` is whose it is, for people: "team blue".
+
+    `told_as` are the names of headers of its own, for the limit and for what is left of it.
+    """
 
     what: RateWhat
     maximum: int
     tally: Tally
     owner: str
     model: str | None = None
+    told_as: tuple[bytes, bytes] | None = None
 
     @property
     def text(self) -> str:
@@ -82,6 +86,9 @@ class Limits(msgspec.Struct, frozen=True):
             for limit in self.all:
                 if limit.what == kind:
                     rest = limit.maximum - limit.tally.level(now_s)
+                    if limit.told_as is not None:
+                        headers.append((limit.told_as[0], b"%d" % limit.maximum))
+                        headers.append((limit.told_as[1], b"%d" % max(0, rest)))
                     if tightest is None or rest < left:
                         tightest, left = limit, rest
             if tightest is not None:

@@ -40,7 +40,7 @@ _FORGET_TICKS = 600
 SENT_MAX = 1000
 """Of so many messages it is remembered what they told, until all have heard of it. What was told in
 an older one counts as not heard of until it changes again."""
-PEERS_MAX = 1000
+PEERS_MAX = 255
 """So many other workers are known at most; further ones are not counted."""
 
 _decoder = msgspec.json.Decoder(RateNews)

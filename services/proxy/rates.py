@@ -33,6 +33,14 @@ WORD_WAIT_S_MAX = 0.5
 """A request waits at most so long for what other workers say, where there may be room."""
 _BYTES_PER_TOKEN = 4
 
+_TOLD_OF_KEYS: dict[RateWhat, tuple[bytes, bytes]] = {
+    what: (
+        b"x-ratelimit-api_key-limit-" + what.encode(),
+        b"x-ratelimit-api_key-remaining-" + what.encode(),
+    )
+    for what in ("requests", "tokens")
+}
+"""LiteLLM's headers about a key's own limits."""
 _SCOPES = ("key", "team", "user", "model")
 
 
@@ -246,7 +254,8 @@ class Rates:
         for what, maximum in plain:
             if maximum is not None:
                 tally = self.tally((scope, scope_id, what, ""))
-                yield Limit(what=what, maximum=maximum, tally=tally, owner=owner)
+                told_as = _TOLD_OF_KEYS.get(what) if scope == "key" else None
+                yield Limit(what=what, maximum=maximum, tally=tally, owner=owner, told_as=told_as)
         by_model: list[tuple[RateWhat, dict[str, int]]] = [
             ("requests", record.model_rpm_limit),
             ("tokens", record.model_tpm_limit),

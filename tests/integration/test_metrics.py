@@ -137,6 +137,16 @@ def test_sums_over_all_workers_are_what_was_sent(metrics_url: str) -> None:
     assert found.total("tallygate_alerts_undelivered_total") == 0
 
 
+def test_workers_of_one_gateway_know_one_another_for_rate_limits(metrics_url: str) -> None:
+    # Given two workers that may speak on NATS as services do, then each counts both.
+    def know_one_another() -> bool:
+        found = scrape(metrics_url)
+        workers = found.total("tallygate_rate_limit_workers")
+        return (workers, found.total("tallygate_rate_limit_cut_off")) == (4, 0)
+
+    wait_until(know_one_another, DEADLINE_S, "the workers know one another")
+
+
 def test_the_services_expose_each_metric_and_no_other(metrics_url: str) -> None:
     # Given a gateway that was used in all ways, when it is scraped, then every metric of the table
     # has a series, with the labels that the table says, and nothing else has one.

@@ -53,6 +53,10 @@ class Worker:
         if queues and self.sharing.hear(queues[place % len(queues)].popleft()):
             self.say(self.sharing.messages())
 
+    def hear_all(self) -> None:
+        while any(self.coming.values()):
+            self.hear(0)
+
 
 class Network:
     """Some workers, that have met unless they are told not to."""
@@ -75,12 +79,14 @@ class Network:
 
 
 STEPS = st.lists(
-    st.tuples(st.sampled_from(["ask", "ask", "tick", "hear", "hear", "urgent"]), st.integers(0, 9)),
+    st.tuples(
+        st.sampled_from(["ask", "ask", "tick", "hear", "hear", "urgent"]), st.integers(0, 79)
+    ),
     max_size=120,
 )
 
 
-@given(steps=STEPS, count=st.integers(2, 4), maximum=st.integers(1, 20))
+@given(steps=STEPS, count=st.integers(2, 4), maximum=st.integers(1, 40))
 @settings(max_examples=80, deadline=None)
 def test_workers_together_begin_the_limit_and_one_for_each_further_worker_at_most(
     steps: list[tuple[str, int]], count: int, maximum: int
@@ -91,13 +97,14 @@ def test_workers_together_begin_the_limit_and_one_for_each_further_worker_at_mos
     for what, place in steps:
         worker = network.workers[place % count]
         if what == "ask":
-            begun += worker.begins()
+            begun += sum(worker.begins() for _ in range(1 + place // 8))
         elif what == "tick":
             worker.tick()
         elif what == "urgent":
             worker.say(worker.sharing.messages(is_urgent=True))
         else:
-            worker.hear(place // count)
+            for turn in range(1 + place // 20):
+                worker.hear(place // count + turn)
         # then never more begin than the limit and one for each further worker;
         assert begun <= maximum + count - 1
     # and when all have heard all, a request begins wherever it comes, as long as there is room.
@@ -131,6 +138,23 @@ def test_requests_under_way_are_shared_and_end_everywhere(steps: list[tuple[str,
     network.settle()
     for worker in network.workers:
         assert worker.rates.tally(("key", "key_1", "parallel", "")).level(0) == len(under_way)
+
+
+def test_share_is_renewed_by_who_has_heard_and_not_by_who_only_speaks() -> None:
+    # Given a worker that has used its half of the limit and has said so,
+    network = Network(2, rpm_limit=10)
+    first, second = network.workers
+    assert [first.begins() for _ in range(6)] == [True] * 5 + [False]
+    first.tick()
+    # when the other one speaks that has not heard it yet, then it begins no more;
+    second.say(second.sharing.messages())
+    first.hear_all()
+    assert not first.begins()
+    # and when it speaks after it has heard, half of what is left.
+    second.hear_all()
+    second.say(second.sharing.messages())
+    first.hear_all()
+    assert [first.begins() for _ in range(3)] == [True, True, False]
 
 
 def test_lost_messages_are_noticed_and_everything_is_told_anew() -> None:
@@ -197,8 +221,7 @@ def test_worker_that_is_cut_off_has_its_share_and_the_others_go_on_without_it() 
         for worker in others:
             worker.tick()
         for worker in others:
-            while any(worker.coming.values()):
-                worker.hear(0)
+            worker.hear_all()
     # when many requests come to each, then it begins its third,
     assert [alone.begins() for _ in range(9)].count(True) == 3
     # the others, who take it for gone, share the whole, and when it is back all is known to all.

@@ -129,6 +129,8 @@ def test_requests_a_minute_are_refused_with_the_time_at_which_one_may_begin() ->
     assert headers(gateway.ask()) == {
         "x-ratelimit-limit-requests": "2",
         "x-ratelimit-remaining-requests": "1",
+        "x-ratelimit-api_key-limit-requests": "2",
+        "x-ratelimit-api_key-remaining-requests": "1",
         "x-litellm-key-rpm-limit": "2",
     }
     gateway.ask()
@@ -141,6 +143,8 @@ def test_requests_a_minute_are_refused_with_the_time_at_which_one_may_begin() ->
         "retry-after": "51",
         "x-ratelimit-limit-requests": "2",
         "x-ratelimit-remaining-requests": "0",
+        "x-ratelimit-api_key-limit-requests": "2",
+        "x-ratelimit-api_key-remaining-requests": "0",
         "x-litellm-key-rpm-limit": "2",
     }
     # and when that time is over both may begin again: the refused one was not counted.

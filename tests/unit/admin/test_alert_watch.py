@@ -1,11 +1,12 @@
 """States of the books that are worth an alert: told once, and again only after they were over."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from typing import Any
 
 import duckdb
+import msgspec
 import pytest
 
 from schemas.alerts import (
@@ -17,12 +18,14 @@ from schemas.alerts import (
     SeatQuota,
     UnpricedModel,
 )
+from schemas.rpc import QueryReply
 from services.admin.alert_guardrails import (
     GUARDRAILS_SQL,
     GUARDRAILS_START_SQL,
     guardrail_findings,
 )
 from services.admin.alert_watch import LAG_S_MAX, STATES_SQL, LagWatch, findings
+from services.ledger.query import QueryService
 
 NOW = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
 
@@ -47,6 +50,18 @@ def books() -> Iterator[duckdb.DuckDBPyConnection]:
 def insert(books: duckdb.DuckDBPyConnection, table: str, **cells: Any) -> None:
     marks = ", ".join("?" for _ in cells)
     books.execute(f"INSERT INTO {table} ({', '.join(cells)}) VALUES ({marks})", [*cells.values()])
+
+
+def ask(books: duckdb.DuckDBPyConnection, sql: str, *parameters: int) -> Sequence[Sequence[Any]]:
+    """Return the reader's own answer: it allows few functions."""
+    service = QueryService(books, memory_bytes_max=256 * 1024 * 1024)
+    try:
+        payload = msgspec.json.encode({"query": sql, "parameters": parameters})
+        reply = msgspec.json.decode(service.answer(payload), type=QueryReply)
+    finally:
+        service.close()
+    assert reply.error is None, reply.error
+    return reply.rows
 
 
 def test_each_state_is_told_once_and_again_when_it_is_worse_or_was_over(
@@ -79,7 +94,7 @@ def test_each_state_is_told_once_and_again_when_it_is_worse_or_was_over(
         )
 
     def look(told: dict[str, str]) -> tuple[list[Any], dict[str, str]]:
-        found, now = findings(books.execute(STATES_SQL).fetchall(), told)
+        found, now = findings(ask(books, STATES_SQL), told)
         return [finding.data for finding in found], now
 
     first, told = look({})
@@ -118,7 +133,7 @@ def test_what_guardrails_found_is_summed_and_told_once(
     ):
         cells = {"key_id": key, "action": action, "rule": rule, "hits": hits}
         insert(books, "guardrail_events", guardrail="g", stream_sequence=sequence, **cells, **usual)
-    rows = books.execute(GUARDRAILS_SQL, [4]).fetchall()
+    rows = ask(books, GUARDRAILS_SQL, 4)
     found, reached = guardrail_findings(rows, 4)
     told = [finding.data for finding in found]
     assert [
@@ -129,8 +144,8 @@ def test_what_guardrails_found_is_summed_and_told_once(
         ("k1", "mask", ("a",), 1),
     ]
     assert reached == 7
-    assert books.execute(GUARDRAILS_START_SQL).fetchall() == [(7,)]
-    assert guardrail_findings(books.execute(GUARDRAILS_SQL, [7]).fetchall(), 7) == ([], 7)
+    assert ask(books, GUARDRAILS_START_SQL) == ((7,),)
+    assert guardrail_findings(ask(books, GUARDRAILS_SQL, 7), 7) == ([], 7)
 
 
 def test_a_ledger_that_is_behind_for_long_is_told_once_and_when_it_has_caught_up() -> None:

@@ -20,6 +20,7 @@ __all__ = [
     "GatewayConfig",
     "LogLevel",
     "OutboxFull",
+    "RateLimitTokens",
     "RouterSettings",
     "RoutingStrategy",
     "SeatPrice",
@@ -32,6 +33,7 @@ _SECRET_FIELDS = frozenset({"api_key", "master_key"})
 _URL_CREDENTIALS = re.compile(r"//[^/]*@")
 
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
+RateLimitTokens: TypeAlias = Literal["all", "uncached"]
 OutboxFull: TypeAlias = Literal["refuse", "serve"]
 ClientDisconnect: TypeAlias = Literal["cancel", "drain"]
 RoutingStrategy: TypeAlias = Literal["simple-shuffle", "least-busy"]
@@ -146,6 +148,7 @@ class Settings(_Discreet, frozen=True, kw_only=True):
     budget_message: Annotated[str, msgspec.Meta(min_length=1, max_length=500)] = (
         "ask your administrator to raise it"
     )
+    rate_limit_tokens: RateLimitTokens = "all"
     rate_limit_wait_s_max: Annotated[int, msgspec.Meta(ge=0, le=60)] = 60
     pass_through_paths: tuple[str, ...] = ()
     upload_bytes_max: Annotated[int, msgspec.Meta(ge=_KIB, le=1024 * _GIB)] = 512 * _MIB

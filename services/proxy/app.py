@@ -172,7 +172,7 @@ async def run(
         pool=transport,
         health=health,
     )
-    rates = Rates(registry, time.monotonic)
+    rates = Rates(registry, time.monotonic, lambda: keeper.setup.settings.rate_limit_tokens)
     await asyncio.to_thread(warm_scanners, context.config.guardrails)
     guarding = Guarding(outbox.guardrail_triggered)
     admission = Admission(

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from schemas.config import RateLimitTokens
 from schemas.rates import RateWhat
 from schemas.usage import Usage
 from services.proxy.headers import RawHeaders
@@ -17,18 +18,21 @@ RATE_UNITS: dict[RateWhat, str] = {
     "parallel": "requests at a time",
 }
 """What is counted, for people."""
+_BYTES_PER_TOKEN: dict[RateLimitTokens, int] = {"all": 4, "uncached": 40}
+"""So many bytes of a request are held as one token. Nine tenths of a conversation were there before
+and come from a cache."""
 _TOLD: tuple[tuple[bytes, RateWhat], ...] = ((b"requests", "requests"), (b"tokens", "tokens"))
 
 
-def tokens_of(usage: Usage) -> int:
-    """Return all tokens of a request: what was read, from caches too, and what was written."""
-    return (
+def tokens_of(usage: Usage, kind: RateLimitTokens = "all") -> int:
+    """Return the tokens of a request that count: all, or all but those read from a cache."""
+    uncached = (
         usage.input_tokens
         + usage.output_tokens
-        + usage.cache_read_tokens
         + usage.cache_write_5m_tokens
         + usage.cache_write_1h_tokens
     )
+    return uncached if kind == "uncached" else uncached + usage.cache_read_tokens
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,11 +105,18 @@ class Limits(msgspec.Struct, frozen=True):
 class Permit:
     """One request that began: it counts until `ended`. Made by Rates."""
 
-    __slots__ = ("_estimate", "_is_held", "_limits", "_now_s")
+    __slots__ = ("_estimate", "_is_held", "_limits", "_now_s", "_tokens")
 
-    def __init__(self, limits: Limits, estimate: int, now_s: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        request_bytes: int,
+        tokens: RateLimitTokens,
+        now_s: Callable[[], float],
+    ) -> None:
         self._limits = limits
-        self._estimate = estimate
+        self._tokens = tokens
+        self._estimate = -(-request_bytes // _BYTES_PER_TOKEN[tokens])
         self._now_s = now_s
         self._is_held = False
 
@@ -135,7 +146,7 @@ class Permit:
         for tally in self._limits.tokens:
             tally.release(self._estimate)
             if usage is not None:
-                used = tokens_of(usage)
+                used = tokens_of(usage, self._tokens)
                 tally.add(self._now_s(), used, max(0, used - self._estimate))
 
     def headers(self) -> RawHeaders:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
-from schemas.config import Deployment
+from schemas.config import Deployment, RateLimitTokens
 from schemas.errors import RateLimited
 from schemas.rates import RateWhat
 from schemas.registry import KeyRecord, LimitedRecord, TeamRecord, UserRecord
@@ -31,7 +31,6 @@ PLANS_MAX = 10_000
 and what counts nothing is forgotten."""
 WORD_WAIT_S_MAX = 0.5
 """A request waits at most so long for what other workers say, where there may be room."""
-_BYTES_PER_TOKEN = 4
 
 _TOLD_OF_KEYS: dict[RateWhat, tuple[bytes, bytes]] = {
     what: (
@@ -57,14 +56,20 @@ class _Plan(msgspec.Struct, frozen=True):
 class Rates:
     """The rate limits of one worker, which shares them with others (services.proxy.rate_sharing).
 
-    `workers` is how many share them, `is_cut_off` whether nothing is heard of the others. `changed`
-    are the tallies of which they are to be told; `word_wanted` is set where a request waits for
-    their word.
+    `tokens` tells which tokens count. `workers` is how many share the limits, `is_cut_off` whether
+    nothing is heard of the others. `changed` are the tallies of which they are to be told;
+    `word_wanted` is set where a request waits for their word.
     """
 
-    def __init__(self, registry: RegistrySnapshot, now_s: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        registry: RegistrySnapshot,
+        now_s: Callable[[], float],
+        tokens: Callable[[], RateLimitTokens] = lambda: "all",
+    ) -> None:
         self._registry = registry
         self.now_s = now_s
+        self._tokens = tokens
         self.workers = 1
         self.is_cut_off = False
         self.changed: list[Tally] = []
@@ -82,7 +87,7 @@ class Rates:
         """Return the permit of a request that may begin now; None: no limit holds for it.
 
         Raises RateLimited. A request may begin while less than each limit counts; its input is
-        then held as tokens, a fourth of its bytes, until the answer tells what it used.
+        then held as tokens, by its bytes, until the answer tells what it used.
         """
         limits = self._plan(key, model_name, router).limits
         if not limits.all:
@@ -107,7 +112,7 @@ class Rates:
 
     def begin(self, limits: Limits, request_bytes: int) -> Permit:
         """Count a request that begins now, and return what ends it."""
-        permit = Permit(limits, -(-request_bytes // _BYTES_PER_TOKEN), self.now_s)
+        permit = Permit(limits, request_bytes, self._tokens(), self.now_s)
         permit.began(self.now_s())
         return permit
 

@@ -201,6 +201,18 @@ def test_tokens_are_held_by_size_and_counted_by_what_the_answer_tells() -> None:
     assert gateway.ask() is not None
 
 
+def test_tokens_from_caches_do_not_count_where_the_setting_says_so() -> None:
+    # Given the setting `uncached`, when a request of 40,000 bytes reads most of it from the cache,
+    # then a tenth as much is held, and what is not from the cache counts.
+    gateway = Gateway(tpm_limit=10_000)
+    gateway.rates = Rates(gateway.registry, gateway.clock, lambda: "uncached")
+    permit = gateway.ask(request_bytes=40_000)
+    assert headers(permit)["x-ratelimit-remaining-tokens"] == "9000"
+    assert permit is not None
+    permit.ended(Usage(input_tokens=3, output_tokens=30, cache_read_tokens=9_000))
+    assert headers(gateway.ask(request_bytes=40))["x-ratelimit-remaining-tokens"] == "9966"
+
+
 def test_each_limit_of_key_team_and_user_holds_and_the_longest_wait_is_told() -> None:
     # Given a key whose team and user have limits of their own,
     gateway = Gateway(rpm_limit=9)

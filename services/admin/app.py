@@ -19,6 +19,7 @@ from services.admin.routes_alerts import ALERT_ROUTES
 from services.admin.routes_audit import AUDIT_ROUTES
 from services.admin.routes_config import CONFIG_ROUTES
 from services.admin.routes_keys import KEY_ROUTES
+from services.admin.routes_models import MODEL_ROUTES
 from services.admin.routes_pages import PAGE_ROUTES
 from services.admin.routes_prices import PRICE_ROUTES
 from services.admin.routes_prompts import PROMPT_ROUTES
@@ -49,6 +50,7 @@ ROUTES = (
     *SPEND_ROUTES,
     *REPORT_ROUTES,
     *AUDIT_ROUTES,
+    *MODEL_ROUTES,
     *PRICE_ROUTES,
     *REPRICE_ROUTES,
     *PROMPT_ROUTES,

@@ -9,6 +9,7 @@ import msgspec
 
 from schemas.alerts import AlertDestination
 from schemas.client_address import proved_address
+from schemas.config import GatewayConfig
 from schemas.errors import RateLimited, Unauthenticated, Unavailable
 from schemas.keys import hash_key, same_secret
 from schemas.registry import KeyRecord
@@ -16,6 +17,7 @@ from services.admin.alerts import Alerts
 from services.admin.config_reload import ConfigReload
 from services.admin.failures import FailureLimit
 from services.admin.ledger_client import LedgerClient
+from services.admin.price_view import PriceView
 from services.admin.prices import Prices
 from services.admin.repricings import Repricings
 from services.admin.writer import RegistryWriter
@@ -67,6 +69,7 @@ class AdminState:
         self.ledger = LedgerClient(bus, timezone)
         self.alerts = Alerts(bus, folder, alerts, snapshot, self.ledger)
         self.prices = Prices(bus, self.ledger)
+        self.price_view = PriceView(self.ledger)
         self.repricings = Repricings(bus, self.ledger)
         self.reload = ConfigReload(bus, snapshot, file)
         self._file = file
@@ -81,6 +84,11 @@ class AdminState:
     def guardrail_names(self) -> tuple[str, ...]:
         """The guardrails that the configuration in force has."""
         return tuple(each.name for each in self._file.config.guardrails)
+
+    @property
+    def config(self) -> GatewayConfig:
+        """The configuration in force."""
+        return self._file.config
 
     def take(self, master_key: str, timezone: str) -> None:
         """Take a new configuration: the master key of before is refused from now on."""

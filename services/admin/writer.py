@@ -20,6 +20,9 @@ from schemas.events import (
     KeyDeleted,
     KeyUnblocked,
     KeyUpdated,
+    ModelCreated,
+    ModelDeleted,
+    ModelUpdated,
     TeamBlocked,
     TeamCreated,
     TeamDeleted,
@@ -30,7 +33,7 @@ from schemas.events import (
     UserUpdated,
     encode_event,
 )
-from schemas.registry import KeyRecord, TeamRecord, UserRecord
+from schemas.registry import KeyRecord, ModelRecord, TeamRecord, UserRecord
 from services.admin.directory import alias_holders, sequence_of
 from services.admin.origin import current_origin
 from services.runtime.bus import Bus, BusError, BusUnavailable, WrongLastSequence
@@ -40,7 +43,7 @@ __all__ = ["Change", "RegistryWriter", "alias_taken"]
 
 log = logging.getLogger(__name__)
 
-Changed: TypeAlias = KeyRecord | TeamRecord | UserRecord
+Changed: TypeAlias = KeyRecord | TeamRecord | UserRecord | ModelRecord
 KeyChange = (
     type[KeyCreated] | type[KeyUpdated] | type[KeyBlocked] | type[KeyUnblocked] | type[KeyDeleted]
 )
@@ -54,6 +57,9 @@ Change = (
     | type[UserCreated]
     | type[UserUpdated]
     | type[UserDeleted]
+    | type[ModelCreated]
+    | type[ModelUpdated]
+    | type[ModelDeleted]
 )
 
 SOURCE = "/admin"
@@ -64,7 +70,7 @@ RECONNECT_WAIT_S = 2.0
 
 _NOT_CONNECTED = "NATS cannot be reached, so nothing was changed. Try again when it is back"
 _UNKNOWN = (
-    "NATS did not confirm the change in time: it may be stored or not. Look with GET /{kind}/list "
+    "NATS did not confirm the change in time: it may be stored or not. Look with {look} "
     "before you try again"
 )
 _CHANGED_MEANWHILE = (
@@ -74,7 +80,7 @@ _CHANGED_MEANWHILE = (
 
 
 class RegistryWriter:
-    """Publishes changes of keys, teams and users, and waits until the own snapshot holds them."""
+    """Publishes changes of the registry, and waits until the own snapshot holds them."""
 
     def __init__(self, bus: Bus, snapshot: RegistrySnapshot) -> None:
         self._bus = bus
@@ -128,7 +134,8 @@ class RegistryWriter:
             raise Unavailable(_NOT_CONNECTED)
         subject = subject_of(record)
         kind = _kind(record)
-        unknown = _UNKNOWN.format(kind=kind)
+        look = "GET /model/info" if kind == "model" else f"GET /{kind}/list"
+        unknown = _UNKNOWN.format(look=look)
         for attempt in (1, 2):
             try:
                 return await self._bus.publish(
@@ -194,6 +201,8 @@ def alias_taken(key_alias: str) -> Conflict:
 def _kind(record: Changed) -> str:
     if isinstance(record, KeyRecord):
         return "key"
+    if isinstance(record, ModelRecord):
+        return "model"
     return "team" if isinstance(record, TeamRecord) else "user"
 
 
@@ -217,4 +226,6 @@ def _event(change: Change, record: Changed) -> Event:
 def _subject(record: Changed) -> str:
     if isinstance(record, KeyRecord):
         return record.key_id
+    if isinstance(record, ModelRecord):
+        return record.model_id
     return record.team_id if isinstance(record, TeamRecord) else record.user_id

@@ -8,8 +8,7 @@ import msgspec
 
 from schemas.prices import BookContent, PriceChange, PriceKind, PriceOverlay, Repricing
 from services.ledger.repricing import laid_over, read_repricings
-from services.runtime.price_book import PriceBook
-from services.runtime.price_overlays import Overlays
+from services.runtime.price_book import PriceBook, book_with
 
 __all__ = ["PriceEra", "PriceState", "book_in_force", "price_eras", "read_price_changes"]
 
@@ -53,15 +52,11 @@ def book_in_force(shipped: PriceBook, prices: dict[str, PriceState]) -> PriceBoo
     `prices` are the last changes, by kind.
     """
     book, file, api = (prices.get(kind) for kind in ("book", "file", "api"))
-    if book is not None and book.change.book is not None:
-        shipped = shipped.with_content(book.change.book)
-    if file is None and api is None:
-        return shipped
-    return shipped.with_overlays(
-        Overlays(
-            file.change.overlays if file is not None else (),
-            api.change.overlays if api is not None else (),
-        )
+    return book_with(
+        shipped,
+        None if book is None else book.change.book,
+        () if file is None else file.change.overlays,
+        () if api is None else api.change.overlays,
     )
 
 

@@ -24,6 +24,7 @@ from schemas.prices import (
     BookContent,
     ModelPrices,
     PriceBookFile,
+    PriceOverlay,
     PricePeriod,
     TokenPrices,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "PriceBookError",
     "Rates",
     "TokenRates",
+    "book_with",
 ]
 
 RATES_CACHED_MAX = 4096
@@ -248,6 +250,17 @@ def _multiplier(period: PricePeriod, conditions: Conditions) -> Fraction | str:
             return f"the inference region {geo!r}"
         multiplier *= Fraction(geo_multiplier)
     return multiplier
+
+
+def book_with(
+    shipped: PriceBook,
+    book: BookContent | None,
+    file: tuple[PriceOverlay, ...],
+    api: tuple[PriceOverlay, ...],
+) -> PriceBook:
+    """Return the book that the stream has, or the shipped one, with entries of file and API."""
+    found = shipped if book is None else shipped.with_content(book)
+    return found.with_overlays(Overlays(file, api)) if file or api else found
 
 
 def _rates(period: PricePeriod, multiplier: Fraction, overall: Fraction) -> Rates:

@@ -97,8 +97,10 @@ class RegistrySnapshot:
             owners.append(user)
         return owners
 
-    def holds(self, record: KeyRecord | TeamRecord | UserRecord) -> bool:
-        """Tell whether this is the last known state of a key, team or user."""
+    def holds(self, record: KeyRecord | TeamRecord | UserRecord | ModelRecord) -> bool:
+        """Tell whether this is the last known state of a key, team, user or model."""
+        if isinstance(record, ModelRecord):
+            return self.models.get(record.model_id) == record
         if isinstance(record, KeyRecord):
             return self.keys.get(record.key_id) == record
         if isinstance(record, TeamRecord):
@@ -243,8 +245,10 @@ class RegistrySnapshot:
         return True
 
 
-def subject_of(record: KeyRecord | TeamRecord | UserRecord) -> str:
-    """Return the subject that holds the state of a key, team or user."""
+def subject_of(record: KeyRecord | TeamRecord | UserRecord | ModelRecord) -> str:
+    """Return the subject that holds the state of a key, team, user or model."""
+    if isinstance(record, ModelRecord):
+        return model_subject(record.model_id)
     if isinstance(record, KeyRecord):
         return key_subject(record.key_id)
     if isinstance(record, TeamRecord):

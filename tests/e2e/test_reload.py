@@ -1,15 +1,12 @@
 """A whole gateway with two workers whose configuration changes while requests run."""
 
-import asyncio
 import contextlib
-import json
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +14,6 @@ import httpx
 import pytest
 import yaml
 
-from schemas.events import ModelCreated, encode_event
-from schemas.registry import ModelRecord
-from schemas.streams import model_subject
-from services.runtime.bus import Bus
 from tests.support.gateway import MASTER_KEY, TALLYGATE, Gateway, wait_until
 from tests.support.mock import MockAnthropic, Scenario, scenario_headers
 
@@ -308,19 +301,19 @@ def test_hangup_signal_is_a_reload(gateway: Gateway, mock: MockAnthropic) -> Non
 
 
 @pytest.mark.alone
-def test_model_by_an_event_is_usable_at_every_worker_within_a_second(
+def test_new_model_is_usable_at_every_worker_within_a_second_and_gone_when_deleted(
     gateway: Gateway, mock: MockAnthropic
 ) -> None:
-    # Given two workers and a stream under way, when a model is added by an event, then a second
+    # Given two workers and a stream under way, when a model is added by the API, then a second
     # later each of many new connections may use it, and the stream ends whole.
     key = gateway.new_key()
-    record = ModelRecord(
-        model_id="m1",
-        model_name="by-event",
-        litellm_params={"model": "anthropic/claude-opus-4-5", "api_base": mock.url},
-    )
+    added = {
+        "model_name": "by-event",
+        "litellm_params": {"model": "anthropic/claude-opus-4-5", "api_base": mock.url},
+        "model_info": {"id": "m1"},
+    }
     with streaming(gateway, mock, key, 2):
-        asyncio.run(publish(gateway, record))
+        assert manage(gateway, "/model/new", added)["model_id"] == "m1"
         time.sleep(1.0)
         for _ in range(20):
             assert "by-event" in models(gateway, key)
@@ -329,16 +322,15 @@ def test_model_by_an_event_is_usable_at_every_worker_within_a_second(
     gateway.config.write_text(gateway.config.read_text() + "# other bytes\n")
     assert reload(gateway).returncode == 0
     assert "by-event" in models(gateway, key)
+    shown = gateway.client.get("/models", headers={"Authorization": f"Bearer {key}"}).json()
+    assert "by-event" in [each["id"] for each in shown["data"]]
+    assert manage(gateway, "/model/delete", {"id": "m1"})["id"] == "m1"
+    wait_until(lambda: "by-event" not in models(gateway, key), 30, "the model is gone")
 
 
-async def publish(gateway: Gateway, record: ModelRecord) -> None:
-    """Store a model as the admin service does, with its credential on NATS."""
-    passwords = json.loads((gateway.data / "secrets" / "nats.json").read_text())
-    config = (gateway.data / "nats" / "nats.conf").read_text()
-    address = config.partition('listen: "')[2].partition('"')[0]
-    bus = await Bus.connect(f"nats://admin:{passwords['admin']}@{address}", "admin")
-    event = ModelCreated(source="/admin", id="1", time=datetime.now(UTC), data=record)
-    await bus.publish(
-        model_subject(record.model_id), encode_event(event), expected_last_subject_sequence=0
-    )
-    await bus.close()
+def manage(gateway: Gateway, path: str, body: dict[str, Any]) -> Any:
+    """Post to the management API with the master key."""
+    headers = {"Authorization": f"Bearer {MASTER_KEY}"}
+    response = gateway.client.post(path, json=body, headers=headers)
+    assert response.status_code == 200, response.text
+    return response.json()

@@ -1,0 +1,297 @@
+"""The routes under /model: models that come, change and go at run time, and what there is."""
+
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, get, post
+
+from schemas.errors import ApiError, BadRequest, Conflict, NotFound
+from schemas.events import ModelCreated, ModelDeleted, ModelUpdated
+from schemas.registry import ModelRecord
+from schemas.streams import model_subject
+from services.admin.bodies_models import (
+    DeletedModel,
+    DeleteModel,
+    GroupInfoQuery,
+    ListedModel,
+    ListedModels,
+    ModelEntry,
+    ModelGroups,
+    ModelInfoQuery,
+    ModelInfos,
+    ModelRow,
+    NewModel,
+    UpdateModel,
+)
+from services.admin.describing import Description, described
+from services.admin.guard import caller_of
+from services.admin.models import (
+    checked_model,
+    created_model,
+    entries_of,
+    groups_of,
+    may_use,
+    model_row,
+    names_of,
+    updated_model,
+)
+from services.admin.reading import answer_json, read_body, read_query
+from services.admin.records import Issue
+from services.admin.state import AdminState, now_us
+from services.runtime.price_book import PriceBook
+from services.runtime.registry import RegistrySnapshot
+
+__all__ = ["MODEL_ROUTES"]
+
+_TAG = "models"
+_Request = Request[Any, Any, Any]
+_SHOWN_TO_KEYS = "model"
+"""Of `litellm_params`, a virtual key is shown this alone: addresses are the company's business."""
+
+
+@post(
+    "/model/new",
+    status_code=200,
+    opt=described(
+        Description(
+            summary="Add a model",
+            description=(
+                "An entry as in `model_list`. Every proxy has it within a second. `api_key` names "
+                "a variable of the proxies' environment (`os.environ/NAME`, where NAME holds "
+                "API_KEY): events hold no secrets."
+            ),
+            tag=_TAG,
+            body=NewModel,
+            answer=ModelRow,
+            example_body={
+                "model_name": "claude-fast",
+                "litellm_params": {
+                    "model": "anthropic/claude-haiku-4-5",
+                    "api_key": "os.environ/TEAM_API_KEY",
+                },
+                "model_info": {"id": "claude-fast-1"},
+            },
+            errors=(400, 409),
+        )
+    ),
+)
+async def new_model(request: _Request, admin: AdminState) -> Response[bytes]:
+    """Add a model."""
+    body = await read_body(request, NewModel)
+    snapshot = await admin.registry()
+    record = created_model(body, _issue(request))
+    if record.model_id in snapshot.models:
+        raise Conflict(
+            "a model with this id exists already, or did once: choose another", param="model_info"
+        )
+    checked_model(record, admin.config, snapshot.live_models())
+    await admin.writer.write(ModelCreated, record, expected_sequence=0)
+    return answer_json(model_row(record))
+
+
+@post(
+    "/model/update",
+    status_code=200,
+    opt=described(
+        Description(
+            summary="Change a model",
+            description=(
+                "`model_info.id` says which. What is named is changed and the rest stays; null "
+                "takes a value away. Models of the configuration file are changed there."
+            ),
+            tag=_TAG,
+            body=UpdateModel,
+            answer=ModelRow,
+            example_body={
+                "model_info": {"id": "claude-fast-1"},
+                "litellm_params": {"timeout": 120},
+            },
+            errors=(400, 404, 409),
+        )
+    ),
+)
+async def update_model(request: _Request, admin: AdminState) -> Response[bytes]:
+    """Change a model."""
+    body = await read_body(request, UpdateModel)
+    snapshot = await admin.registry()
+    before = _found(admin, snapshot, body.model_info.get("id"), "model_info")
+    record = updated_model(before, body, _issue(request))
+    others = [each for each in snapshot.live_models() if each.model_id != record.model_id]
+    checked_model(record, admin.config, others)
+    await admin.writer.write(ModelUpdated, record, expected_sequence=_sequence(snapshot, before))
+    return answer_json(model_row(record))
+
+
+@post(
+    "/model/delete",
+    status_code=200,
+    opt=described(
+        Description(
+            summary="Delete a model",
+            description=(
+                "It gets no further request; those under way end as they began. Its id is never "
+                "given again. Models of the configuration file are taken away there."
+            ),
+            tag=_TAG,
+            body=DeleteModel,
+            answer=DeletedModel,
+            example_body={"id": "claude-fast-1"},
+            errors=(400, 404, 409),
+        )
+    ),
+)
+async def delete_model(request: _Request, admin: AdminState) -> Response[bytes]:
+    """Delete a model."""
+    body = await read_body(request, DeleteModel)
+    snapshot = await admin.registry()
+    before = _found(admin, snapshot, body.id, "id")
+    issue = _issue(request)
+    record = msgspec.structs.replace(
+        before, deleted=True, updated_at_us=issue.now_us, updated_by=issue.by
+    )
+    await admin.writer.write(ModelDeleted, record, expected_sequence=_sequence(snapshot, before))
+    return answer_json(
+        DeletedModel(id=record.model_id, message=f"Model: {record.model_id} deleted successfully")
+    )
+
+
+@get(
+    "/model/info",
+    opt=described(
+        Description(
+            summary="Show deployments with their settings and prices",
+            description=(
+                "Those of the configuration file, then those of the registry. No credential is "
+                "shown. A virtual key sees those that it may use, without their addresses."
+            ),
+            tag=_TAG,
+            query=ModelInfoQuery,
+            answer=ModelInfos,
+            example_query="litellm_model_id=claude-fast-1",
+            errors=(400, 404),
+        ),
+        access="own_key",
+    ),
+)
+async def model_info(request: _Request, admin: AdminState) -> Response[bytes]:
+    """Show deployments with their settings and prices."""
+    query = read_query(request, ModelInfoQuery)
+    entries = await _entries(request, admin)
+    wanted = query.litellm_model_id
+    if wanted is not None:
+        entries = [each for each in entries if each.model_info.id == wanted]
+        if not entries:
+            raise NotFound("there is no model with this id", param="litellm_model_id")
+    return answer_json(ModelInfos(data=tuple(entries)))
+
+
+@get(
+    "/model_group/info",
+    opt=described(
+        Description(
+            summary="Show model names, how many deployments each has, and its prices",
+            description="Prices are those of the dearest deployment of the name.",
+            tag=_TAG,
+            query=GroupInfoQuery,
+            answer=ModelGroups,
+            example_query="model_group=claude-fast",
+            errors=(400,),
+        ),
+        access="own_key",
+    ),
+)
+async def model_group_info(request: _Request, admin: AdminState) -> Response[bytes]:
+    """Show model names."""
+    query = read_query(request, GroupInfoQuery)
+    groups = groups_of(await _entries(request, admin))
+    wanted = query.model_group
+    found = tuple(each for each in groups if wanted in (None, each.model_group))
+    return answer_json(ModelGroups(data=found))
+
+
+@get(
+    ["/models", "/v1/models"],
+    opt=described(
+        Description(
+            summary="List the model names that may be asked for",
+            description=(
+                "In OpenAI's shape, as LiteLLM does. On the gateway's port `/v1/models` is the "
+                "proxy's own, which answers in Anthropic's shape, too."
+            ),
+            tag=_TAG,
+            answer=ListedModels,
+        ),
+        access="own_key",
+    ),
+)
+async def list_models(request: _Request, admin: AdminState) -> Response[bytes]:
+    """List model names."""
+    await admin.registry()
+    entries = entries_of(admin.config, admin.snapshot.live_models(), None, now_us())
+    key = caller_of(request).key
+    names = [
+        name
+        for name in names_of(entries, admin.config)
+        if key is None or may_use(key.models, _target(admin, name)) or may_use(key.models, name)
+    ]
+    return answer_json(ListedModels(data=tuple(ListedModel(id=name) for name in names)))
+
+
+async def _entries(request: _Request, admin: AdminState) -> list[ModelEntry]:
+    """Return the deployments that the caller may see."""
+    snapshot = await admin.registry()
+    book: PriceBook | None = None
+    try:
+        book = await admin.price_view.book()
+    except ApiError:
+        # Settings are worth an answer without prices.
+        book = None
+    entries = entries_of(admin.config, snapshot.live_models(), book, now_us())
+    key = caller_of(request).key
+    if key is None:
+        return entries
+    return [
+        msgspec.structs.replace(
+            each, litellm_params={_SHOWN_TO_KEYS: each.litellm_params.get(_SHOWN_TO_KEYS)}
+        )
+        for each in entries
+        if may_use(key.models, each.model_name)
+    ]
+
+
+def _target(admin: AdminState, name: str) -> str:
+    return admin.config.router.model_group_alias.get(name, name)
+
+
+def _issue(request: _Request) -> Issue:
+    return Issue(now_us=now_us(), by=caller_of(request).name)
+
+
+def _found(admin: AdminState, snapshot: RegistrySnapshot, model_id: Any, param: str) -> ModelRecord:
+    """Return the live model of the registry with an id. Raises BadRequest, NotFound."""
+    if not isinstance(model_id, str):
+        raise BadRequest("model_info.id must say which model is meant", param=param)
+    record = snapshot.models.get(model_id)
+    if record is not None and not record.deleted:
+        return record
+    if any(each.deployment_id == model_id for each in admin.config.deployments):
+        raise BadRequest(
+            "this model is one of the configuration file: change it there, then reload "
+            "(POST /config/reload)",
+            param=param,
+        )
+    raise NotFound("there is no model with this id; GET /model/info lists them", param=param)
+
+
+def _sequence(snapshot: RegistrySnapshot, record: ModelRecord) -> int:
+    return snapshot.subject_sequences.get(model_subject(record.model_id), 0)
+
+
+MODEL_ROUTES = (
+    new_model,
+    update_model,
+    delete_model,
+    model_info,
+    model_group_info,
+    list_models,
+)

@@ -1,5 +1,6 @@
-"""What a developer sees in Claude Code when the gateway refuses: as docs/claude-code.md says it."""
+"""What a developer sees in Claude Code when the gateway refuses, as docs/claude-code.md says it, or masks."""
 
+import hashlib
 import json
 import socket
 import time
@@ -7,16 +8,19 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from schemas.events import GuardrailTriggered
 from tests.support.claude_code import log_in, run_claude
-from tests.support.mock import MockAnthropic, Scenario
+from tests.support.mock import MockAnthropic, Scenario, tool_round_trip
 from tests.support.nats import running_nats
 from tests.support.provocations import (
     API_KEY,
     LOGIN,
     OAUTH,
     PROVOCATIONS,
+    SECRETS_OUT,
     SIGN_INS,
     TOKEN,
     Provocation,
@@ -147,3 +151,40 @@ def test_rate_limit_that_has_room_soon_is_waited_for_and_the_work_goes_on(
     assert {each.status for each in tap.exchanges[:-1]} == {429}
     assert tap.exchanges[-1].status == 200
     assert (answer.exit_code, answer.is_error) == (0, False), answer.result
+
+
+def test_a_secret_that_a_tool_reads_is_masked_in_each_request_and_the_work_goes_on(
+    stage: Stage, tap: Tap, tmp_path: Path
+) -> None:
+    # Given a file with a token in it, and a key whose requests are masked,
+    token = "ghp_" + hashlib.sha256(b"of no account").hexdigest()[:36]
+    project = tmp_path / "project"
+    project.mkdir()
+    secrets = project / "secrets.env"
+    secrets.write_text(f'export TOKEN="{token}"\nexport COLOUR="violet é"\n')
+    reads = tool_round_trip(secrets)
+    first, last = reads.tools
+    stage.mock.set_default(msgspec.structs.replace(reads, tools=(last, first)))
+    tap.point_at(stage.proxy.url)
+    # when the real client reads the file and goes on,
+    answer = run_claude(
+        tap.url,
+        stage.proxy.issue_key(guardrails=(SECRETS_OUT,)),
+        "read it, then run echo",
+        home=tmp_path,
+        extra_args=["--allowedTools", "Bash"],
+    )
+    # then it gets its answer,
+    assert (answer.exit_code, answer.is_error) == (0, False), answer.result
+    asked = [exchange.body for exchange in tap.exchanges if exchange.path == "/v1/messages"]
+    sent = [record.body for record in stage.mock.messages()]
+    # its requests held the token, those that were sent on hold a mask in its place and are the
+    # same else, byte for byte but for the model's name,
+    assert [body.count(token.encode()) > 0 for body in asked] == [False, True, True]
+    masked = [body.replace(token.encode(), b"[MASKED:github-pat]") for body in asked]
+    alias, model = b'"model":"anthropic-claude"', b'"model":"claude-sonnet-4-20250514"'
+    assert sent == [body.replace(alias, model, 1) for body in masked]
+    # and what was told is one finding.
+    hits = [event.data for event in stage.proxy.events() if isinstance(event, GuardrailTriggered)]
+    told = [(hit.action, each.rule, each.count) for hit in hits[-1:] for each in hit.findings]
+    assert (len(hits), told) == (1, [("mask", "github-pat", 1)])

@@ -34,6 +34,7 @@ from tests.support.tap import Network, damaging, standing_still
 
 __all__ = [
     "PROVOCATIONS",
+    "SECRETS_OUT",
     "Asking",
     "Provocation",
     "Stage",
@@ -52,6 +53,8 @@ SIGN_INS = {
 }
 """The ways to sign in, and how the table calls them where it tells them apart."""
 
+SECRETS_OUT = "secrets out"
+"""The stage's guardrail that masks secrets."""
 BODY_BYTES_MAX = 150_000
 _LONG_PROMPT = "x" * 110_000
 _CONNECTIONS_MAX = 2
@@ -151,10 +154,17 @@ def stage_config(
         budget_message="ask the platform team",
         rate_limit_wait_s_max=5,
     )
-    rules = {"guardrail": "request_rules", "mode": "pre_call", "max_tokens_max": 1000}
+    names = {"name": "codename", "category": "projects", "words": ["Project Falcon"]}
+    guardrails: dict[str, dict[str, object]] = {
+        "no codenames": {"guardrail": "block_list", "lists": [names]},
+        SECRETS_OUT: {"guardrail": "secrets", "action": "mask", "rules": ["github-pat"]},
+    }
     return {
         **config,
-        "guardrails": [{"guardrail_name": "short answers", "litellm_params": rules}],
+        "guardrails": [
+            {"guardrail_name": name, "litellm_params": {"mode": "pre_call", **params}}
+            for name, params in guardrails.items()
+        ],
     }
 
 
@@ -206,9 +216,10 @@ def model_not_allowed(stage: Stage) -> Iterator[Asking]:
     yield Asking(key=stage.proxy.issue_key(models=("claude-other",)))
 
 
-@_of("blocked by a guardrail", "max_tokens is", OAUTH)
-def too_many_tokens(stage: Stage) -> Iterator[Asking]:
-    yield Asking(key=stage.proxy.issue_key(guardrails=("short answers",)))
+@_of("blocked by a guardrail", "it found codename in messages[", OAUTH)
+def what_may_not_leave_the_house(stage: Stage) -> Iterator[Asking]:
+    key = stage.proxy.issue_key(guardrails=("no codenames",))
+    yield Asking(key=key, prompt="what is project falcon?")
 
 
 @_of("unknown model", "is not configured", OAUTH, API_KEY)

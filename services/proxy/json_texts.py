@@ -13,7 +13,8 @@ import msgspec
 
 __all__ = ["Patch", "TextAt", "patched", "places_in", "texts_in"]
 
-_TOKEN = re.compile(rb'"((?:[^"\\]++|\\.)*+)"([ \t\n\r]*:)?', re.DOTALL)
+_REST = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
+_COLON = re.compile(rb"[ \t\n\r]*:")
 _ESCAPE = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\."
 )
@@ -49,9 +50,9 @@ class Patch(msgspec.Struct, frozen=True, gc=False):
 def texts_in(part: bytes) -> Iterator[TextAt]:
     """Yield the texts of a piece of JSON (which it is known to be), in order."""
     key = b""
-    for token in _TOKEN.finditer(part):
-        literal = token[1]
-        if token[2] is not None:
+    for start, end in _strings(part):
+        literal = part[start:end]
+        if _COLON.match(part, end + 1):
             key = literal
             continue
         if not literal or (key in _WORDS and _WORD.fullmatch(literal)):
@@ -62,8 +63,24 @@ def texts_in(part: bytes) -> Iterator[TextAt]:
             and not literal.translate(None, _BASE64)
         ):
             continue
-        start, end = token.span(1)
         yield TextAt(_decoded(part[start - 1 : end + 1]), start, end)
+
+
+def _strings(part: bytes) -> Iterator[tuple[int, int]]:
+    """Yield where the strings of a piece of JSON stand, keys too, without their quotes."""
+    position = 0
+    while (quote := part.find(b'"', position)) >= 0:
+        start = quote + 1
+        end = part.find(b'"', start)
+        # Looking for a byte is ten times as fast as a pattern: images have megabytes without any.
+        if part.find(b"\\", start, max(end, start)) >= 0:
+            rest = _REST.match(part, start)
+            assert rest is not None
+            end = rest.end()
+        if not start <= end < len(part):
+            return
+        yield start, end
+        position = end + 1
 
 
 def _decoded(literal: bytes) -> str:

@@ -1,4 +1,4 @@
-"""What a developer sees in Claude Code when the gateway refuses, as docs/claude-code.md says it, or masks."""
+"""What a developer sees in Claude Code when the gateway refuses (docs/claude-code.md) or masks."""
 
 import hashlib
 import json

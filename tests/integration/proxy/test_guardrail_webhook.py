@@ -109,7 +109,8 @@ def test_a_service_is_asked_about_what_is_new_and_knows_who_asks(
 
 def test_a_service_changes_texts_and_all_else_stays(service: GuardrailService) -> None:
     # Given a service that takes a word out, then the texts are sent as it gives them, the same in
-    # the next request without asking again, and it is told once.
+    # the next request without asking again, and it is told once. Where its word is only logged,
+    # they are sent as they came.
     service.decide = lambda texts: {
         "action": "GUARDRAIL_INTERVENED",
         "texts": [text.replace('"hi"', "[\n]") for text in texts],
@@ -119,6 +120,9 @@ def test_a_service_changes_texts_and_all_else_stays(service: GuardrailService) -
     assert worker.send(BODY, BODY) == [expected, expected]
     assert len(service.questions) == 1
     assert worker.rules() == [("mask", "changed", "messages[0]")]
+    log = Worker(service.url, "log")
+    assert log.send(BODY) == [json.dumps(BODY).encode()]
+    assert log.rules() == [("log", "changed", "messages[0]")]
 
 
 def test_a_service_blocks_and_the_user_reads_its_reason(service: GuardrailService) -> None:

@@ -130,6 +130,16 @@ METRICS = _all(
         "counter",
         "Requests that waited a moment for what other workers say of a rate limit.",
     ),
+    Metric(
+        "tallygate_quota_paid_requests_total",
+        "counter",
+        "Requests that an api_key paid since their subscription had no quota left.",
+    ),
+    Metric(
+        "tallygate_quota_unpaid_requests_total",
+        "counter",
+        "Requests of keys with on_quota_exhausted: pay that nothing could serve.",
+    ),
     Metric("tallygate_registry_keys", "gauge", "Virtual keys that the process knows."),
     Metric("tallygate_registry_sequence", "gauge", "The last message of REGISTRY taken in."),
     # ------------------------------------------------------------------------------ ledger

@@ -10,6 +10,7 @@ __all__ = ["NEAR_RATIO", "check_alerts", "check_quotas"]
 NEAR_RATIO = 0.8
 """From this share of a window on a subscription is worth a line; `docs/analytics.md` has it too."""
 _LISTED_MAX = 20
+_UNPAID = "tallygate_quota_unpaid_requests_total"
 _READER = "ledger-reader"
 _WINDOWS = {"five_hour": "5 hours", "seven_day": "7 days"}
 
@@ -37,6 +38,17 @@ def check_quotas(place: Place) -> list[Check]:
     if count is None:
         return []
     near = _near(place)
+    if (unpaid := sum(each.value for each in place.named(_UNPAID))) > 0:
+        return [
+            warned(
+                "quotas",
+                f"{unpaid:,.0f} requests of keys with on_quota_exhausted: pay were refused: no "
+                "deployment of their models has an api_key and is well",
+                "set litellm_params.api_key of a deployment of each model that they use, or a "
+                "fallback (docs/routing.md)",
+                tuple(f"seat {seat}: {what}" for seat, what in sorted(near.items()))[:_LISTED_MAX],
+            )
+        ]
     if not near:
         return [fine("quotas", f"none of {count:,.0f} subscriptions is near its limits")]
     lines = [f"seat {seat}: {what}" for seat, what in sorted(near.items())]

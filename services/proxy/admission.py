@@ -71,7 +71,7 @@ class Admission:
         self._budgets = budgets
         self._check_room = check_room
         self._health = health
-        self._seats = seats
+        self.seats = seats
         self._rates = rates
         self._guarding = guarding
         self._reservations = reservations
@@ -161,7 +161,7 @@ class Admission:
             self._check_room()
             try:
                 admitted = first_attempt(
-                    prepared, group, star, self._health, self._seats, self._rates
+                    prepared, group, star, self._health, self.seats, self._rates
                 )
             except RateLimited as refusal:
                 _advise(refusal, draft)

@@ -200,7 +200,9 @@ async def run(
     api = Api(admission=admission, outbox=outbox, transport=transport, refusals=refusals)
     app = build_app(messages=messages, api=api, management=management, registry=registry)
     bus = await Bus.connect(context.nats_url, "proxy", wait=False)
-    context.metrics.put("proxy", worker_metrics(outbox, transport, registry, prompts, rates))
+    context.metrics.put(
+        "proxy", worker_metrics(outbox, transport, registry, prompts, rates, admission.seats)
+    )
     context.metrics.put("nats", bus.metrics)
     stop = context.stop
     ready = _Readiness(context.part, registry)

@@ -188,6 +188,8 @@ class _Attempts:
             choice = None  # None of them has one.
         if choice is None:
             self._tried, self._is_paying = tried, False
+        else:
+            self._seats.paid += 1
         return choice
 
     def _fallbacks(self, stage: _Stage) -> Iterator[_Stage]:
@@ -319,7 +321,10 @@ class _Attempts:
         elif is_spent and self._pays:
             choice = self._paid()
         choice = choice or self._fallback()
-        return None if choice is None else self._take(choice)
+        if choice is None:
+            self._seats.unpaid += is_spent and self._pays
+            return None
+        return self._take(choice)
 
     def _another(self, before: _Choice, *, is_free: bool) -> _Choice | None:
         """Return another deployment of the same model name, where the same side pays."""

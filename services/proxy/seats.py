@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from schemas.registry import KeyRecord, OnQuotaExhausted, TeamRecord, UserRecord
 from services.proxy.headers import RawHeaders
+from services.runtime.metrics import Sample, sample
 
 __all__ = ["RECHECK_US", "SEATS_MAX", "SpentSeats", "quota_rule", "without_oauth_beta"]
 
@@ -43,11 +44,24 @@ def quota_rule(
 
 
 class SpentSeats:
-    """The seats of which the API said that their quota is used up, until it is there again."""
+    """The seats of which the API said that their quota is used up, until it is there again.
+
+    `paid` counts the requests that an `api_key` paid for that reason, `unpaid` those that it should
+    have paid and that nothing could serve.
+    """
 
     def __init__(self, now_us: Callable[[], int]) -> None:
         self._now_us = now_us
         self._until_us: dict[tuple[bytes, str], int] = {}
+        self.paid = 0
+        self.unpaid = 0
+
+    def samples(self) -> list[Sample]:
+        """Return what is counted."""
+        return [
+            sample("tallygate_quota_paid_requests_total", self.paid),
+            sample("tallygate_quota_unpaid_requests_total", self.unpaid),
+        ]
 
     def is_spent(self, credential: bytes, model: str) -> bool:
         """Tell whether a seat is known to have nothing left for a model of the API."""

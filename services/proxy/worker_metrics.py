@@ -6,6 +6,7 @@ from services.proxy.outbox import Outbox
 from services.proxy.pool import UpstreamPool
 from services.proxy.prompts import Prompts
 from services.proxy.rates import Rates
+from services.proxy.seats import SpentSeats
 from services.runtime.metrics import Sample, sample
 from services.runtime.registry import RegistrySnapshot
 
@@ -18,6 +19,7 @@ def worker_metrics(
     registry: RegistrySnapshot,
     prompts: Prompts,
     rates: Rates,
+    seats: SpentSeats,
 ) -> Callable[[], Awaitable[list[Sample]]]:
     """Return what reads them."""
 
@@ -27,6 +29,7 @@ def worker_metrics(
             *outbox.samples(),
             *prompts.samples(),
             *rates.samples(),
+            *seats.samples(),
             sample("tallygate_upstream_connections", opened - idle, "busy"),
             sample("tallygate_upstream_connections", idle, "idle"),
             sample("tallygate_registry_keys", len(registry.keys)),

@@ -304,6 +304,11 @@ def test_subscriptions_near_their_limits_are_told_with_the_end_of_the_window(
     )
     assert "on_quota_exhausted" in found.remedy
     assert check_quotas(place(tmp_path, told("ledger-reader"))) == []
+    # Given a key that pays and a model without an api_key, then that comes first.
+    unpaid = told("proxy-0", sample("tallygate_quota_unpaid_requests_total", 2))
+    (found,) = check_quotas(place(tmp_path, told("ledger-reader", *well) + unpaid))
+    assert (found.status, found.detail.split()[0]) == ("warn", "2")
+    assert "litellm_params.api_key" in found.remedy
 
 
 def test_alerts_that_were_given_up_are_told(tmp_path: Path) -> None:

@@ -354,6 +354,7 @@ def test_a_key_that_pays_goes_on_over_the_api_key_and_back_when_the_window_ends(
     assert (paid.facts.attempt_of, following.facts.attempt_of) == ("tg_first", None)
     now_us[0] = 300_000_000
     assert one().facts.billing == "subscription"
+    assert (seats.paid, seats.unpaid) == (2, 0)
 
 
 def test_one_deployment_with_both_credentials_serves_the_seat_and_then_the_key() -> None:
@@ -397,6 +398,7 @@ def test_where_no_api_key_is_well_the_seats_own_refusal_reaches_the_client() -> 
     now = begin(asked, health, seats)
     assert (deployment_of(now), now.facts.billing) == ("m/0", "subscription")
     assert after(now, Trouble.OWN_LIMIT, REJECTED) is None
+    assert (seats.paid, seats.unpaid) == (0, 1)
 
 
 def test_deployment_that_has_had_its_minute_is_passed_over_until_it_has_room() -> None:

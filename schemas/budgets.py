@@ -20,15 +20,20 @@ __all__ = [
     "BudgetId",
     "BudgetScope",
     "BudgetState",
+    "BudgetWarned",
     "Marks",
     "MarksQuestion",
     "MarksTold",
+    "Threshold",
     "decode_budget_event",
     "decode_marks",
 ]
 
 BudgetScope = Literal["key", "user", "team", "global"]
 """Whose budget it is. `global` is everybody's together; its `scope_id` is `all`."""
+
+Threshold = Literal["soft_budget", "80_percent"]
+"""What a warning is about: the soft budget is reached, or 80 % of the budget."""
 
 MAX_BUDGET = "max_budget"
 """The `limit` of the budget that `max_budget` and `budget_duration` set."""
@@ -53,6 +58,8 @@ class BudgetState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     `model`: only requests for model names that match it count. `strict`: nothing may be admitted
     that could pass the limit by more than a request for each proxy worker. `reserved_usd` is what
     requests under way may cost at most, of those that told it (schemas.events.RequestFacts).
+    `warned` are the thresholds of this window that were told of, `threshold` is that of a warning
+    itself.
     """
 
     scope: BudgetScope
@@ -68,6 +75,8 @@ class BudgetState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     soft_budget_usd: Decimal | None = None
     strict: bool = False
     reserved_usd: Decimal = Decimal(0)
+    warned: tuple[Threshold, ...] = ()
+    threshold: Threshold | None = None
 
     @property
     def budget_id(self) -> BudgetId:
@@ -82,7 +91,16 @@ class BudgetExceeded(Event, frozen=True, kw_only=True, tag="budget.exceeded.v1")
 
 
 class BudgetCleared(Event, frozen=True, kw_only=True, tag="budget.cleared.v1"):
-    """A budget that was exceeded no longer is: reset, raised, removed or repriced."""
+    """A budget that was exceeded or warned of no longer is: reset, raised, removed or repriced.
+
+    `data.warned` are the warnings that still hold.
+    """
+
+    data: BudgetState
+
+
+class BudgetWarned(Event, frozen=True, kw_only=True, tag="budget.warned.v1"):
+    """Spend has reached a soft budget, or 80 % of a budget: once in a window for each of them."""
 
     data: BudgetState
 
@@ -116,7 +134,7 @@ class MarksQuestion(msgspec.Struct, frozen=True, kw_only=True):
     after: BudgetId | None = None
 
 
-BudgetEvent = BudgetExceeded | BudgetCleared
+BudgetEvent = BudgetExceeded | BudgetCleared | BudgetWarned
 
 _budget_decoder: msgspec.json.Decoder[BudgetEvent] = msgspec.json.Decoder(BudgetEvent)
 _marks_decoder: msgspec.json.Decoder[MarksTold] = msgspec.json.Decoder(MarksTold)

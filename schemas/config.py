@@ -145,6 +145,7 @@ class Settings(_Discreet, frozen=True, kw_only=True):
     admin_url: str | None = None
     oauth_hosts: tuple[str, ...] = ()
     insecure_http_hosts: tuple[str, ...] = ()
+    budgets_count_subscriptions: bool = True
     budget_message: Annotated[str, msgspec.Meta(min_length=1, max_length=500)] = (
         "ask your administrator to raise it"
     )
@@ -194,16 +195,23 @@ class SeatPrice(_Discreet, frozen=True, kw_only=True):
     valid_to: date | None = None
 
 
+class GlobalBudget(_Discreet, frozen=True):
+    """What all keys together may spend in each window (None: there is one, without an end)."""
+
+    max_budget_usd: Decimal
+    budget_duration: str | None = None
+
+
 class GatewayConfig(_Discreet, frozen=True, kw_only=True):
     """All of config.yaml, checked. `path` is where it came from; `notices` are worth a log line.
 
     `master_key` is None where neither the file nor the environment names one; the caller then
-    uses the one in the data folder. `timezone` is a name that zoneinfo knows: budget windows
-    begin at its midnights. `forward_models` are the names and patterns (`*`: all) of models for
-    which clients' own credentials are forwarded, `request_timeout_s` is for models that name no
-    time-out: both hold for models that are added at run time, too. `prices` are the entries that
-    differ from the price book, `seats` what subscriptions cost, `alerts` who is told of what,
-    `guardrails` what requests must pass.
+    uses the one in the data folder. `timezone` is a name that zoneinfo knows: budget windows begin
+    at its midnights. `budget` is that of all keys together. `forward_models` are the names and
+    patterns (`*`: all) of models for which clients' own credentials are forwarded,
+    `request_timeout_s` is for models that name no time-out: both hold for models that are added at
+    run time, too. `prices` are the entries that differ from the price book, `seats` what
+    subscriptions cost, `alerts` who is told of what, `guardrails` what requests must pass.
     """
 
     path: str
@@ -214,6 +222,7 @@ class GatewayConfig(_Discreet, frozen=True, kw_only=True):
     max_parallel_requests: int | None = None
     master_key: str | None = None
     timezone: str = "UTC"
+    budget: GlobalBudget | None = None
     prices: tuple[PriceOverlay, ...] = ()
     seats: tuple[SeatPrice, ...] = ()
     alerts: tuple[AlertDestination, ...] = ()

@@ -7,12 +7,17 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 __all__ = [
+    "BUDGET_MODELS_MAX",
+    "BUDGET_WINDOWS_MAX",
     "ENVIRONMENT_PREFIX",
     "RATE_MAX",
     "RATE_MODELS_MAX",
+    "BudgetWindow",
+    "BudgetedRecord",
     "ConfigChange",
     "KeyRecord",
     "LimitedRecord",
+    "ModelBudget",
     "ModelRecord",
     "OnQuotaExhausted",
     "OwnerRecord",
@@ -56,7 +61,46 @@ class LimitedRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     model_tpm_limit: dict[str, int] = {}
 
 
-class KeyRecord(LimitedRecord, frozen=True, kw_only=True, omit_defaults=True):
+BUDGET_WINDOWS_MAX = 10
+"""A record has so many further windows at most."""
+BUDGET_MODELS_MAX = 100
+"""A record has budgets of so many models at most."""
+
+
+class BudgetWindow(msgspec.Struct, frozen=True, kw_only=True):
+    """A further budget: what may be spent in each window of this length."""
+
+    max_budget_usd: Decimal
+    budget_duration: str
+
+
+class ModelBudget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What may be spent on a model, in each window (None: there is one, without an end)."""
+
+    max_budget_usd: Decimal
+    budget_duration: str | None = None
+
+
+class BudgetedRecord(LimitedRecord, frozen=True, kw_only=True, omit_defaults=True):
+    """The budgets of a key, team or user: `max_budget_usd` in its window, and further ones.
+
+    `soft_budget_usd` refuses nothing: that it is reached is told. `model_max_budget` is by model
+    name as clients ask for it, or by a pattern with one `*`. Until `temp_budget_expires_at_us`
+    `max_budget_usd` counts as so much more as `temp_budget_increase_usd` says. `strict_budget`: no
+    budget of it may be passed by more than one request of each proxy worker.
+    """
+
+    max_budget_usd: Decimal | None = None
+    soft_budget_usd: Decimal | None = None
+    budget_duration: str | None = None
+    budget_limits: tuple[BudgetWindow, ...] = ()
+    model_max_budget: dict[str, ModelBudget] = {}
+    temp_budget_increase_usd: Decimal | None = None
+    temp_budget_expires_at_us: int | None = None
+    strict_budget: bool = False
+
+
+class KeyRecord(BudgetedRecord, frozen=True, kw_only=True, omit_defaults=True):
     """The state of one virtual key. Every `key.*` event carries the whole record.
 
     Times are RFC 3339 UTC in microseconds since the epoch (`*_at_us`); money is a decimal string.
@@ -77,9 +121,6 @@ class KeyRecord(LimitedRecord, frozen=True, kw_only=True, omit_defaults=True):
     user_id: str | None = None
     team_id: str | None = None
     models: tuple[str, ...] = ()
-    max_budget_usd: Decimal | None = None
-    soft_budget_usd: Decimal | None = None
-    budget_duration: str | None = None
     expires_at_us: int | None = None
     blocked: bool = False
     deleted: bool = False
@@ -96,16 +137,13 @@ class KeyRecord(LimitedRecord, frozen=True, kw_only=True, omit_defaults=True):
     updated_by: str | None = None
 
 
-class OwnerRecord(LimitedRecord, frozen=True, kw_only=True, omit_defaults=True):
+class OwnerRecord(BudgetedRecord, frozen=True, kw_only=True, omit_defaults=True):
     """What a team and a user have in common: both own keys, which name them by their ids.
 
     `blocked`, `deleted` and `guardrails` hold for all of their keys, those that are made later too.
     `deleted` marks the last record: the id is never given again.
     """
 
-    max_budget_usd: Decimal | None = None
-    soft_budget_usd: Decimal | None = None
-    budget_duration: str | None = None
     blocked: bool = False
     deleted: bool = False
     metadata: dict[str, Any] = {}

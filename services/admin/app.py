@@ -100,14 +100,12 @@ async def run(context: ServiceContext, *, fd: int | None, host: str, port: int) 
         snapshot=snapshot,
         file=context.file,
         master_key=context.master_key,
-        timezone=context.config.timezone,
+        config=context.config,
         folder=context.folder.path,
-        alerts=context.config.alerts,
     )
 
     async def take(config: GatewayConfig) -> None:
-        state.take(context.master_key, config.timezone)
-        state.alerts.take(config.alerts)
+        state.take(context.master_key, config)
 
     follower = ConfigFollower(context, snapshot, take)
 

@@ -14,7 +14,7 @@ from schemas.guardrails import GUARDRAILS_MAX
 from schemas.keys import KEY_LENGTH_MAX
 from schemas.registry import OnQuotaExhausted
 from schemas.rpc import QUERY_PARTS_ROWS_MAX, QUERY_SQL_BYTES_MAX, Column
-from services.admin.bodies_rates import RateSettings, RatesShown
+from services.admin.bodies_budgets import BudgetSettings, BudgetsShown
 
 __all__ = [
     "KEYS_DELETED_MAX",
@@ -59,14 +59,11 @@ KeyText = Annotated[str, Meta(min_length=1, max_length=KEY_LENGTH_MAX)]
 """A virtual key, its SHA-256 or its key id."""
 
 
-class KeySettings(RateSettings, frozen=True, kw_only=True):
+class KeySettings(BudgetSettings, frozen=True, kw_only=True):
     """What can be set on a virtual key. An absent field leaves it as it is; null takes it away."""
 
     key_alias: Name | UnsetType | None = UNSET
     models: Models | UnsetType | None = UNSET
-    max_budget: Decimal | UnsetType | None = UNSET
-    soft_budget: Decimal | UnsetType | None = UNSET
-    budget_duration: Duration | UnsetType | None = UNSET
     duration: Duration | UnsetType | None = UNSET
     user_id: Name | UnsetType | None = UNSET
     team_id: Name | UnsetType | None = UNSET
@@ -112,7 +109,7 @@ class DeletedKeys(msgspec.Struct, frozen=True, kw_only=True):
     deleted_keys: tuple[str, ...]
 
 
-class KeyState(RatesShown, msgspec.Struct, frozen=True, kw_only=True):
+class KeyState(BudgetsShown, msgspec.Struct, frozen=True, kw_only=True):
     """A virtual key as LiteLLM shows it, without its hash.
 
     `spend` is that of the current budget window, `total_spend` that of the key's whole life; both
@@ -129,10 +126,6 @@ class KeyState(RatesShown, msgspec.Struct, frozen=True, kw_only=True):
     spend: Decimal | None
     total_spend: Decimal | None
     spend_error: str | None
-    max_budget: Decimal | None
-    soft_budget: Decimal | None
-    budget_duration: str | None
-    budget_reset_at: datetime | None
     expires: datetime | None
     last_active: datetime | None
     models: tuple[str, ...]
@@ -153,7 +146,6 @@ class KeyState(RatesShown, msgspec.Struct, frozen=True, kw_only=True):
     config: dict[str, Any] = {}
     permissions: dict[str, Any] = {}
     model_spend: dict[str, Any] = {}
-    model_max_budget: dict[str, Any] = {}
     organization_id: None = None
     litellm_budget_table: None = None
 

@@ -16,7 +16,7 @@ from services.admin.bodies import (
     KeyRow,
     Name,
 )
-from services.admin.bodies_rates import RateSettings, RatesShown
+from services.admin.bodies_budgets import BudgetSettings, BudgetsShown
 
 __all__ = [
     "OWNERS_DELETED_MAX",
@@ -51,12 +51,9 @@ OWNERS_DELETED_MAX = 100
 Ids = Annotated[tuple[Name, ...], Meta(min_length=1, max_length=OWNERS_DELETED_MAX)]
 
 
-class OwnerSettings(RateSettings, frozen=True, kw_only=True):
+class OwnerSettings(BudgetSettings, frozen=True, kw_only=True):
     """What can be set on teams and users alike. Absent: it stays; null takes it away."""
 
-    max_budget: Decimal | UnsetType | None = UNSET
-    soft_budget: Decimal | UnsetType | None = UNSET
-    budget_duration: Duration | UnsetType | None = UNSET
     metadata: dict[str, Any] | UnsetType | None = UNSET
     blocked: bool | UnsetType | None = UNSET
     guardrails: GuardrailNames | UnsetType | None = UNSET
@@ -125,7 +122,7 @@ class DeleteUsers(msgspec.Struct, frozen=True, kw_only=True):
     user_ids: Ids
 
 
-class OwnerRow(RatesShown, frozen=True, kw_only=True):
+class OwnerRow(BudgetsShown, frozen=True, kw_only=True):
     """What LiteLLM shows of teams and users alike.
 
     `spend` is that of all their keys in the current budget window, `total_spend` that since ever;
@@ -137,10 +134,6 @@ class OwnerRow(RatesShown, frozen=True, kw_only=True):
     spend: Decimal | None
     total_spend: Decimal | None
     spend_error: str | None
-    max_budget: Decimal | None
-    soft_budget: Decimal | None
-    budget_duration: str | None
-    budget_reset_at: datetime | None
     metadata: dict[str, Any]
     guardrails: tuple[str, ...]
     created_at: datetime

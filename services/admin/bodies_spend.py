@@ -145,10 +145,11 @@ class SpendDay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GlobalSpend(msgspec.Struct, frozen=True, kw_only=True):
-    """All spend in the ledger. There is no global budget in this version: null."""
+    """All spend in the ledger, and the budget of all together that the configuration sets."""
 
     spend: Decimal
-    max_budget: None = None
+    max_budget: Decimal | None = None
+    budget_duration: str | None = None
 
 
 class SpendPeriodQuery(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ _RATE = (
     "rate limits are rpm_limit, tpm_limit, max_parallel_requests, model_rpm_limit and "
     "model_tpm_limit, of keys, teams and users"
 )
-_SEVERAL = "a key has one budget in this version: max_budget with budget_duration"
+_SEVERAL = "budgets are set on keys, teams and users: max_budget with budget_duration"
 _GUARD = "guardrails are named one by one, in guardrails; those with default_on hold for all"
 _ORGANISATION = "keys belong to a user and a team in this version"
 _ROUTES = (
@@ -39,14 +39,12 @@ KEY_FIELDS_WITHOUT_MEANING: dict[str, str] = {
     "auto_rotate": "keys are not rotated by themselves in this version",
     "budget_fallbacks": "a spent budget refuses requests, it does not reroute them",
     "budget_id": _SEVERAL,
-    "budget_limits": _SEVERAL,
     "config": "a key has no configuration of its own",
     "disable_global_guardrails": _GUARD,
     "enable_prompt_caching": "requests pass unchanged: the client asks for caching itself",
     "end_user_budget_id": _SEVERAL,
     "enforced_params": "requests pass unchanged and unchecked but for the model",
     "mcp_rpm_limit": _RATE,
-    "model_max_budget": _SEVERAL,
     "new_master_key": "the master key is set in the configuration",
     "object_permission": _ROUTES,
     "organization_id": _ORGANISATION,
@@ -60,15 +58,13 @@ KEY_FIELDS_WITHOUT_MEANING: dict[str, str] = {
     "send_invite_email": "no mail is sent by this version",
     "spend": "spend is computed from events and cannot be set",
     "tag_rpm_limit": _RATE,
-    "temp_budget_expiry": "raise max_budget instead",
-    "temp_budget_increase": "raise max_budget instead",
     "throttle_on_budget_exceeded": "a spent budget refuses requests, it does not slow them",
     "tpd_limit": _RATE,
     "tpm_limit_type": _RATE,
 }
 
 _KEYS = "keys belong to a team and a user by their own team_id and user_id: set those"
-_NO_BUDGET = "a team or user has one budget in this version: max_budget with budget_duration"
+_NO_BUDGET = "budgets are set on keys, teams and users: max_budget with budget_duration"
 _ROLES = "the master key manages; users have no roles in this version"
 _MAIL = "no mail is sent by this version"
 
@@ -80,12 +76,10 @@ OWNER_FIELDS_WITHOUT_MEANING: dict[str, str] = {
     },
     "aliases": KEY_FIELDS_WITHOUT_MEANING["aliases"],
     "budget_id": _NO_BUDGET,
-    "budget_limits": _NO_BUDGET,
     "invite_user": _MAIL,
     "members": _KEYS,
     "members_with_roles": _KEYS,
     "model_aliases": KEY_FIELDS_WITHOUT_MEANING["aliases"],
-    "model_max_budget": _NO_BUDGET,
     "models": "the models that may be used are listed on the keys in this version",
     "organizations": _ORGANISATION,
     "send_invite_email": _MAIL,

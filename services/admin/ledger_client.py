@@ -10,8 +10,9 @@ from typing import Literal
 
 import msgspec
 
+from schemas.config import GatewayConfig
 from schemas.errors import ApiError, BadRequest, Unavailable
-from schemas.registry import KeyRecord
+from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from schemas.rpc import (
     QUERY_ROWS_MAX,
     QUERY_TIMEOUT_S,
@@ -21,6 +22,7 @@ from schemas.rpc import (
     ReaderState,
 )
 from schemas.streams import QUERY_CONTROL_SUBJECT, QUERY_SUBJECT, READER_STATE_SUBJECT
+from services.admin.budget_spend import spend_of_budgets
 from services.admin.shapes import KeySpend, window_start_us
 from services.admin.spend_sql import SPEND_OF_KEYS, spends_from
 from services.runtime.bus import Bus, BusUnavailable, NobodyServes
@@ -51,14 +53,16 @@ class QueryTimeout(ApiError):
 class LedgerClient:
     """Sends queries to the reader and turns its refusals into answers of the API."""
 
-    def __init__(self, bus: Bus, timezone: str) -> None:
+    def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._timezone = timezone
+        self._timezone = "UTC"
+        self._with_subscriptions = True
         self._telling: set[asyncio.Task[None]] = set()
 
-    def set_timezone(self, timezone: str) -> None:
-        """Let budget windows begin at another zone's midnights."""
-        self._timezone = timezone
+    def take(self, config: GatewayConfig) -> None:
+        """Take what a configuration says of budgets: the zone of windows, and what counts."""
+        self._timezone = config.timezone
+        self._with_subscriptions = config.settings.budgets_count_subscriptions
 
     async def query(
         self,
@@ -226,7 +230,27 @@ class LedgerClient:
         try:
             reply = await self.query(SPEND_OF_KEYS, (ids, starts_us), timeout_s=SPEND_TIMEOUT_S)
         except ApiError as error:
-            unknown = KeySpend(error=error.message)
+            unknown = KeySpend(error=error.message, budgets=None)
             return dict.fromkeys(ids, unknown)
         spends = spends_from(reply)
-        return {key_id: spends.get(key_id, _NOTHING) for key_id in ids}
+        budgets = await self.spend_of_budgets(records, now_us)
+        return {
+            key_id: msgspec.structs.replace(spends.get(key_id, _NOTHING), budgets=spent)
+            for key_id, spent in zip(ids, budgets, strict=True)
+        }
+
+    async def spend_of_budgets(
+        self, records: Sequence[KeyRecord | TeamRecord | UserRecord], now_us: int
+    ) -> list[dict[str, Decimal] | None]:
+        """Return what was spent of the records' further budgets; never raises an ApiError."""
+
+        async def ask(sql: str, parameters: Sequence[object]) -> QueryReply:
+            return await self.query(sql, parameters, timeout_s=SPEND_TIMEOUT_S)
+
+        return await spend_of_budgets(
+            ask,
+            records,
+            now_us,
+            self._timezone,
+            with_subscriptions=self._with_subscriptions,
+        )

@@ -52,9 +52,13 @@ async def spend_of_owners(
     try:
         reply = await admin.ledger.query(query, (ids, starts_us), timeout_s=SPEND_TIMEOUT_S)
     except ApiError as error:
-        return [KeySpend(error=error.message)] * len(ids)
+        return [KeySpend(error=error.message, budgets=None)] * len(ids)
     spends = spends_from(reply)
-    return [spends.get(owner_id, _NOTHING) for owner_id in ids]
+    budgets = await admin.ledger.spend_of_budgets(owners, time_us)
+    return [
+        msgspec.structs.replace(spends.get(owner_id, _NOTHING), budgets=spent)
+        for owner_id, spent in zip(ids, budgets, strict=True)
+    ]
 
 
 async def delete_with_keys(

@@ -13,10 +13,10 @@ from schemas.registry import OwnerRecord, TeamRecord, UserRecord
 from services.admin.bodies import METADATA_BYTES_MAX
 from services.admin.bodies_owners import OwnerSettings, TeamRow, UserRow
 from services.admin.bodies_rates import rate_changes, rates_shown
+from services.admin.budgets import budget_changes, budgets_shown
 from services.admin.money import plain_number
-from services.admin.records import Issue, budget_changes
+from services.admin.records import Issue
 from services.admin.shapes import KeySpend
-from services.runtime.durations import budget_window
 
 __all__ = [
     "changed_owner",
@@ -44,7 +44,7 @@ def changed_owner(record: Owner, settings: OwnerSettings, issue: Issue) -> Owner
         for name in _TAKEN_AS_GIVEN
         if (value := getattr(settings, name, UNSET)) is not UNSET
     }
-    changes |= budget_changes(settings) | rate_changes(settings)
+    changes |= budget_changes(settings, record, issue.now_us) | rate_changes(settings)
     if settings.blocked is not UNSET:
         changes["blocked"] = bool(settings.blocked)
     if settings.guardrails is not UNSET:
@@ -90,17 +90,11 @@ def user_row(record: UserRecord, spend: KeySpend, now_us: int, timezone: str) ->
 
 def own_fields(record: OwnerRecord, spend: KeySpend, now_us: int, timezone: str) -> dict[str, Any]:
     """Return the fields of OwnerRow."""
-    resets_at = None
-    if record.budget_duration is not None:
-        resets_at = time_from_us(budget_window(record.budget_duration, now_us, timezone)[1])
     return {
         "blocked": record.blocked,
         "spend": _number(spend.window_usd),
         "total_spend": _number(spend.total_usd),
-        "max_budget": _number(record.max_budget_usd),
-        "soft_budget": _number(record.soft_budget_usd),
-        "budget_duration": record.budget_duration,
-        "budget_reset_at": resets_at,
+        **budgets_shown(record, spend.budgets, now_us, timezone),
         "spend_error": spend.error,
         "metadata": record.metadata,
         **rates_shown(record),

@@ -1,7 +1,6 @@
 """The record of a virtual key from what a request asks for. Pure: no clock, no chance, no bus."""
 
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -12,14 +11,12 @@ from schemas.keys import KEY_PREFIX, hash_key, key_name
 from schemas.registry import KeyRecord
 from services.admin.analysts import analyst_from, check_analyst
 from services.admin.bodies import KEY_LENGTH_MIN, METADATA_BYTES_MAX, GenerateKey, KeySettings
-from services.admin.bodies_owners import OwnerSettings
 from services.admin.bodies_rates import rate_changes
-from services.admin.money import budget_problem, plain_number
-from services.runtime.durations import expiry_from, parse_duration
+from services.admin.budgets import budget_changes
+from services.runtime.durations import expiry_from
 
 __all__ = [
     "Issue",
-    "budget_changes",
     "chosen_key_id",
     "created_record",
     "updated_record",
@@ -82,7 +79,7 @@ def updated_record(record: KeyRecord, settings: KeySettings, issue: Issue) -> Ke
         changes["tags"] = tuple(dict.fromkeys(settings.tags or ()))
     if settings.blocked is not UNSET:
         changes["blocked"] = bool(settings.blocked)
-    changes |= budget_changes(settings) | rate_changes(settings)
+    changes |= budget_changes(settings, record, issue.now_us) | rate_changes(settings)
     if settings.duration is not UNSET:
         changes["expires_at_us"] = _expires_at_us(settings.duration, issue.now_us)
     if settings.metadata is not UNSET:
@@ -102,18 +99,6 @@ def updated_record(record: KeyRecord, settings: KeySettings, issue: Issue) -> Ke
     return msgspec.structs.replace(
         record, **changes, updated_at_us=issue.now_us, updated_by=issue.by
     )
-
-
-def budget_changes(settings: KeySettings | OwnerSettings) -> dict[str, Any]:
-    """Return the fields of a record that set its budget. Raises BadRequest, naming the field."""
-    changes: dict[str, Any] = {}
-    if settings.max_budget is not UNSET:
-        changes["max_budget_usd"] = _budget("max_budget", settings.max_budget)
-    if settings.soft_budget is not UNSET:
-        changes["soft_budget_usd"] = _budget("soft_budget", settings.soft_budget)
-    if settings.budget_duration is not UNSET:
-        changes["budget_duration"] = _budget_duration(settings.budget_duration)
-    return changes
 
 
 def _check_chosen_key(key: str) -> None:
@@ -136,25 +121,6 @@ def _models(models: tuple[str, ...]) -> tuple[str, ...]:
                 param="models",
             )
     return () if _ALL_MODELS in models else tuple(dict.fromkeys(models))
-
-
-def _budget(name: str, amount_usd: Decimal | None) -> Decimal | None:
-    if amount_usd is None:
-        return None
-    problem = budget_problem(amount_usd)
-    if problem is not None:
-        raise BadRequest(f"{name} {problem}", param=name)
-    return plain_number(amount_usd)
-
-
-def _budget_duration(text: str | None) -> str | None:
-    if text is None:
-        return None
-    try:
-        parse_duration(text)
-    except ValueError as error:
-        raise BadRequest(f"budget_duration: {error}", param="budget_duration") from None
-    return text
 
 
 def _expires_at_us(text: str | None, now_us: int) -> int | None:

@@ -20,7 +20,7 @@ from services.admin.bodies_spend import (
 from services.admin.describing import Description, described
 from services.admin.directory import find_key
 from services.admin.guard import caller_of
-from services.admin.money import budget_problem
+from services.admin.money import budget_problem, plain_number
 from services.admin.reading import answer_json, read_body, read_query
 from services.admin.report_sql import HashOf
 from services.admin.spend_sql import GLOBAL_SPEND, days_from, logs_count, logs_from, spend_by_day
@@ -171,7 +171,10 @@ def hashes_of(snapshot: RegistrySnapshot) -> HashOf:
     opt=described(
         Description(
             summary="Show all spend",
-            description="The sum of the costs of all requests in the ledger.",
+            description=(
+                "The sum of the costs of all requests in the ledger, and the budget of all keys "
+                "together."
+            ),
             tag="spend",
             answer=GlobalSpend,
             errors=(408,),
@@ -183,7 +186,16 @@ async def global_spend(admin: AdminState) -> Response[bytes]:
     reply = await admin.ledger.query(GLOBAL_SPEND)
     spend = money_from(reply.rows[0][0] or 0)
     assert spend is not None, "a sum that is NULL was made 0"
-    return answer_json(GlobalSpend(spend=spend))
+    budget = admin.budget
+    if budget is None:
+        return answer_json(GlobalSpend(spend=spend))
+    return answer_json(
+        GlobalSpend(
+            spend=spend,
+            max_budget=plain_number(budget.max_budget_usd),
+            budget_duration=budget.budget_duration,
+        )
+    )
 
 
 @post(

@@ -10,6 +10,7 @@ from schemas.events import time_from_us
 from schemas.registry import KeyRecord, OwnerRecord
 from services.admin.bodies import GeneratedKey, KeyRow, KeyState, UpdatedKey
 from services.admin.bodies_rates import rates_shown
+from services.admin.budgets import budgets_shown
 from services.admin.money import plain_number
 from services.runtime.durations import budget_window
 
@@ -25,12 +26,16 @@ __all__ = [
 
 
 class KeySpend(msgspec.Struct, frozen=True, kw_only=True):
-    """What a key spent: in its current window, and ever. None where the ledger was not asked."""
+    """What a key spent: in its current window, and ever. None where the ledger was not asked.
+
+    `budgets` are the spends of its other budgets, by the limits of their ids.
+    """
 
     window_usd: Decimal | None = None
     total_usd: Decimal | None = None
     last_active: datetime | None = None
     error: str | None = None
+    budgets: dict[str, Decimal] | None = {}
 
 
 def status_of(record: KeyRecord, now_us: int) -> Literal["active", "expired", "revoked", "deleted"]:
@@ -80,9 +85,6 @@ def updated_key(
 
 
 def _fields(record: KeyRecord, spend: KeySpend, now_us: int, timezone: str) -> dict[str, Any]:
-    resets_at = None
-    if record.budget_duration is not None:
-        resets_at = time_from_us(budget_window(record.budget_duration, now_us, timezone)[1])
     return {
         "key_id": record.key_id,
         "key_name": record.key_name,
@@ -92,10 +94,7 @@ def _fields(record: KeyRecord, spend: KeySpend, now_us: int, timezone: str) -> d
         "spend": _number(spend.window_usd),
         "total_spend": _number(spend.total_usd),
         "spend_error": spend.error,
-        "max_budget": _number(record.max_budget_usd),
-        "soft_budget": _number(record.soft_budget_usd),
-        "budget_duration": record.budget_duration,
-        "budget_reset_at": resets_at,
+        **budgets_shown(record, spend.budgets, now_us, timezone),
         "expires": _time(record.expires_at_us),
         "last_active": spend.last_active,
         "models": record.models,

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import msgspec
 
-from schemas.alerts import AlertDestination
 from schemas.client_address import proved_address
 from schemas.config import GatewayConfig
 from schemas.errors import RateLimited, Unauthenticated, Unavailable
@@ -58,16 +57,17 @@ class AdminState:
         snapshot: RegistrySnapshot,
         file: ConfigFile,
         master_key: str,
-        timezone: str,
+        config: GatewayConfig,
         folder: Path,
-        alerts: tuple[AlertDestination, ...] = (),
     ) -> None:
         self.bus = bus
         self.snapshot = snapshot
-        self.timezone = timezone
+        self.timezone = config.timezone
+        self.budget = config.budget
         self.writer = RegistryWriter(bus, snapshot)
-        self.ledger = LedgerClient(bus, timezone)
-        self.alerts = Alerts(bus, folder, alerts, snapshot, self.ledger)
+        self.ledger = LedgerClient(bus)
+        self.ledger.take(config)
+        self.alerts = Alerts(bus, folder, config.alerts, snapshot, self.ledger)
         self.prices = Prices(bus, self.ledger)
         self.price_view = PriceView(self.ledger)
         self.repricings = Repricings(bus, self.ledger)
@@ -90,11 +90,13 @@ class AdminState:
         """The configuration in force."""
         return self._file.config
 
-    def take(self, master_key: str, timezone: str) -> None:
+    def take(self, master_key: str, config: GatewayConfig) -> None:
         """Take a new configuration: the master key of before is refused from now on."""
         self._master_key = master_key
-        self.timezone = timezone
-        self.ledger.set_timezone(timezone)
+        self.timezone = config.timezone
+        self.budget = config.budget
+        self.ledger.take(config)
+        self.alerts.take(config.alerts)
 
     async def registry(self) -> RegistrySnapshot:
         """Return the snapshot once it was read. Raises Unavailable after REGISTRY_WAIT_S."""

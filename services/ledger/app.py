@@ -87,6 +87,7 @@ async def _run_writer(context: ServiceContext, bus: Bus) -> None:
 
     archives = context.folder.archive
     books.put_seats(context.config.seats)
+    books.take_budgets(context.config)
     worker = Worker(bus, books, on_change, archives)
     archiver = Archiver(bus, worker, archives, context.config.settings)
     retention = PromptRetention(bus, context.config.settings)
@@ -135,14 +136,14 @@ def _config_follower(
     export: ParquetExport | None = None,
     retention: PromptRetention | None = None,
 ) -> ConfigFollower:
-    """Return what takes a new configuration file: of it, the books need time zone and seats.
+    """Return what takes a new configuration file: the books need its seats and budgets.
 
     The prices in it are for the writer alone, which makes events of them, and so is what it says of
     archiving; the Parquet files are the reader's.
     """
 
     async def take(config: GatewayConfig) -> None:
-        await worker.set_timezone(config.timezone)
+        await worker.take_budgets(config)
         await worker.set_seats(config.seats)
         if prices is not None:
             prices.take(config.prices)
@@ -253,6 +254,7 @@ async def _read_once(
         log.warning("%s, but stream and archive no longer hold all that the file holds", due.reason)
     books = Books(store, book, timezone=context.config.timezone, with_budgets=False)
     books.put_seats(context.config.seats)
+    books.take_budgets(context.config)
     worker = Worker(bus, books, lambda: None, context.folder.archive)
     is_new = books.checkpoint(USAGE.name) is None
     answers = (

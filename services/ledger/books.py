@@ -6,15 +6,17 @@ from typing import Any
 import msgspec
 
 from schemas.budgets import BudgetId
-from schemas.config import SeatPrice
+from schemas.config import GatewayConfig, SeatPrice
 from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from schemas.streams import USAGE
 from services.ledger.budgets import Budgets, Standing
 from services.ledger.price_history import PriceState
 from services.ledger.projection import Counts, Projected, Projection
+from services.ledger.spends import SpendQuestion
 from services.ledger.spent import spends_since
 from services.ledger.store import Checkpoint, Store
 from services.ledger.unpriced import UnpricedAlarm
+from services.runtime.budget_limits import EVERYBODY, global_limits
 from services.runtime.bus import StreamMessage
 from services.runtime.price_book import PriceBook
 
@@ -45,7 +47,13 @@ class Books:
         store.put_prices(self._projection.book)
         self._budgets: Budgets | None = None
         if with_budgets:
-            self._budgets = Budgets(timezone, lambda asked: spends_since(store.connection, asked))
+
+            def spends(questions: Sequence[SpendQuestion], with_subscriptions: bool) -> list[int]:  # noqa: FBT001 - as Budgets asks
+                return spends_since(
+                    store.connection, questions, with_subscriptions=with_subscriptions
+                )
+
+            self._budgets = Budgets(timezone, spends)
             self._budgets.reserve((each.facts for each in state.open_requests), ())
         checkpoint = store.checkpoint(USAGE.name)
         self._sequence = checkpoint.sequence if checkpoint is not None else 0
@@ -103,10 +111,16 @@ class Books:
             for record in records:
                 self._budgets.put(record)
 
-    def set_timezone(self, timezone: str) -> None:
-        """Let budgets begin at another zone's midnights."""
+    def take_budgets(self, config: GatewayConfig) -> None:
+        """Take what a configuration says of budgets: the zone, everybody's, what counts."""
+        limits = global_limits(config.budget)
+        self.store.put_budgets(EVERYBODY, limits)
         if self._budgets is not None:
-            self._budgets.set_timezone(timezone)
+            self._budgets.put_limits(EVERYBODY, limits)
+            self._budgets.set_timezone(config.timezone)
+            self._budgets.count_subscriptions(
+                with_subscriptions=config.settings.budgets_count_subscriptions
+            )
 
     def budget_changes(self, due: Iterable[BudgetId], now_us: int) -> BudgetChanges:
         """Return where the budgets stand that changed since this was asked last, and those `due`.

@@ -9,13 +9,15 @@ from typing import Any
 
 import msgspec
 
-from schemas.budgets import BudgetExceeded, decode_budget_event
+from schemas.budgets import BudgetCleared, BudgetExceeded, BudgetWarned, decode_budget_event
 from schemas.events import us_from_time
 from schemas.streams import BUDGET
 from services.ledger.worker import Worker, wait_for_stream
 from services.runtime.bus import Bus, StreamMessage
 
 __all__ = ["budget_event_row", "follow_budget_events"]
+
+_NAMES = {BudgetExceeded: "exceeded", BudgetCleared: "cleared", BudgetWarned: "warned"}
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +42,7 @@ def budget_event_row(message: StreamMessage) -> tuple[Any, ...] | None:
     state = event.data
     return (
         message.sequence,
-        "exceeded" if isinstance(event, BudgetExceeded) else "cleared",
+        _NAMES[type(event)],
         us_from_time(event.time),
         state.scope,
         state.scope_id,
@@ -50,4 +52,8 @@ def budget_event_row(message: StreamMessage) -> tuple[Any, ...] | None:
         state.budget_duration,
         state.window_start_us,
         state.resets_at_us,
+        state.limit,
+        state.model,
+        state.soft_budget_usd,
+        state.threshold,
     )

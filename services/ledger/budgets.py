@@ -46,14 +46,15 @@ class _Counter(msgspec.Struct):
 class Budgets:
     """Counts the spend of every budget, and knows which of them changed.
 
-    `spends_since(questions)` asks the books for spends in pico-dollars; they are asked once for
-    each budget and window, later spends are added.
+    `spends_since(questions, with_subscriptions)` asks the books for spends in pico-dollars; they
+    are asked once for each budget and window, later spends are added.
     """
 
     def __init__(
-        self, timezone: str, spends_since: Callable[[Sequence[SpendQuestion]], Sequence[int]]
+        self, timezone: str, spends_since: Callable[[Sequence[SpendQuestion], bool], Sequence[int]]
     ) -> None:
         self._timezone = timezone
+        self._with_subscriptions = True
         self._spends_since = spends_since
         self._limits: dict[BudgetId, Limit] = {}
         self._of_owner: dict[Whose, tuple[Limit, ...]] = {}
@@ -69,10 +70,18 @@ class Budgets:
             self._timezone = timezone
             self.count_anew()
 
+    def count_subscriptions(self, *, with_subscriptions: bool) -> None:
+        """Say whether requests that a subscription paid count; all count anew at a change."""
+        if with_subscriptions != self._with_subscriptions:
+            self._with_subscriptions = with_subscriptions
+            self.count_anew()
+
     def count_anew(self) -> None:
         """Ask the books again for what was spent."""
         self._counters.clear()
         self._ends.clear()
+        for limit in self._limits.values():
+            self._note_expiry(limit)
         self._changed |= self._limits.keys()
 
     def put(self, record: KeyRecord | TeamRecord | UserRecord) -> None:
@@ -92,16 +101,23 @@ class Budgets:
                 del self._limits[budget_id]
             if old is None or new is None or _counted(old) != _counted(new):
                 self._counters.pop(budget_id, None)
+            if new is not None:
+                self._note_expiry(new)
         self._limits |= after
         if limits:
             self._of_owner[owner] = limits
+
+    def _note_expiry(self, limit: Limit) -> None:
+        """Look at a budget again when its temporary increase is over."""
+        if limit.increase_until_us is not None:
+            heapq.heappush(self._ends, (limit.increase_until_us, limit.budget_id))
 
     def add(self, spends: Iterable[Spend]) -> None:
         """Add committed spends."""
         if not self._limits:
             return
         for spend in spends:
-            for owner in spend.owners():
+            for owner in spend.owners() if self._counts(spend) else ():
                 for limit in self._of_owner.get(owner, ()):
                     if limit.counts(spend.model_name):
                         counter = self._counter_of(limit, spend)
@@ -116,8 +132,11 @@ class Budgets:
         for spend in self._reserved.closed(closed):
             self._reserve(spend, -spend.cost_picos)
 
+    def _counts(self, spend: Spend) -> bool:
+        return self._with_subscriptions or not spend.is_subscription
+
     def _reserve(self, spend: Spend, picos: int) -> None:
-        for owner in spend.owners():
+        for owner in spend.owners() if self._counts(spend) else ():
             for limit in self._of_owner.get(owner, ()):
                 if limit.strict and limit.counts(spend.model_name):
                     counter = self._counter_of(limit, spend)
@@ -154,7 +173,7 @@ class Budgets:
         wanted = {budget_id: self._limits.get(budget_id) for budget_id in budget_ids}
         self._count([limit for limit in wanted.values() if limit is not None], now_us)
         return {
-            budget_id: None if limit is None else self._standing(limit)
+            budget_id: None if limit is None else self._standing(limit, now_us)
             for budget_id, limit in wanted.items()
         }
 
@@ -171,7 +190,8 @@ class Budgets:
             [
                 SpendQuestion(Whose(*limit.budget_id[:2]), counter.start_us, limit.model)
                 for limit, counter in missing
-            ]
+            ],
+            self._with_subscriptions,
         )
         for (limit, counter), spend_picos in zip(missing, spends, strict=True):
             counter.spend_picos = spend_picos
@@ -189,6 +209,7 @@ class Budgets:
             spend.cost_picos
             for spend in self._reserved
             if spend.started_at_us >= since_us
+            and self._counts(spend)
             and limit.counts(spend.model_name)
             and owner in spend.owners()
         )
@@ -198,9 +219,9 @@ class Budgets:
             return 0, None
         return budget_window(limit.budget_duration, now_us, self._timezone)
 
-    def _standing(self, limit: Limit) -> Standing:
+    def _standing(self, limit: Limit, now_us: int) -> Standing:
         counter = self._counters[limit.budget_id]
-        maximum = limit.max_budget_usd
+        maximum = limit.max_at(now_us)
         return Standing(
             is_exceeded=maximum is not None and counter.spend_picos >= picos_from_usd(maximum),
             state=BudgetState(

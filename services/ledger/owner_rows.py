@@ -1,15 +1,36 @@
-"""The rows of teams and users, and what keys have in common with them. Pure."""
+"""The rows of keys, teams and users. Pure."""
 
 from typing import Any
 
-from schemas.registry import LimitedRecord, OwnerRecord, TeamRecord, UserRecord
+from schemas.registry import KeyRecord, LimitedRecord, OwnerRecord, TeamRecord, UserRecord
 
-__all__ = ["rate_cells", "team_row", "user_row"]
+__all__ = ["key_row", "team_row", "user_row"]
 
 
-def rate_cells(record: LimitedRecord) -> tuple[Any, ...]:
+def _rate_cells(record: LimitedRecord) -> tuple[Any, ...]:
     """Return the rate limits of a key, team or user."""
     return (record.rpm_limit, record.tpm_limit, record.max_parallel_requests)
+
+
+def key_row(record: KeyRecord) -> tuple[Any, ...]:
+    """Return a virtual key in the order of KEY_COLUMNS."""
+    return (
+        record.key_id,
+        record.key_alias,
+        record.key_name,
+        record.user_id,
+        record.team_id,
+        list(record.models),
+        list(record.tags),
+        record.max_budget_usd,
+        record.budget_duration,
+        *_rate_cells(record),
+        record.expires_at_us,
+        record.blocked,
+        record.deleted,
+        record.created_at_us,
+        record.updated_at_us,
+    )
 
 
 def team_row(record: TeamRecord) -> tuple[Any, ...]:
@@ -27,7 +48,7 @@ def _owner_cells(record: OwnerRecord) -> tuple[Any, ...]:
         record.max_budget_usd,
         record.soft_budget_usd,
         record.budget_duration,
-        *rate_cells(record),
+        *_rate_cells(record),
         record.blocked,
         record.deleted,
         record.created_at_us,

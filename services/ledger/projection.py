@@ -54,7 +54,7 @@ from services.ledger.request_rows import (
     recorded_row,
     rejected_row,
 )
-from services.ledger.spends import Spend
+from services.ledger.spends import Spend, counted_model
 from services.runtime.bus import StreamMessage
 from services.runtime.price_book import PriceBook
 
@@ -338,7 +338,8 @@ class Projection:
                 total,
                 record.user_id,
                 record.team_id,
-                record.model_name,
+                counted_model(record),
+                record.billing == "subscription",
             )
             out.spends.append(spend)
 

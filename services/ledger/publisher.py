@@ -19,11 +19,13 @@ from schemas.budgets import (
     BudgetExceeded,
     BudgetId,
     BudgetState,
+    BudgetWarned,
     decode_budget_event,
 )
 from schemas.events import encode_event
 from schemas.streams import BUDGET, budget_subject
 from services.ledger.books import Books
+from services.ledger.budget_news import Kind, Said, news
 from services.ledger.budgets import Standing
 from services.ledger.marks import MarkTeller
 from services.ledger.worker import Worker
@@ -33,19 +35,16 @@ __all__ = ["BudgetPublisher"]
 
 log = logging.getLogger(__name__)
 
+_LOGGED: dict[Kind, str] = {
+    BudgetExceeded: "budget exceeded",
+    BudgetCleared: "budget cleared",
+    BudgetWarned: "budget nearly spent",
+}
 RETRY_WAIT_S = 0.2
 MARKS_BEAT_S = 1.0
 """Marks are told this often where nothing changes: who listens knows that none is missed."""
 RECHECK_S = 60.0
 """All exceeded budgets are looked at again this often, whatever else happens."""
-
-
-class _Published(msgspec.Struct, frozen=True):
-    """The last word on one budget, and its sequence in the stream."""
-
-    sequence: int
-    is_exceeded: bool
-    state: BudgetState
 
 
 class BudgetPublisher:
@@ -57,7 +56,7 @@ class BudgetPublisher:
         self._worker = worker
         self._source = f"/ledger/{token_hex(8)}"
         self._count = 0
-        self._published: dict[BudgetId, _Published] = {}
+        self._published: dict[BudgetId, Said] = {}
         self._is_read = asyncio.Event()
         self._due: set[BudgetId] = set()
         self._next_end_us: int | None = None
@@ -89,7 +88,7 @@ class BudgetPublisher:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             log.error("a budget event cannot be read: %s", error)
             return
-        self._published[event.data.budget_id] = _Published(
+        self._published[event.data.budget_id] = Said(
             message.sequence, isinstance(event, BudgetExceeded), event.data
         )
 
@@ -130,22 +129,22 @@ class BudgetPublisher:
         self._wake.clear()
 
     async def _say(self, budget_id: BudgetId, standing: Standing | None) -> bool:
-        """Publish a budget's state where it is news; False where that must be tried again."""
+        """Publish what is news about a budget; False where that must be tried again."""
+        while (due := news(self._published.get(budget_id), standing)) is not None:
+            if not await self._publish(budget_id, *due):
+                return False
+        return True
+
+    async def _publish(self, budget_id: BudgetId, kind: Kind, state: BudgetState) -> bool:
         before = self._published.get(budget_id)
-        if not _is_news(before, standing):
-            return True
-        if standing is None:
-            assert before is not None
-            standing = Standing(is_exceeded=False, state=before.state)
         self._count += 1
         subject = budget_subject(*budget_id)
-        kind = BudgetExceeded if standing.is_exceeded else BudgetCleared
         event = kind(
             source=self._source,
             id=str(self._count),
             time=datetime.now(UTC),
             subject=subject,
-            data=standing.state,
+            data=state,
         )
         try:
             sequence = await self._bus.publish(
@@ -156,21 +155,6 @@ class BudgetPublisher:
         except BusError as error:
             log.warning("a budget's state is not published yet: %s", error)
             return False
-        self._published[budget_id] = _Published(sequence, standing.is_exceeded, standing.state)
-        verb = "exceeded" if standing.is_exceeded else "cleared"
-        log.info("budget %s", verb, extra=budget_id._asdict())
+        self._published[budget_id] = Said(sequence, kind is BudgetExceeded, state)
+        log.info(_LOGGED[kind], extra=budget_id._asdict())
         return True
-
-
-def _is_news(before: _Published | None, standing: Standing | None) -> bool:
-    was_exceeded = before is not None and before.is_exceeded
-    is_exceeded = standing is not None and standing.is_exceeded
-    if was_exceeded != is_exceeded:
-        return True
-    if before is None or standing is None or not is_exceeded:
-        return False
-    # Still exceeded, but of another window or another budget: the refusal must say so.
-    return (before.state.resets_at_us, before.state.max_budget_usd) != (
-        standing.state.resets_at_us,
-        standing.state.max_budget_usd,
-    )

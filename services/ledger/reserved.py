@@ -32,6 +32,7 @@ class Reserved:
                 facts.user_id,
                 facts.team_id,
                 facts.model_name,
+                facts.billing == "subscription",
             )
             self._open[facts.request_id] = spend
             found.append(spend)

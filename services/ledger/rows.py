@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 __all__ = [
+    "BUDGET_COLUMNS",
     "BUDGET_EVENT_COLUMNS",
     "COMPONENT_COSTS",
     "COST_COLUMNS",
@@ -173,6 +174,24 @@ BUDGET_EVENT_COLUMNS: Columns = (
     ("budget_duration", _TEXT),
     ("window_start", _TIME),
     ("resets_at", _TIME),
+    ("budget", _TEXT),
+    ("model", _TEXT),
+    ("soft_budget_usd", _BUDGET),
+    ("threshold", _TEXT),
+)
+
+BUDGET_COLUMNS: Columns = (
+    ("scope", _TEXT),
+    ("scope_id", _TEXT),
+    ("budget", _TEXT),
+    ("name", _TEXT),
+    ("max_budget_usd", _BUDGET),
+    ("soft_budget_usd", _BUDGET),
+    ("budget_duration", _TEXT),
+    ("model", _TEXT),
+    ("increase_usd", _BUDGET),
+    ("increase_until", _TIME),
+    ("strict", pa.bool_()),
 )
 
 REPRICING_COLUMNS: Columns = (

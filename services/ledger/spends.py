@@ -4,13 +4,17 @@ from collections.abc import Iterator
 
 import msgspec
 
+from schemas.events import UsageRecord
 from services.runtime.budget_limits import EVERYBODY, Whose
 
-__all__ = ["Spend", "SpendQuestion"]
+__all__ = ["Spend", "SpendQuestion", "counted_model"]
 
 
 class Spend(msgspec.Struct, frozen=True):
-    """What one request adds to the budgets: whose, when it started, how much, for which model."""
+    """What one request adds to the budgets: whose, when it started, how much, for which model.
+
+    `is_subscription`: a subscription paid it, and the cost is what the API would have taken.
+    """
 
     key_id: str
     started_at_us: int
@@ -18,6 +22,7 @@ class Spend(msgspec.Struct, frozen=True):
     user_id: str | None = None
     team_id: str | None = None
     model_name: str | None = None
+    is_subscription: bool = False
 
     def owners(self) -> Iterator[Whose]:
         """Yield everybody whose budgets it may add to."""
@@ -35,3 +40,12 @@ class SpendQuestion(msgspec.Struct, frozen=True):
     whose: Whose
     since_us: int
     model: str | None = None
+
+
+def counted_model(record: UsageRecord) -> str | None:
+    """Return the model name by which a request counts for budgets of models.
+
+    It is the one that the client asked for. Results of message batches do not tell it: they count
+    by the model that answered. services.runtime.budget_sql has the same rule.
+    """
+    return record.model_name or record.model or record.response_model

@@ -5,7 +5,7 @@ file never shows half of it. Nothing here is thread-safe: one thread owns the st
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -19,7 +19,8 @@ from schemas.events import RequestFacts
 from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from services.ledger import rollups, rows
 from services.ledger.books_file import BooksOutdated, BooksUnreadable, open_books
-from services.ledger.owner_rows import rate_cells, team_row, user_row
+from services.ledger.budget_rows import budget_rows
+from services.ledger.owner_rows import key_row, team_row, user_row
 from services.ledger.price_history import PriceState, read_price_changes
 from services.ledger.price_rows import price_change_row, price_rows
 from services.ledger.projection import (
@@ -31,6 +32,7 @@ from services.ledger.projection import (
 )
 from services.ledger.reprice_rows import apply_repricing
 from services.ledger.request_rows import LOST_ERROR_TYPE
+from services.runtime.budget_limits import Limit, Whose, limits_of, whose
 from services.runtime.price_book import PriceBook
 
 __all__ = [
@@ -46,7 +48,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = "17"
+SCHEMA_VERSION = "18"
 """A file of an older version is built anew from the stream; one of a newer one is not opened."""
 _OUTDATED = frozenset(str(version) for version in range(1, int(SCHEMA_VERSION)))
 """They lack columns, prices or rollups that the events alone can tell."""
@@ -290,7 +292,8 @@ class Store:
         """Set the state of some virtual keys (their hashes are not stored)."""
         with self._transaction():
             self._delete("keys", "key_id", [record.key_id for record in records])
-            self._insert("keys", rows.KEY_COLUMNS, [_key_row(record) for record in records])
+            self._insert("keys", rows.KEY_COLUMNS, [key_row(record) for record in records])
+            self._put_budgets({whose(each): limits_of(each) for each in records})
 
     def put_owners(self, records: Sequence[TeamRecord | UserRecord]) -> None:
         """Set the state of some teams and users."""
@@ -301,6 +304,21 @@ class Store:
             self._insert("teams", rows.TEAM_COLUMNS, [team_row(each) for each in teams])
             self._delete("users", "user_id", [each.user_id for each in users])
             self._insert("users", rows.USER_COLUMNS, [user_row(each) for each in users])
+            self._put_budgets({whose(each): limits_of(each) for each in records})
+
+    def put_budgets(self, owner: Whose, limits: Sequence[Limit]) -> None:
+        """Set the budgets of one owner that has no record: of all together."""
+        with self._transaction():
+            self._put_budgets({owner: limits})
+
+    def _put_budgets(self, limits: Mapping[Whose, Sequence[Limit]]) -> None:
+        for scope in {owner.scope for owner in limits}:
+            self.connection.execute(
+                "DELETE FROM budgets WHERE scope = ? AND scope_id IN (SELECT unnest(?::VARCHAR[]))",
+                [scope, [owner.scope_id for owner in limits if owner.scope == scope]],
+            )
+        found = budget_rows(limit for some in limits.values() for limit in some)
+        self._insert("budgets", rows.BUDGET_COLUMNS, found)
 
     def budget_events_of(self, stream_created: str) -> int:
         """Return the last message of the stream BUDGET in the table `budget_events`.
@@ -364,26 +382,6 @@ class Store:
 
 def _script(name: str) -> str:
     return resources.files("services.ledger.sql").joinpath(name).read_text("utf-8")
-
-
-def _key_row(record: KeyRecord) -> tuple[Any, ...]:
-    return (
-        record.key_id,
-        record.key_alias,
-        record.key_name,
-        record.user_id,
-        record.team_id,
-        list(record.models),
-        list(record.tags),
-        record.max_budget_usd,
-        record.budget_duration,
-        *rate_cells(record),
-        record.expires_at_us,
-        record.blocked,
-        record.deleted,
-        record.created_at_us,
-        record.updated_at_us,
-    )
 
 
 def _open_row(opened: OpenRequest) -> tuple[Any, ...]:

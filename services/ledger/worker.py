@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import duckdb
 
-from schemas.config import SeatPrice
+from schemas.config import GatewayConfig, SeatPrice
 from schemas.errors import ConfigError
 from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from schemas.streams import REGISTRY, USAGE
@@ -72,9 +72,9 @@ class Worker:
         """Run something in the books' thread and return its result."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
-    async def set_timezone(self, timezone: str) -> None:
-        """Let budgets begin at another zone's midnights from now on."""
-        await self.in_books(lambda: self._books.set_timezone(timezone))
+    async def take_budgets(self, config: GatewayConfig) -> None:
+        """Let budgets be as a configuration says from now on."""
+        await self.in_books(lambda: self._books.take_budgets(config))
         self._on_change()
 
     async def set_seats(self, seats: Sequence[SeatPrice]) -> None:

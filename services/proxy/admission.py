@@ -221,7 +221,7 @@ class Admission:
     def check_budget(self, draft: Draft) -> None:
         """Raise BudgetSpent where the budget of the draft's key, its user or its team is spent."""
         assert draft.key is not None
-        for state in self._budgets.of(draft.key):
+        for state in self._budgets.of(draft.key, draft.model_name):
             if limits.is_exceeded(state, draft.started_at_us):
                 message = draft.setup.settings.budget_message
                 raise limits.budget_refusal(state, draft.started_at_us, message)

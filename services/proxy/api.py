@@ -212,6 +212,7 @@ class Api:
             if model.name not in names:
                 draft.model_name = model.name
                 limits.check_model(draft.key, model.name, draft.setup.router.target_of(model.name))
+                self._admission.check_budget(draft)
             names[model.name] = None
             found.append(model)
             if len(found) % BATCH_PIECE == 0:
@@ -231,6 +232,7 @@ class Api:
             return _Order(first_account(asked.accounts), body)
         draft.model_name = read.model
         limits.check_model(draft.key, read.model, draft.setup.router.target_of(read.model))
+        self._admission.check_budget(draft)
         spelled = account_for_models(draft.setup, asked.own, asked.accounts, [read.model])
         draft.model = spelled.names[read.model]
         return _Order(spelled.account, with_model(body, read, draft.model))

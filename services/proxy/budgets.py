@@ -10,6 +10,7 @@ from schemas.registry import KeyRecord
 from schemas.streams import BUDGET, budget_subject
 from services.runtime.budget_limits import Whose, owners_of
 from services.runtime.bus import Bus, StreamMessage
+from services.runtime.model_names import matches
 
 __all__ = ["SpentBudgets"]
 
@@ -26,8 +27,11 @@ class SpentBudgets:
     def __init__(self) -> None:
         self._exceeded: dict[Whose, dict[BudgetId, BudgetState]] = {}
 
-    def of(self, key: KeyRecord) -> Sequence[BudgetState]:
-        """Return the exceeded budgets of a key, of its user and of its team, and everybody's."""
+    def of(self, key: KeyRecord, model_name: str | None) -> Sequence[BudgetState]:
+        """Return the exceeded budgets of a key, of its user and of its team, and everybody's.
+
+        Those of models are among them where they are for this model name.
+        """
         if not self._exceeded:
             return ()
         return [
@@ -35,6 +39,8 @@ class SpentBudgets:
             for owner in owners_of(key)
             if owner in self._exceeded
             for state in self._exceeded[owner].values()
+            if state.model is None
+            or (model_name is not None and matches(state.model, model_name) is not None)
         ]
 
     def apply(self, message: StreamMessage) -> None:

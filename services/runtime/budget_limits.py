@@ -6,10 +6,22 @@ from typing import NamedTuple
 import msgspec
 
 from schemas.budgets import BudgetId, BudgetScope
+from schemas.config import GlobalBudget
 from schemas.registry import KeyRecord, OwnerRecord, TeamRecord, UserRecord
 from services.runtime.model_names import matches
 
-__all__ = ["EVERYBODY", "Limit", "Whose", "limits_of", "name_of", "owners_of", "whose"]
+__all__ = [
+    "EVERYBODY",
+    "Limit",
+    "Whose",
+    "global_limits",
+    "limits_of",
+    "model_limit",
+    "name_of",
+    "owners_of",
+    "whose",
+    "window_limit",
+]
 
 
 class Whose(NamedTuple):
@@ -26,8 +38,8 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     """What is set for one budget.
 
     `max_budget_usd` None: there is no limit, and `soft_budget_usd` alone is looked at. `model` is
-    a model name or a pattern with one `*`: only requests for such a name (as the client asked)
-    count, and only they are refused.
+    a model name or a pattern with one `*`: only requests for such a name count, and only they are
+    refused. The limit is `increase_usd` more until `increase_until_us`.
     """
 
     budget_id: BudgetId
@@ -36,6 +48,8 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     soft_budget_usd: Decimal | None = None
     budget_duration: str | None = None
     model: str | None = None
+    increase_usd: Decimal | None = None
+    increase_until_us: int | None = None
     strict: bool = False
 
     def counts(self, model_name: str | None) -> bool:
@@ -43,6 +57,14 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
         if self.model is None:
             return True
         return model_name is not None and matches(self.model, model_name) is not None
+
+    def max_at(self, now_us: int) -> Decimal | None:
+        """Return what may be spent at a moment."""
+        if self.max_budget_usd is None or self.increase_usd is None:
+            return self.max_budget_usd
+        if self.increase_until_us is None or now_us >= self.increase_until_us:
+            return self.max_budget_usd
+        return self.max_budget_usd + self.increase_usd
 
 
 def whose(record: KeyRecord | TeamRecord | UserRecord) -> Whose:
@@ -66,17 +88,68 @@ def name_of(record: KeyRecord | OwnerRecord) -> str:
 
 def limits_of(record: KeyRecord | TeamRecord | UserRecord) -> tuple[Limit, ...]:
     """Return the budgets that a record sets; none where it is deleted."""
-    if record.deleted or record.max_budget_usd is None:
+    if record.deleted:
+        return ()
+    owner, name, strict = whose(record), name_of(record), record.strict_budget
+    limits = [
+        Limit(
+            budget_id=BudgetId(*owner, limit=window_limit(each.budget_duration)),
+            name=name,
+            max_budget_usd=each.max_budget_usd,
+            budget_duration=each.budget_duration,
+            strict=strict,
+        )
+        for each in record.budget_limits
+    ]
+    limits += [
+        Limit(
+            budget_id=BudgetId(*owner, limit=model_limit(model)),
+            name=name,
+            max_budget_usd=budget.max_budget_usd,
+            budget_duration=budget.budget_duration,
+            model=model,
+            strict=strict,
+        )
+        for model, budget in record.model_max_budget.items()
+    ]
+    if record.max_budget_usd is not None or record.soft_budget_usd is not None:
+        limits.append(
+            Limit(
+                budget_id=BudgetId(*owner),
+                name=name,
+                max_budget_usd=record.max_budget_usd,
+                soft_budget_usd=record.soft_budget_usd,
+                budget_duration=record.budget_duration,
+                increase_usd=record.temp_budget_increase_usd,
+                increase_until_us=record.temp_budget_expires_at_us,
+                strict=strict,
+            )
+        )
+    return tuple(limits)
+
+
+def global_limits(budget: GlobalBudget | None) -> tuple[Limit, ...]:
+    """Return the budgets of all keys together, as the configuration sets them."""
+    if budget is None:
         return ()
     return (
         Limit(
-            budget_id=BudgetId(*whose(record)),
-            name=name_of(record),
-            max_budget_usd=record.max_budget_usd,
-            soft_budget_usd=record.soft_budget_usd,
-            budget_duration=record.budget_duration,
+            budget_id=BudgetId(*EVERYBODY),
+            name="all keys",
+            max_budget_usd=budget.max_budget_usd,
+            budget_duration=budget.budget_duration,
         ),
     )
+
+
+def window_limit(budget_duration: str) -> str:
+    """Return the `limit` of the id of a further window."""
+    return f"window-{budget_duration}"
+
+
+def model_limit(model: str) -> str:
+    """Return the `limit` of the id of a model's budget."""
+    return f"model-{model}"
 
 
 def owners_of(key: KeyRecord) -> tuple[Whose, ...]:

@@ -11,6 +11,7 @@ from schemas.config import GatewayConfig
 from schemas.errors import ConfigError
 from schemas.keys import KEY_LENGTH_MAX
 from services.runtime.config_alerts import read_alerts
+from services.runtime.config_budget import read_global_budget
 from services.runtime.config_guardrails import read_guardrails
 from services.runtime.config_litellm_prices import read_litellm_prices
 from services.runtime.config_models import Forwarding, read_deployments
@@ -93,6 +94,7 @@ def read_config(content: bytes, path: str, environment: Mapping[str, str]) -> Ga
     guardrails = read_guardrails(reader, top.get("guardrails"), settings)
     master_key = _master_key(reader, litellm.get("master_key"), general.get("master_key"))
     timezone = _timezone(reader, litellm.get("timezone"))
+    budget = read_global_budget(reader, litellm)
     reader.raise_problems()
     return GatewayConfig(
         path=path,
@@ -103,6 +105,7 @@ def read_config(content: bytes, path: str, environment: Mapping[str, str]) -> Ga
         max_parallel_requests=defaults.max_parallel_requests,
         master_key=master_key,
         timezone=timezone,
+        budget=budget,
         prices=prices,
         seats=seats,
         alerts=alerts,

@@ -13,6 +13,7 @@ CHANGES_SHOWN_MAX = 100
 
 _NAMES = {
     "timezone": "litellm_settings.timezone",
+    "budget": "litellm_settings.max_budget",
     "request_timeout_s": "litellm_settings.request_timeout",
     "stream_timeout_s": "router_settings.stream_timeout",
     "max_parallel_requests": "router_settings.default_max_parallel_requests",

@@ -302,6 +302,8 @@ SECTIONS: Mapping[str, SectionKeys] = {
             "master_key",
             "model_group_settings",
             "timezone",
+            "max_budget",
+            "budget_duration",
             "request_timeout",
             "cost_discount_config",
             "cost_margin_config",
@@ -314,8 +316,8 @@ SECTIONS: Mapping[str, SectionKeys] = {
                 ("cache cache_params enable_caching_on_provider_specific_optional_params", _CACHE),
                 (
                     """
-                    max_budget budget_duration max_user_budget max_internal_user_budget
-                    internal_user_budget_duration max_end_user_budget tag_budget_config
+                    max_user_budget max_internal_user_budget internal_user_budget_duration
+                    max_end_user_budget tag_budget_config
                     default_internal_user_params default_team_settings default_team_params
                     default_key_generate_params upperbound_key_generate_params
                     """,

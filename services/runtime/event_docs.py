@@ -45,6 +45,8 @@ _STRUCTS: tuple[type[msgspec.Struct], ...] = (
     usage.Usage,
     usage.IterationUsage,
     registry.KeyRecord,
+    registry.BudgetWindow,
+    registry.ModelBudget,
     registry.TeamRecord,
     registry.UserRecord,
     registry.ModelRecord,

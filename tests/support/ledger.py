@@ -40,7 +40,7 @@ CONFIG = """\
 model_list:
   - model_name: anthropic-claude
     litellm_params: {model: anthropic/claude-sonnet-4-20250514}
-litellm_settings: {master_key: sk-master-for-tests-0123456789}
+litellm_settings: {master_key: sk-master-for-tests-0123456789, max_budget: 1000}
 """
 
 T = TypeVar("T")

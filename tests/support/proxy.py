@@ -118,7 +118,7 @@ def publish_budget(nats_url: str, state: BudgetState, *, exceeded: bool = True) 
     event = (BudgetExceeded if exceeded else BudgetCleared)(
         source="/test", id=new_key_id(), time=datetime.now(UTC), data=state
     )
-    subject = budget_subject(state.scope, state.scope_id)
+    subject = budget_subject(*state.budget_id)
     asyncio.run(_with_bus(nats_url, lambda bus: bus.publish(subject, encode_event(event))))
 
 

@@ -292,20 +292,54 @@ CREATE TABLE budget_events (
     max_budget_usd DECIMAL(22, 12),
     budget_duration VARCHAR,
     window_start TIMESTAMP,
-    resets_at TIMESTAMP
+    resets_at TIMESTAMP,
+    budget VARCHAR NOT NULL,
+    model VARCHAR,
+    soft_budget_usd DECIMAL(22, 12),
+    threshold VARCHAR
 );
-COMMENT ON TABLE budget_events IS 'Every time that a budget was exceeded or cleared, as the ledger told the proxies.';
+COMMENT ON TABLE budget_events IS 'Every time that a budget was exceeded, warned of or cleared, as the ledger told it.';
 COMMENT ON COLUMN budget_events.stream_sequence IS 'The message of the stream BUDGET.';
-COMMENT ON COLUMN budget_events.event IS 'exceeded: its requests are refused from then on; cleared: no more.';
+COMMENT ON COLUMN budget_events.event IS 'exceeded: its requests are refused from then on; warned: a threshold is reached; cleared: no more.';
 COMMENT ON COLUMN budget_events.told_at IS 'When it was told.';
-COMMENT ON COLUMN budget_events.scope IS 'Whose budget: key, user or team.';
-COMMENT ON COLUMN budget_events.scope_id IS 'The id of that key, user or team.';
+COMMENT ON COLUMN budget_events.scope IS 'Whose budget: key, user, team or global (all together).';
+COMMENT ON COLUMN budget_events.scope_id IS 'The id of that key, user or team; all: everybody.';
 COMMENT ON COLUMN budget_events.name IS 'Its name then.';
 COMMENT ON COLUMN budget_events.spend_usd IS 'What had been spent in the window.';
 COMMENT ON COLUMN budget_events.max_budget_usd IS 'The budget; NULL: it was taken away.';
 COMMENT ON COLUMN budget_events.budget_duration IS 'How long a window is; NULL: there is one, without an end.';
 COMMENT ON COLUMN budget_events.window_start IS 'When the window began; NULL: there is one, without an end.';
 COMMENT ON COLUMN budget_events.resets_at IS 'When the window ends; NULL: never.';
+COMMENT ON COLUMN budget_events.budget IS 'Which of its budgets, as in budgets.';
+COMMENT ON COLUMN budget_events.model IS 'The models that the budget is for; NULL: all.';
+COMMENT ON COLUMN budget_events.soft_budget_usd IS 'From which spend on a warning is due; NULL: none.';
+COMMENT ON COLUMN budget_events.threshold IS 'What a warning is about: soft_budget or 80_percent; NULL: it is none.';
+
+CREATE TABLE budgets (
+    scope VARCHAR NOT NULL,
+    scope_id VARCHAR NOT NULL,
+    budget VARCHAR NOT NULL,
+    name VARCHAR NOT NULL,
+    max_budget_usd DECIMAL(22, 12),
+    soft_budget_usd DECIMAL(22, 12),
+    budget_duration VARCHAR,
+    model VARCHAR,
+    increase_usd DECIMAL(22, 12),
+    increase_until TIMESTAMP,
+    strict BOOLEAN NOT NULL
+);
+COMMENT ON TABLE budgets IS 'Every budget that is set now, one row for each limit of a key, user, team or of all together.';
+COMMENT ON COLUMN budgets.scope IS 'Whose: key, user, team or global (all together).';
+COMMENT ON COLUMN budgets.scope_id IS 'The id of that key, user or team; all: everybody.';
+COMMENT ON COLUMN budgets.budget IS 'Which of its budgets: max_budget, window-<duration> or model-<name>.';
+COMMENT ON COLUMN budgets.name IS 'The name of that key, user or team.';
+COMMENT ON COLUMN budgets.max_budget_usd IS 'What may be spent in a window; NULL: no limit, a soft budget alone.';
+COMMENT ON COLUMN budgets.soft_budget_usd IS 'From which spend on a warning is due; NULL: none.';
+COMMENT ON COLUMN budgets.budget_duration IS 'How long a window is; NULL: there is one, without an end.';
+COMMENT ON COLUMN budgets.model IS 'The model name, or a pattern with one *, whose requests count; NULL: all.';
+COMMENT ON COLUMN budgets.increase_usd IS 'So much more may be spent for a while; NULL: no more.';
+COMMENT ON COLUMN budgets.increase_until IS 'When the increase ends.';
+COMMENT ON COLUMN budgets.strict IS 'Whether it may be passed by one request of each proxy worker at most.';
 
 CREATE TABLE guardrail_events (
     found_at TIMESTAMP NOT NULL,

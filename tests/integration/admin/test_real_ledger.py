@@ -105,12 +105,36 @@ def test_usage_event_becomes_exact_spend_in_every_answer(tmp_path: Path) -> None
         parts.enter_context(running_ledger("writer", tmp_path, config, nats.url))
         reader = parts.enter_context(running_ledger("reader", tmp_path, config, nats.url))
         admin.wait_ready()
-        key = admin.generate(key_alias="tutorial", budget_duration="monthly", max_budget=1)
+        key = admin.generate(
+            key_alias="tutorial",
+            budget_duration="monthly",
+            max_budget=1,
+            budget_limits=[{"budget_duration": "365d", "max_budget": 9}],
+            model_max_budget={
+                "anthropic-*": {"budget_limit": 0.5, "time_period": "monthly"},
+                "other": {"budget_limit": 3},
+            },
+        )
         asyncio.run(record_usage(nats.url, key))
         # Then the tutorial's cost is in the key, its log row, the sum and SQL, to the last digit.
         info = wait_for_spend(admin, str(key["key"]))
         assert '"spend":0.2497536,' in info
         assert '"total_spend":0.2497536,' in info
+        # In every budget that it counts for, in no other one, and in SQL.
+        shown = msgspec.json.decode(info)["info"]
+        assert shown["budget_limits_usage"] == {"365d": {"current_spend": 0.2497536}}
+        assert shown["model_max_budget_usage"] == {
+            "anthropic-*": {"current_spend": 0.2497536},
+            "other": {"current_spend": 0},
+        }
+        query = "SELECT budget, max_budget_usd, model FROM budgets ORDER BY 1"
+        answer = admin.http.post("/ledger/sql", json={"query": query}).json()
+        assert [(row[0], Decimal(row[1]), row[2]) for row in answer["rows"]] == [
+            ("max_budget", 1, None),
+            ("model-anthropic-*", Decimal("0.5"), "anthropic-*"),
+            ("model-other", 3, "other"),
+            ("window-365d", 9, None),
+        ]
         row = admin.http.get("/spend/logs", params={"api_key": str(key["token"])}).json()[0]
         assert (row["total_tokens"], row["prompt_tokens"]) == (65_012, 64_679)
         assert (row["spend"], row["metadata"]["billing"]) == (0.2497536, "subscription")

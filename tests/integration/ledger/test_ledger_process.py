@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from schemas.budgets import BudgetExceeded, Marks, MarksQuestion, decode_budget_event, decode_marks
-from schemas.registry import KeyRecord, TeamRecord, UserRecord
+from schemas.registry import KeyRecord, ModelBudget, TeamRecord, UserRecord
 from schemas.streams import BUDGET, MARKS_ASK_SUBJECT, USAGE
 from services.ledger.store import Store, digest
 from services.runtime.bus import Bus
@@ -164,24 +164,28 @@ def test_a_ledger_killed_again_and_again_has_every_request_once(
 def test_a_row_is_visible_soon_and_a_spent_budget_is_told_within_a_second(
     tmp_path: Path, nats_server: NatsServer
 ) -> None:
-    # Given a key with a budget of two cents, when its second request passes it, then the ledger
-    # says so within a second, once, and says it is over when the budget is raised.
+    # Given a key with a budget of two cents, when its first request comes near and its second
+    # passes it, then the ledger says each within a second, once, and that it is over when it is.
     key_event(nats_server.url, _with_budget("0.02"))
     producer = Producer()
     with LedgerProcess.started(tmp_path, nats_server.url) as ledger:
         ledger.wait_ready()
         publish(nats_server.url, [batch(producer.recorded(producer.record()))])
-        time.sleep(0.3)
-        assert budget_words(nats_server.url) == []
+        (word,) = ledger.wait_for(lambda: budget_words(nats_server.url) or None, "it is warned of")
+        assert (type(word).__name__, word.data.threshold) == ("BudgetWarned", "80_percent")
         publish(nats_server.url, [batch(producer.recorded(producer.record()))])
         began = time.monotonic()
-        words = ledger.wait_for(lambda: budget_words(nats_server.url) or None, "the word is given")
-        assert time.monotonic() - began < 1.0
-        (mark,) = marks(nats_server.url).marks
-        assert (mark.budget_id, mark.spend_usd) == (
-            ("key", "key_test", "max_budget"),
-            words[0].data.spend_usd,
+        words = ledger.wait_for(
+            lambda: budget_words(nats_server.url)[1:] or None, "the word is given"
         )
+        assert time.monotonic() - began < 1.0
+        assert {
+            (mark.budget_id, mark.spend_usd, mark.max_budget_usd)
+            for mark in marks(nats_server.url).marks
+        } == {
+            (("key", "key_test", "max_budget"), Decimal("0.033"), Decimal("0.02")),
+            (("global", "all", "max_budget"), Decimal("0.033"), Decimal(1000)),
+        }
         assert marks(nats_server.url).usage_sequence >= 2
         assert len(words) == 1
         assert isinstance(words[0], BudgetExceeded)
@@ -190,7 +194,7 @@ def test_a_row_is_visible_soon_and_a_spent_budget_is_told_within_a_second(
         publish(nats_server.url, [batch(producer.recorded(producer.record()))])
         key_event(nats_server.url, _with_budget("1"))
         after = ledger.wait_for(
-            lambda: ((w := budget_words(nats_server.url))[1:] and w) or None, "it is cleared"
+            lambda: ((w := budget_words(nats_server.url)[1:])[1:] and w) or None, "it is cleared"
         )
         assert [type(each).__name__ for each in after] == ["BudgetExceeded", "BudgetCleared"]
 
@@ -199,16 +203,21 @@ def test_a_row_is_visible_soon_and_a_spent_budget_is_told_within_a_second(
         publish(nats_server.url, [batch(producer.recorded(spent))])
         small = {"max_budget_usd": Decimal("0.01"), "budget_duration": "30d"}
         publish_owner(nats_server.url, UserRecord(user_id="a@b.c", **small))
-        publish_owner(nats_server.url, TeamRecord(team_id="b.l u*e", **small))
-        both = ledger.wait_for(
-            lambda: ((w := budget_words(nats_server.url))[3:] and w) or None, "both are told"
+        models = {
+            "claude-*": ModelBudget(max_budget_usd=Decimal("0.016")),
+            "other": ModelBudget(max_budget_usd=Decimal("0.016")),
+        }
+        team = TeamRecord(team_id="b.l u*e", **small, model_max_budget=models)
+        publish_owner(nats_server.url, team)
+        all_three = ledger.wait_for(
+            lambda: ((w := budget_words(nats_server.url)[3:])[2:] and w) or None, "all are told"
         )
         assert {
-            (type(each).__name__, each.data.scope, each.data.scope_id, each.data.spend_usd)
-            for each in both[2:]
+            (type(each).__name__, *each.data.budget_id, each.data.spend_usd) for each in all_three
         } == {
-            ("BudgetExceeded", "user", "a@b.c", Decimal("0.0165")),
-            ("BudgetExceeded", "team", "b.l u*e", Decimal("0.0165")),
+            ("BudgetExceeded", "user", "a@b.c", "max_budget", Decimal("0.0165")),
+            ("BudgetExceeded", "team", "b.l u*e", "max_budget", Decimal("0.0165")),
+            ("BudgetExceeded", "team", "b.l u*e", "model-claude-*", Decimal("0.0165")),
         }
 
 

@@ -317,6 +317,50 @@ def test_spent_budget_of_a_user_or_team_refuses_its_keys_and_no_others(
     wait_for_status(proxy, key, 200)
 
 
+def test_spent_budget_of_a_model_refuses_that_model_alone_in_messages_and_batches(
+    proxy: ProxyProcess, nats: NatsServer
+) -> None:
+    # Given a team whose budget for one model is spent, then its keys are refused that model, in
+    # messages and in batches, and no other; and a budget of all keys refuses every key.
+    key = proxy.issue_key(team_id="models")
+    state = BudgetState(
+        scope="team",
+        scope_id="models",
+        limit="model-anthropic-*",
+        model="anthropic-*",
+        name="models",
+        spend_usd=Decimal(2),
+        max_budget_usd=Decimal(2),
+        resets_at_us=time.time_ns() // 1000 + 3_600_000_000,
+    )
+    publish_budget(nats.url, state)
+    message = wait_for_status(proxy, key, 429).json()["error"]["message"]
+    assert message.startswith("Budget of team models for anthropic-* used up ($2.00 of")
+
+    def batch(model: str) -> httpx.Response:
+        params = {"model": model, "max_tokens": 1, "messages": []}
+        return httpx.post(
+            f"{proxy.url}/v1/messages/batches",
+            json={"requests": [{"custom_id": "a", "params": params}]},
+            headers={"x-litellm-api-key": key, "authorization": OAUTH},
+            trust_env=False,
+        )
+
+    refused = batch("anthropic-claude")
+    assert (refused.status_code, refused.json()["error"]["type"]) == (429, "billing_error")
+    assert batch("other").status_code != 429
+    publish_budget(nats.url, state, exceeded=False)
+    wait_for_status(proxy, key, 200)
+    everybody = msgspec.structs.replace(
+        state, scope="global", scope_id="all", limit="max_budget", model=None, name="all keys"
+    )
+    publish_budget(nats.url, everybody)
+    message = wait_for_status(proxy, key, 429).json()["error"]["message"]
+    assert message.startswith("Budget of everybody used up (")
+    publish_budget(nats.url, everybody, exceeded=False)
+    wait_for_status(proxy, key, 200)
+
+
 def wait_for_status(
     proxy: ProxyProcess, key: str, status: int, *, timeout_s: float = 30
 ) -> httpx.Response:

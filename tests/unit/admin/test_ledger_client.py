@@ -37,7 +37,7 @@ class Reader:
 
 def client_of(reply: QueryReply | None) -> tuple[LedgerClient, Reader]:
     reader = Reader(reply)
-    return LedgerClient(cast("Bus", cast("Any", reader)), "UTC"), reader
+    return LedgerClient(cast("Bus", cast("Any", reader))), reader
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_query_of_a_reader_that_is_gone_is_not_waited_for(
     # Given a query under way, when the reader is gone or another one has begun since, then it
     # ends at once with 503; a reader that lives, or is slow to say so, is waited for.
     monkeypatch.setattr(ledger_client, "READER_LOOK_INTERVAL_S", 0.01)
-    client = LedgerClient(cast("Bus", cast("Any", SlowReader(state))), "UTC")
+    client = LedgerClient(cast("Bus", cast("Any", SlowReader(state))))
     if is_gone:
         with pytest.raises(ApiError, match="cannot be reached") as raised:
             asyncio.run(client.query("SELECT 1"))

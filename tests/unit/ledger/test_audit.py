@@ -88,7 +88,7 @@ def test_each_change_says_what_it_changed_from_what_to_what(store: Store, at_onc
         (8, "deleted", "key_1", "ana"),
     ]
     assert found[0][4:6] == (["key_id", "key_name", "key_alias"], None)
-    assert found[1][4] == ["models", "max_budget_usd"]
+    assert found[1][4] == ["max_budget_usd", "models"]
     assert msgspec.json.decode(found[1][5]) == {"models": [], "max_budget_usd": None}
     assert msgspec.json.decode(found[1][6]) == {
         "models": ["a", "b"],

@@ -41,7 +41,7 @@ class Books:
         self.spends: list[Spend] = []
         self.asked = 0
 
-    def since(self, questions: Sequence[SpendQuestion]) -> list[int]:
+    def since(self, questions: Sequence[SpendQuestion], _: bool) -> list[int]:  # noqa: FBT001
         self.asked += 1
         return [self._spent(question) for question in questions]
 

@@ -49,7 +49,7 @@ def facts(number: int, *, age_us: int, model: str, reserved: int | None) -> Requ
 
 
 def budgets() -> Budgets:
-    made = Budgets("UTC", lambda questions: [0] * len(questions))
+    made = Budgets("UTC", lambda questions, _: [0] * len(questions))
     for owner, limit in LIMITS:
         made.put_limits(owner, (limit,))
     return made

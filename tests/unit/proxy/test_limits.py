@@ -78,6 +78,24 @@ def test_budget_refusal_never_has_the_headers_that_hide_its_message(
     assert int(names["retry-after"]) >= 1
 
 
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"scope": "global", "name": "all keys"}, "Budget of everybody used up ("),
+        (
+            {"scope": "team", "name": "blue", "limit": "model-opus-*", "model": "opus-*"},
+            "Budget of team blue for opus-* used up (",
+        ),
+        ({"limit": "window-1d"}, "Budget of key alice per 1d used up ("),
+    ],
+)
+def test_budget_refusal_says_which_of_the_budgets_it_is(
+    fields: dict[str, object], words: str
+) -> None:
+    # Given a budget of all, of a model, of a further window, then its refusal names it.
+    assert budget_refusal(state(**fields), NOW_US, "").message.startswith(words)
+
+
 def test_budget_without_a_window_is_not_waited_for() -> None:
     refusal = budget_refusal(state(resets_at_us=None, budget_duration=None), NOW_US, "")
 

@@ -1,11 +1,12 @@
 """What a right configuration says: the walkthrough's file, models, forwarding, keys, settings."""
 
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 import yaml
 
-from schemas.config import ANTHROPIC_API_BASE, GatewayConfig, Settings
+from schemas.config import ANTHROPIC_API_BASE, GatewayConfig, GlobalBudget, Settings
 from services.runtime.config import load_config, read_config
 
 ROOT = Path(__file__).parents[3]
@@ -119,6 +120,15 @@ def test_keys_addresses_and_timeouts_come_from_the_environment() -> None:
     assert deployment.api_base == "https://a.example"
     assert config.settings.outbox_bytes_max == 70_000
     assert config.settings.oauth_hosts == ("a.example",)
+
+
+def test_all_keys_together_have_a_budget_as_litellm_writes_it() -> None:
+    # Given max_budget and its window in litellm_settings, then that is the budget, exactly.
+    entry = one_model("model: anthropic/m, api_key: k")
+    text = entry + "litellm_settings: {max_budget: 0.1, budget_duration: 30d}"
+    assert read(text).budget == GlobalBudget(Decimal("0.1"), "30d")
+    assert read(entry + "litellm_settings: {max_budget: 5}").budget == GlobalBudget(Decimal(5))
+    assert read(entry).budget is None
 
 
 def test_the_default_timeout_is_litellm_s_request_timeout() -> None:

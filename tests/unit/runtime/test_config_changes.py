@@ -1,11 +1,13 @@
 """What differs between two configurations is told by names, and never by values."""
 
+from decimal import Decimal
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.config import RESTART_SETTINGS, Deployment, GatewayConfig, Settings
+from schemas.config import RESTART_SETTINGS, Deployment, GatewayConfig, GlobalBudget, Settings
 from services.runtime.config_changes import CHANGES_SHOWN_MAX, changed_keys, restart_needed
 
 SECRET = "sk-ant-api03-secret"
@@ -31,6 +33,7 @@ def test_every_kind_of_change_is_named_and_no_value_is_shown() -> None:
         ),
         master_key=SECRET,
         timezone="Europe/Berlin",
+        budget=GlobalBudget(Decimal(5)),
         forward_models=("*",),
         request_timeout_s=5,
         settings=Settings(nats_url=f"nats://u:{SECRET}@h", budget_message="x"),
@@ -46,6 +49,7 @@ def test_every_kind_of_change_is_named_and_no_value_is_shown() -> None:
             "model_list: new added",
             "master_key",
             "litellm_settings.timezone",
+            "litellm_settings.max_budget",
             "forward_client_headers_to_llm_api",
             "litellm_settings.request_timeout",
             "tallygate.nats_url",

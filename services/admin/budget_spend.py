@@ -1,0 +1,60 @@
+"""What was spent of further windows and of models' budgets, asked of the ledger's reader."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from decimal import Decimal
+
+from schemas.errors import ApiError
+from schemas.registry import KeyRecord, TeamRecord, UserRecord
+from schemas.rpc import QueryReply
+from services.runtime.budget_limits import limits_of
+from services.runtime.budget_sql import SPEND_OF_BUDGETS
+from services.runtime.durations import budget_window
+
+__all__ = ["spend_of_budgets"]
+
+Ask = Callable[[str, Sequence[object]], Awaitable[QueryReply]]
+
+
+async def spend_of_budgets(
+    ask: Ask,
+    records: Sequence[KeyRecord | TeamRecord | UserRecord],
+    now_us: int,
+    timezone: str,
+    *,
+    with_subscriptions: bool,
+) -> list[dict[str, Decimal] | None]:
+    """Return for each record its spends by the limits of budget ids; None: not known.
+
+    The records are all of one kind. The ledger is asked only where one has such budgets.
+    """
+    asked = [
+        (place, limit)
+        for place, record in enumerate(records)
+        for limit in limits_of(record)
+        if limit.model is not None or limit.budget_id.limit != "max_budget"
+    ]
+    spends: list[dict[str, Decimal] | None] = [{} for _ in records]
+    if not asked:
+        return spends
+    starts_us = [
+        budget_window(limit.budget_duration, now_us, timezone)[0] if limit.budget_duration else 0
+        for _, limit in asked
+    ]
+    parameters = (
+        list(range(len(asked))),
+        [limit.budget_id.scope_id for _, limit in asked],
+        starts_us,
+        [limit.model for _, limit in asked],
+        min(starts_us),
+        with_subscriptions,
+    )
+    try:
+        reply = await ask(SPEND_OF_BUDGETS[asked[0][1].budget_id.scope], parameters)
+    except ApiError:
+        return [None] * len(records)
+    for number, spent_usd in reply.rows:
+        place, limit = asked[number]
+        found = spends[place]
+        assert found is not None
+        found[limit.budget_id.limit] = Decimal(spent_usd)
+    return spends

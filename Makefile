@@ -152,6 +152,7 @@ bench-smoke: dev
 	$(BIN)/python -m bench.ledger_slowed --smoke
 	$(BIN)/python -m bench.visible --smoke
 	$(BIN)/python -m bench.rate_limits --smoke
+	$(BIN)/python -m bench.budget_refusal --smoke
 
 bench-guard: dev
 	$(BIN)/python -m bench --guard

@@ -3,13 +3,19 @@
 import json
 import re
 import time
+from decimal import Decimal
+from typing import Any
 
+import httpx
+import msgspec
 import pytest
 
+from schemas.budgets import BudgetState
 from tests.support.claude_compared import SESSION_ID, Client, Comparison, Mode
 from tests.support.claude_screen import ClaudeScreen, claude_screen
 from tests.support.mock import MockAnthropic, Record, Scenario, ToolCall
 from tests.support.provocations import spend_all
+from tests.support.proxy import ProxyProcess, publish_budget, publish_key, tell_marks
 from tests.support.tap import Tap
 
 pytestmark = pytest.mark.claude
@@ -65,6 +71,22 @@ def has_left(mock: MockAnthropic) -> bool:
 def answered(tap: Tap, text: bytes) -> bool:
     """Tell whether a request whose body holds a text has had its whole answer."""
     return any(text in each.body and each.is_whole for each in tap.exchanges)
+
+
+def status_of(proxy: ProxyProcess, key: str) -> int:
+    headers = {"x-litellm-api-key": key, "authorization": f"Bearer {OAUTH}"}
+    body = {"model": "claude-opus-5-5", "max_tokens": 1, "messages": []}
+    return httpx.post(
+        f"{proxy.url}/v1/messages", headers=headers, json=body, trust_env=False
+    ).status_code
+
+
+def wait_status(proxy: ProxyProcess, key: str, *, served: bool) -> None:
+    """Wait until a key is served, or refused."""
+    deadline = time.monotonic() + 30
+    while (status_of(proxy, key) == 200) is not served:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def lines_with(screen: str, *patterns: str) -> list[str]:
@@ -213,9 +235,78 @@ def test_a_person_who_interrupts_reaches_the_api_and_is_booked(comparison: Compa
     assert booked.usage.input_tokens == record.usage["input_tokens"]  # type: ignore[index]
 
 
+def window(scope: str, scope_id: str, spend: str, **fields: Any) -> BudgetState:
+    """Return a budget of ten dollars, of which some are spent, in a window of a week."""
+    resets_us = (int(time.time()) + 7 * 86_400) * 1_000_000
+    given = {"name": scope_id, "budget_duration": "30d", "resets_at_us": resets_us, **fields}
+    return BudgetState(
+        scope=scope,  # type: ignore[arg-type]
+        scope_id=scope_id,
+        spend_usd=Decimal(spend),
+        max_budget_usd=Decimal(10),
+        **given,
+    )
+
+
+def test_a_subscriber_sees_budgets_of_all_kinds_and_a_block_in_mid_session(
+    comparison: Comparison,
+) -> None:
+    # given a subscriber whose team has spent 80 % of its budget, and whose own windows are calm
+    proxy = comparison.proxy
+    key, record = proxy.issue_record(key_alias="mid", team_id="blue", user_id="bob")
+    comparison.mock.reset()
+    calm = {"anthropic-ratelimit-unified-status": "allowed"}
+    comparison.mock.set_default(Scenario(headers=calm))
+    comparison.tap.point_at(proxy.url)
+    tell_marks(proxy.nats_url, window("team", "blue", "8"), window("user", "bob", "1"))
+    client = comparison.client(msgspec.structs.replace(SUBSCRIPTION, quiet=True), key)
+    refusals = [
+        (window("team", "blue", "10.02"), "Budget of team blue used up"),
+        (window("user", "bob", "10.02"), "Budget of user bob used up"),
+        (
+            window("key", record.key_id, "10.02", limit="model-claude-*", model="claude-*"),
+            "Budget of key .* for claude-.* used up",
+        ),
+    ]
+    with claude_screen([], client.environment, client.project) as screen:
+        trust_the_folder(screen)
+        screen.wait_for(READY)
+        # when the person has an answer, then the footer tells how much of the budget is used
+        screen.say(PROMPT)
+        screen.wait_for(r"You've used 80% of your usage credits · resets \w+")
+        # and when a budget of the team, the user or a model is spent, the message stands there
+        # verbatim, after one request
+        for state, shown in refusals:
+            publish_budget(proxy.nats_url, state)
+            wait_status(proxy, key, served=False)
+            before = len(comparison.tap.exchanges)
+            screen.say("go on")
+            screen.wait_for(rf"● {shown} \(\$10.02 of \$10.00\) · resets ")
+            assert [each.status for each in comparison.tap.exchanges[before:]] == [429]
+            publish_budget(proxy.nats_url, state, exceeded=False)
+            wait_status(proxy, key, served=True)
+        # and when the key is blocked in mid-session, the next turn is refused at once
+        publish_key(proxy.nats_url, msgspec.structs.replace(record, blocked=True))
+        wait_status(proxy, key, served=False)
+        before = len(comparison.tap.exchanges)
+        screen.say("and once more")
+        screen.wait_for("The virtual key mid is blocked")
+        # (with a subscription the client asks once more: its login might be a new one)
+        assert {each.status for each in comparison.tap.exchanges[before:]} == {403}
+        # and when it is unblocked, the same conversation goes on
+        publish_key(proxy.nats_url, record)
+        wait_status(proxy, key, served=True)
+        comparison.mock.reset()
+        screen.say("now")
+        screen.wait_until(lambda: bool(comparison.mock.messages()), "the turn is served")
+        assert b"once more" in comparison.mock.messages()[-1].body
+        assert screen.exit() == 0
+
+
 def test_models_and_a_spent_budget_are_shown_at_the_terminal(comparison: Comparison) -> None:
     # given a client that signs in with its virtual key and asks the gateway for its models
-    key, record = comparison.proxy.issue_record(key_alias="terminal")
+    proxy = comparison.proxy
+    key, record = proxy.issue_record(key_alias="terminal")
     comparison.mock.reset()
     comparison.tap.point_at(comparison.proxy.url)
     client = comparison.client(DISCOVERING, key)

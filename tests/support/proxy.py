@@ -22,7 +22,7 @@ import httpx
 import msgspec
 import yaml
 
-from schemas.budgets import BudgetCleared, BudgetExceeded, BudgetState
+from schemas.budgets import BudgetCleared, BudgetExceeded, BudgetState, Marks, MarksTold
 from schemas.events import (
     KeyCreated,
     KeyUpdated,
@@ -38,7 +38,13 @@ from schemas.events import (
 )
 from schemas.keys import hash_key, key_name, new_key, new_key_id
 from schemas.registry import KeyRecord, TeamRecord, UserRecord
-from schemas.streams import USAGE, budget_subject, key_subject
+from schemas.streams import (
+    MARKS_ASK_SUBJECT,
+    MARKS_SUBJECT,
+    USAGE,
+    budget_subject,
+    key_subject,
+)
 from services.runtime.bus import Bus
 from services.runtime.registry import subject_of
 from tests.support.ports import free_port
@@ -52,6 +58,7 @@ __all__ = [
     "publish_budget",
     "publish_key",
     "running_proxy",
+    "tell_marks",
     "usage_events",
 ]
 
@@ -120,6 +127,32 @@ def publish_budget(nats_url: str, state: BudgetState, *, exceeded: bool = True) 
     )
     subject = budget_subject(*state.budget_id)
     asyncio.run(_with_bus(nats_url, lambda bus: bus.publish(subject, encode_event(event))))
+
+
+def tell_marks(nats_url: str, *states: BudgetState) -> None:
+    """Tell one proxy where all budgets stand, as a ledger does that has just started."""
+    told = MarksTold(
+        source=f"/ledger/{new_key_id()}",
+        id="1",
+        time=datetime.now(UTC),
+        data=Marks(usage_sequence=0, marks=states),
+    )
+    payload = encode_event(told)
+
+    async def tell(bus: Bus) -> None:
+        is_asked = asyncio.Event()
+
+        async def answer(_: bytes) -> bytes:
+            is_asked.set()
+            return payload
+
+        stop = await bus.serve(MARKS_ASK_SUBJECT, answer)
+        await bus.tell(MARKS_SUBJECT, payload)
+        async with asyncio.timeout(READY_TIMEOUT_S):
+            await is_asked.wait()
+        await stop()
+
+    asyncio.run(_with_bus(nats_url, tell))
 
 
 def usage_events(nats_url: str) -> list[UsageEvent]:

@@ -182,8 +182,6 @@ class Exchange:
             if self._is_client_gone:
                 return
             self._set(following, msgspec.structs.replace(following.facts, started_at_us=now_us()))
-            if self._permit is not None:
-                self._permit.again()
             self._write_start()
             following = await self._attempt(send)
 
@@ -198,6 +196,7 @@ class Exchange:
             if attempts is not None and not self._is_client_gone:
                 following = attempts.after_error(error)
                 if following is not None:
+                    self._hold_on()
                     return following
                 error = attempts.told(error)
             await send_error(send, error, self._facts.request_id)
@@ -207,6 +206,7 @@ class Exchange:
                 following = self._after_head(attempts, response)
                 if following is not None:
                     await self._read_error(response)
+                    self._hold_on()
                     return following
             if 300 <= response.status < 400:  # noqa: PLR2004
                 # Whoever followed it would send a credential to a place that nobody configured.
@@ -221,6 +221,11 @@ class Exchange:
         finally:
             await response.aclose()
         return None
+
+    def _hold_on(self) -> None:
+        """Keep the request's place among those under way: it was booked and is sent once more."""
+        if self._permit is not None:
+            self._permit.again()
 
     def _after_head(self, attempts: Attempts, response: UpstreamResponse) -> Admitted | None:
         """Return the attempt to make instead of passing this answer on, if there is one."""

@@ -39,6 +39,8 @@ def proxy(
         model_entry(mock.url, api_key="sk-ant-api03-x"),
         model_entry("http://127.0.0.1:9", name="claude-nobody", api_key="sk-ant-api03-x"),
         model_entry(mock.url, name="claude-scarce", api_key="sk-ant-api03-x", rpm=1),
+        model_entry("http://127.0.0.1:9", name="claude-two", api_key="sk-ant-api03-x", order=1),
+        model_entry(mock.url, name="claude-two", api_key="sk-ant-api03-x", order=2),
     )
     with running_proxy(tmp_path_factory.mktemp("proxy"), nats.url, config) as running:
         yield running
@@ -114,14 +116,15 @@ def test_limited_key_is_told_what_is_left_and_refused_when_nothing_is(
 def test_keys_of_a_team_share_its_requests_under_way(
     proxy: ProxyProcess, mock: MockAnthropic
 ) -> None:
-    # Given a team with one request at a time, and one of its keys with an answer under way,
+    # Given a team with one request at a time, and one of its keys with an answer under way, which
+    # is the second attempt,
     mock.reset()
     publish_owner(
         proxy.nats_url, TeamRecord(team_id="blue", team_alias="Blue", max_parallel_requests=1)
     )
     holder, other = proxy.issue_key(team_id="blue"), proxy.issue_key(team_id="blue")
     mock.set_default(Scenario(fault="stall", fault_after_events=2))
-    body = {"model": "anthropic-claude", "max_tokens": 1, "stream": True, "messages": []}
+    body = {"model": "claude-two", "max_tokens": 1, "stream": True, "messages": []}
     url, headers = f"{proxy.url}/v1/messages", {"x-litellm-api-key": holder}
     with (
         httpx.Client(trust_env=False, timeout=PATIENCE_S) as client,

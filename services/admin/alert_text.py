@@ -60,6 +60,8 @@ def _nothing(_: _Data) -> list[str]:
 
 
 def _scope(data: _Data) -> str:
+    if data.get("scope") == "global":
+        return "all keys together"
     scope = f"{data.get('scope', '')} {data.get('name') or data.get('scope_id', '')}".strip()
     return f"{scope} for {data['model']}" if data.get("model") else scope
 
@@ -93,6 +95,7 @@ def _budget_lines(data: _Data) -> list[str]:
     resets = _when(data.get("resets_at_us"))
     return [
         f"Spent {_usd(data.get('spend_usd'))} of {_usd(data.get('max_budget_usd'))}",
+        f"Soft budget: {_usd(data['soft_budget_usd'])}" if data.get("soft_budget_usd") else "",
         f"Window: {data['budget_duration']}" if data.get("budget_duration") else "",
         f"Resets {resets}" if resets else "",
     ]
@@ -115,6 +118,12 @@ def _lag_lines(data: _Data) -> list[str]:
     return [waited, "tallygate doctor looks at all parts"]
 
 
+def _warned_title(data: _Data) -> str:
+    if data.get("threshold") == "soft_budget":
+        return f"The soft budget of {_scope(data)} is reached"
+    return f"Budget of {_scope(data)} is nearly used up"
+
+
 def _guardrail_title(data: _Data) -> str:
     action = {"block": "refused", "mask": "masked parts of"}.get(str(data.get("action")), "noted")
     key = data.get("key_alias") or data.get("key_id") or ""
@@ -129,7 +138,7 @@ def _undelivered_title(data: _Data) -> str:
 
 _TITLES: dict[str, Callable[[_Data], str]] = {
     "budget.exceeded": lambda data: f"Budget of {_scope(data)} is used up",
-    "budget.warned": lambda data: f"Budget of {_scope(data)} is nearly used up",
+    "budget.warned": _warned_title,
     "budget.cleared": lambda data: f"Budget of {_scope(data)} has room again",
     "model.unpriced": lambda data: f"The model {data.get('model', '')} has no price",
     "ledger.lagged": lambda _: "The ledger is behind",

@@ -61,6 +61,21 @@ def test_a_budget_of_a_key_is_told_in_words_and_to_whom_it_concerns() -> None:
         assert is_for(told, destination) is is_told, destination.events
 
 
+def test_a_warning_says_which_threshold_was_reached() -> None:
+    # Given warnings of a soft budget and of nearly all, of one model and of all keys, then each
+    # says so.
+    usual = {"spend_usd": "16.02", "max_budget_usd": "20", "soft_budget_usd": "15"}
+    team = {"scope": "team", "scope_id": "b", "name": "blue", "model": "claude-opus-*"}
+    soft = alert("budget.warned", threshold="soft_budget", **team, **usual)
+    assert soft.title == "The soft budget of team blue for claude-opus-* is reached"
+    assert soft.lines == ("Spent $16.02 of $20.00", "Soft budget: $15.00")
+    everyone = {"scope": "global", "scope_id": "all", "name": "all keys"}
+    near = alert("budget.warned", threshold="80_percent", **everyone, **usual)
+    assert near.title == "Budget of all keys together is nearly used up"
+    assert not is_for(near, to("*", teams=("b",)))
+    assert is_for(soft, to("*", teams=("b",)))
+
+
 def test_no_alert_holds_the_hash_of_a_key() -> None:
     # Given an event of a key, then what is sent is the event without the hash.
     told = alert("key.blocked", key_id="key_1", key_hash="f" * 64, key_name="sk-...x", team_id="b")

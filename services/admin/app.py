@@ -15,8 +15,10 @@ from services.admin.guard import require_access
 from services.admin.limits import RequestCounts, limited
 from services.admin.openapi import OpenApi
 from services.admin.reading import BODY_BYTES_MAX
+from services.admin.routes_activity import ACTIVITY_ROUTES
 from services.admin.routes_alerts import ALERT_ROUTES
 from services.admin.routes_audit import AUDIT_ROUTES
+from services.admin.routes_calculate import CALCULATE_ROUTES
 from services.admin.routes_config import CONFIG_ROUTES
 from services.admin.routes_keys import KEY_ROUTES
 from services.admin.routes_models import MODEL_ROUTES
@@ -49,6 +51,8 @@ ROUTES = (
     *USER_ROUTES,
     *SPEND_ROUTES,
     *REPORT_ROUTES,
+    *ACTIVITY_ROUTES,
+    *CALCULATE_ROUTES,
     *AUDIT_ROUTES,
     *MODEL_ROUTES,
     *PRICE_ROUTES,

@@ -35,6 +35,7 @@ from services.runtime.registry_models import RegistryModels, UnusableModel
 __all__ = [
     "checked_model",
     "created_model",
+    "deployed_model",
     "entries_of",
     "groups_of",
     "may_use",
@@ -164,6 +165,19 @@ def names_of(entries: Sequence[ModelEntry], config: GatewayConfig) -> list[str]:
     aliases = config.router.model_group_alias
     names.update((name, None) for name in aliases if name not in config.router.hidden_aliases)
     return list(names)
+
+
+def deployed_model(
+    config: GatewayConfig, models: Sequence[ModelRecord], model_name: str
+) -> str | None:
+    """Return the model that answers for a model name: that of its first deployment."""
+    target = config.router.model_group_alias.get(model_name, model_name)
+    found = [*config.deployments, *_read(config, models)[0]]
+    for each in found:
+        star = matches(each.model_name, target)
+        if star is not None:
+            return each.model.replace("*", star, 1)
+    return None
 
 
 def may_use(patterns: Sequence[str], model_name: str) -> bool:

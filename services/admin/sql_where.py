@@ -20,6 +20,12 @@ class Conditions:
         marks = [f"${number}" for number in range(first, first + len(values))]
         self._texts.append(template.format(*marks))
 
+    def copy(self) -> "Conditions":
+        """Return the same conditions, to which others can be added."""
+        other = Conditions()
+        other.parameters, other._texts = list(self.parameters), list(self._texts)
+        return other
+
     @property
     def where(self) -> str:
         """The WHERE of a query, empty where nothing is asked for."""

@@ -1,4 +1,4 @@
-"""Reports about spend: by key, user, tag, team and end user, in JSON, CSV and Arrow alike."""
+"""Reports about spend: by key, user, tag, team, end user and day, in JSON, CSV and Arrow alike."""
 
 from collections.abc import Iterator
 from decimal import Decimal
@@ -13,6 +13,7 @@ from tests.support.nats import NatsServer
 from tests.support.query_reader import request_row, running_query_reader
 
 OPUS, SONNET = "claude-opus-4-5", "claude-sonnet-4-20250514"
+ACTIVITY = "/team/daily/activity?start_date=2026-11-01&end_date=2026-11-30"
 NOVEMBER = {"start_date": "2026-11-01", "end_date": "2026-11-30"}
 
 
@@ -240,6 +241,115 @@ def test_report_by_customer_key_and_user(admin: RunningAdmin, key: dict[str, Any
     assert [row["user_id"] for row in users] == ["u2", "u1"]
 
 
+def test_activity_by_day_is_litellms(admin: RunningAdmin, key: dict[str, Any]) -> None:
+    # Given three days, when they are asked for, then each has exact sums and its parts.
+    period = {"start_date": "2026-11-01", "end_date": "2026-12-31"}
+    whole = get(admin, "/user/daily/activity", **period)
+    december, second, first = whole["results"]
+    assert [day["date"] for day in whole["results"]] == ["2026-12-01", "2026-11-21", "2026-11-20"]
+    assert first["metrics"]["spend"] == Decimal("2.000000000001")
+    assert first["metrics"]["prompt_tokens"] == 2 * 64679
+    assert first["metrics"]["cache_read_input_tokens"] == 2 * 25142
+    assert (second["metrics"]["api_requests"], second["metrics"]["unpriced_requests"]) == (3, 1)
+    assert december["metrics"]["failed_requests"] == december["metrics"]["api_requests"] == 1
+    models = second["breakdown"]["models"]
+    assert {name: part["metrics"]["api_requests"] for name, part in models.items()} == {SONNET: 3}
+    keys = second["breakdown"]["api_keys"]
+    assert {name: part["metrics"]["spend"] for name, part in keys.items()} == {
+        "key_bob": 10,
+        key["token"]: Decimal("0.25"),
+    }
+    assert keys[key["token"]]["metadata"]["key_alias"] == "ana"
+    assert set(second["breakdown"]["entities"]) == {"u1", "u2"}
+    assert set(second["breakdown"]["endpoints"]) == {"messages"}
+    total = whole["metadata"]
+    assert total["total_spend"] == Decimal("12.250000000001")
+    assert (total["total_api_requests"], total["total_failed_requests"]) == (6, 1)
+    assert (total["total_api_keys"], total["has_more"], total["total_pages"]) == (2, False, 1)
+    # When it is asked for by pages, then each day is on one of them, and the sums are the page's.
+    pages = [
+        get(admin, "/user/daily/activity", page=str(n), page_size="2", **period) for n in (1, 2, 3)
+    ]
+    assert [len(page["results"]) for page in pages] == [2, 1, 0]
+    assert [page["metadata"]["has_more"] for page in pages] == [True, False, False]
+    assert sum(page["metadata"]["total_spend"] for page in pages) == total["total_spend"]
+    # When it is asked for by team, key or model, then it is about those alone.
+    teams = get(admin, "/team/daily/activity", **period)
+    assert teams["metadata"]["total_spend"] == Decimal("2.250000000001")
+    assert set(teams["results"][0]["breakdown"]["entities"]) == {"blue"}
+    for query, requests in (
+        ({"team_ids": "blue, red"}, 4),
+        ({"team_ids": "red"}, 0),
+        ({"exclude_team_ids": "blue"}, 0),
+        ({"model": OPUS}, 1),
+        ({"api_key": key["key"]}, 4),
+    ):
+        found = get(admin, "/team/daily/activity", **query, **period)
+        assert found["metadata"]["total_api_requests"] == requests, query
+    one = get(admin, "/user/daily/activity", user_id="u2", **period)
+    assert one["metadata"]["total_spend"] == 10
+
+
+@pytest.mark.parametrize(
+    ("body", "cost"),
+    [
+        (
+            {
+                "completion_response": {
+                    "model": SONNET,
+                    "usage": {
+                        "input_tokens": 2,
+                        "output_tokens": 333,
+                        "cache_read_input_tokens": 25142,
+                        "cache_creation_input_tokens": 39535,
+                        "cache_creation": {"ephemeral_1h_input_tokens": 39535},
+                    },
+                }
+            },
+            "0.2497536",
+        ),
+        (
+            {
+                "model": "anthropic-claude",
+                "completion_response": {"usage": {"prompt_tokens": 1, "completion_tokens": 1}},
+            },
+            "0.000018",
+        ),
+        ({"model": SONNET, "messages": [{"role": "user", "content": "Hello"}]}, "0.000027"),
+    ],
+)
+def test_cost_is_computed_as_the_ledger_does(
+    admin: RunningAdmin, body: dict[str, Any], cost: str
+) -> None:
+    # Given an answer's usage in either shape, or messages, when its cost is asked for, then it is
+    # exact by the prices in force, or said to be an estimate.
+    response = admin.http.post("/spend/calculate", json=body)
+    assert response.status_code == 200, response.text
+    found = msgspec.json.Decoder(float_hook=Decimal).decode(response.content)
+    assert (found["cost"], found["model"]) == (Decimal(cost), "claude-sonnet-4-0")
+    assert sum(found["components"].values()) == found["cost"]
+    assert found["estimated"] is ("messages" in body)
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({}, "completion_response"),
+        ({"messages": [], "completion_response": {}}, "completion_response"),
+        ({"messages": []}, "model"),
+        ({"model": "nobody", "messages": []}, "model"),
+        ({"model": SONNET, "completion_response": {}}, "completion_response"),
+        ({"model": SONNET, "mesages": []}, "mesages"),
+    ],
+)
+def test_what_has_no_cost_is_refused_and_never_0(
+    admin: RunningAdmin, body: dict[str, Any], param: str
+) -> None:
+    # Given a body that is about nothing, or about a model without a price, then 400 says why.
+    response = admin.http.post("/spend/calculate", json=body)
+    assert (response.status_code, response.json()["error"]["param"]) == (400, param)
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -249,6 +359,8 @@ def test_report_by_customer_key_and_user(admin: RunningAdmin, key: dict[str, Any
         "/spend/keys",
         "/spend/users?user_id=u1",
         "/spend/tags",
+        "/user/daily/activity?start_date=2026-11-01&end_date=2026-11-30",
+        "/team/daily/activity?start_date=2026-11-01&end_date=2026-11-30&team_ids=blue",
         *(
             f"/global/spend/report?start_date=2026-11-01&end_date=2026-11-30&group_by={group}"
             for group in ("team", "customer", "api_key", "user")
@@ -284,6 +396,9 @@ def test_every_report_is_the_same_table_in_csv_and_arrow(admin: RunningAdmin, pa
         ("/spend/logs/v2?page_size=101", "page_size"),
         ("/spend/logs/v2?start_date=2026-11-01+25:00:00", "start_date"),
         ("/spend/keys?format=xml", "format"),
+        ("/user/daily/activity?start_date=2026-11-01", "end_date"),
+        (f"{ACTIVITY}&timezone=-60", "timezone"),
+        (f"{ACTIVITY}&team_ids={'a,' * 101}", "team_ids"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_by_its_name(

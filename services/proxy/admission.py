@@ -26,7 +26,7 @@ from services.proxy.draft import TEXT_MAX, Admitted, Draft, Prepared
 from services.proxy.guarding import Guarding
 from services.proxy.headers import RawHeaders, forwardable_request_headers, header_values
 from services.proxy.health import Health
-from services.proxy.holding import hold
+from services.proxy.holding import check_known, hold, is_uncounted
 from services.proxy.rates import Rates
 from services.proxy.reservations import Reservations
 from services.proxy.routing import Group, model_at
@@ -186,13 +186,15 @@ class Admission:
         return (body, read) if guarded is body else (guarded, read_body(guarded))
 
     async def _hold(self, prepared: Prepared, group: Group, star: str) -> None:
-        """Set what the draft holds of its budgets. Raises BudgetSpent; RateLimited."""
+        """Set what the draft holds of its budgets. Raises BudgetSpent; RateLimited; Unavailable."""
         draft = prepared.draft
         assert draft.key is not None
         marks = self._reservations.of(draft.key, draft.model_name)
-        if marks:
+        if marks and not is_uncounted(prepared):
             models = [model_at(each, star) for each in group.deployments]
             draft.held = await hold(self._reservations, marks, prepared, models)
+        elif self._reservations.is_deaf:
+            check_known(draft.key, draft.owners)
 
     def check_rates(self, draft: Draft) -> None:
         """Set the draft's permit. Raises RateLimited where a rate limit is reached.

@@ -9,16 +9,18 @@ import asyncio
 from collections.abc import Sequence
 
 from schemas.budgets import BudgetState
-from schemas.errors import RateLimited
+from schemas.errors import RateLimited, Unavailable
 from schemas.money import usd_from_picos, usd_text
+from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from services.proxy.draft import Prepared, now_us
 from services.proxy.limits import budget_refusal, named
 from services.proxy.marks import Mark
 from services.proxy.reservations import BudgetFull, BudgetOver, Held, Reservations
+from services.runtime.budget_limits import limits_of, name_of
 
-__all__ = ["RETRY_AFTER_S", "WAIT_S_MAX", "hold"]
+__all__ = ["RETRY_AFTER_S", "WAIT_S_MAX", "check_known", "hold", "is_uncounted"]
 
-WAIT_S_MAX = 5.0
+WAIT_S_MAX = 2.0
 """A request waits so long for room in its budgets."""
 RETRY_AFTER_S = 10
 """`retry-after` of a request that got none: Claude Code waits so long, ten times."""
@@ -77,12 +79,32 @@ async def hold(
         marks = reservations.of(key, read.model)
 
 
+def is_uncounted(prepared: Prepared) -> bool:
+    """Tell whether a request counts for no budget: a subscription pays it, and these do not."""
+    if prepared.draft.setup.settings.budgets_count_subscriptions:
+        return False
+    own = prepared.own
+    return own is not None and own.is_subscription and prepared.draft.on_quota_exhausted != "pay"
+
+
+def check_known(key: KeyRecord, owners: Sequence[TeamRecord | UserRecord]) -> None:
+    """Raise Unavailable where a strict budget counts: the ledger has told nothing of any yet."""
+    for record in (key, *owners):
+        if record.strict_budget and limits_of(record):
+            whose = "key" if isinstance(record, KeyRecord) else type(record).__name__[:4].lower()
+            raise Unavailable(
+                f"The gateway does not know yet how much of the strict budget of {whose} "
+                f"{name_of(record)} is spent (NATS or the ledger is not there). Try again shortly",
+                {"retry-after": "5"},
+            )
+
+
 def _no_room(state: BudgetState) -> RateLimited:
     """Return the refusal of a request for which requests under way leave no room."""
     assert state.max_budget_usd is not None
     left = usd_text(max(state.max_budget_usd - state.spend_usd, state.max_budget_usd * 0))
     return RateLimited(
-        f"The requests under way may use up {named(state)} ({left} of "
+        f"The requests under way may use up the {named(state)} ({left} of "
         f"{usd_text(state.max_budget_usd)} left) · try again in {RETRY_AFTER_S} seconds",
         {"retry-after": str(RETRY_AFTER_S)},
     )

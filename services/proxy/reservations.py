@@ -198,6 +198,11 @@ class Reservations:
         """Return the marks of the budgets that a request counts for."""
         return self._marks.of(key, model_name)
 
+    @property
+    def is_deaf(self) -> bool:
+        """Whether the ledger has told nothing of any budget yet."""
+        return self._marks.heard_at_s is None
+
     def published(self, number: int, sequence: int) -> None:
         """Note that this worker's events up to a number are in USAGE up to a sequence."""
         self._counted.published(number, sequence)

@@ -66,6 +66,30 @@ def ask(client: httpx.Client, key: str) -> httpx.Response:
     return client.post("/v1/messages", headers=headers, json=body)
 
 
+def ask_at_once(gate: Gateway, mock: MockAnthropic, key: str) -> list[httpx.Response]:
+    """Ask for many answers at once, each over a connection of its own, so by any worker."""
+    mock.set_default(answering(OUTPUT, delay_ms=500))
+
+    def one(_: int) -> httpx.Response:
+        with httpx.Client(base_url=gate.url, timeout=60, trust_env=False) as client:
+            return ask(client, key)
+
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        return list(pool.map(one, range(PARALLEL)))
+
+
+def admitted(answers: list[httpx.Response]) -> int:
+    return sum(each.is_success for each in answers)
+
+
+def is_spent(answer: httpx.Response, name: str) -> bool:
+    """Tell whether a request was refused since the budget of a key is spent."""
+    if answer.status_code != 429 or answer.json()["error"]["type"] != "billing_error":
+        return False
+    message: str = answer.json()["error"]["message"]
+    return message.startswith(f"Budget of key {name} used up")
+
+
 def test_answers_tell_where_a_budget_stands_and_many_at_once_do_not_spend_it_twice(
     gateway: tuple[Gateway, MockAnthropic],
 ) -> None:
@@ -89,22 +113,30 @@ def test_answers_tell_where_a_budget_stands_and_many_at_once_do_not_spend_it_twi
     wait_until(lambda: gate.ask(free).is_success, TIMEOUT_S, "the key is known")
     assert not [name for name in gate.ask(free).headers if "budget" in name or "litellm" in name]
     # when 64 dear requests come at once
-    mock.set_default(answering(OUTPUT, delay_ms=500))
-    with ThreadPoolExecutor(PARALLEL) as pool:
-
-        def one(_: int) -> httpx.Response:
-            with httpx.Client(base_url=gate.url, timeout=60, trust_env=False) as client:
-                return ask(client, key)
-
-        answers = list(pool.map(one, range(PARALLEL)))
+    answers = ask_at_once(gate, mock, key)
     # then those that were let in pass the budget by no more than is promised: a request for each
     # worker, and what the other one's mark had left
-    admitted = [each for each in answers if each.is_success]
-    assert len(admitted) + sum(each.status_code == 429 for each in answers) == PARALLEL
-    assert 3 <= len(admitted) <= 6
-    bound = Decimal(1) + 2 * COST_USD + (1 - spent)
-    assert spent + len(admitted) * COST_USD <= bound
-    # and every other one was refused as spent, in the form that is shown
-    refused = next(each for each in answers if each.status_code == 429)
-    assert refused.json()["error"]["type"] == "billing_error"
-    assert "Budget of key tight used up" in refused.json()["error"]["message"]
+    assert 3 <= admitted(answers) <= 6
+    assert spent + admitted(answers) * COST_USD <= 1 + 2 * COST_USD + (1 - spent)
+    # and every other one was refused, in the end as spent, in the form that is shown
+    assert sum(each.status_code == 429 for each in answers) == PARALLEL - admitted(answers)
+    wait_until(lambda: is_spent(gate.ask(key), "tight"), TIMEOUT_S, "it is spent")
+
+
+def test_a_strict_budget_is_passed_by_one_request_a_worker(
+    gateway: tuple[Gateway, MockAnthropic],
+) -> None:
+    gate, mock = gateway
+    # given a strict budget of a dollar, of which 85 cents are spent
+    key = gate.new_key(max_budget=1.0, key_alias="strict", strict_budget=True)
+    spend_on_key(gate, mock, key, 56_667)
+    spent = Decimal("0.850005")
+    wait_until(lambda: told_everywhere(gate, key, spent), TIMEOUT_S, "both workers know")
+    # when 64 dear requests come at once
+    answers = ask_at_once(gate, mock, key)
+    # then they pass it by no more than a request for each worker
+    assert admitted(answers) >= 1
+    assert spent + admitted(answers) * COST_USD <= 1 + 2 * COST_USD
+    assert sum(each.status_code == 429 for each in answers) == PARALLEL - admitted(answers)
+    # and all of it can be spent
+    wait_until(lambda: is_spent(ask(gate.client, key), "strict"), TIMEOUT_S, "it is spent")

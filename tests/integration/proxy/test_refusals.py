@@ -26,6 +26,7 @@ from tests.support.proxy import (
     publish_key,
     publish_owner,
     running_proxy,
+    tell_marks,
 )
 from tests.support.scripted import ScriptedServer
 
@@ -237,6 +238,44 @@ def test_slow_body_that_comes_on_is_waited_for(proxy: ProxyProcess) -> None:
         trust_env=False,
     )
     assert answer.status_code == 200
+
+
+def test_a_strict_budget_waits_for_the_ledgers_first_word_and_admits_no_further(
+    proxy: ProxyProcess, nats: NatsServer, mock: MockAnthropic
+) -> None:
+    # given a proxy that no ledger has told anything yet, and a key with a strict budget
+    key, record = proxy.issue_record(
+        key_alias="stern", max_budget_usd=Decimal(10), strict_budget=True
+    )
+    # when it is used, then it is refused for a moment, with the reason
+    answer = post(proxy, key)
+    assert answer.status_code == 503
+    assert "strict budget of key stern is spent" in answer.json()["error"]["message"]
+    assert answer.headers["retry-after"] == "5"
+    # and a key without one is served
+    assert post(proxy, proxy.issue_key(max_budget_usd=Decimal(10))).status_code == 200
+    # when the ledger has told where it stands and is away again, then one request is admitted,
+    # whose start nobody counts, and no other
+    state = BudgetState(
+        scope="key",
+        scope_id=record.key_id,
+        name="stern",
+        spend_usd=Decimal(9),
+        max_budget_usd=Decimal(10),
+        strict=True,
+    )
+    tell_marks(nats.url, state)
+    assert wait_for_status(proxy, key, 200).headers["x-tallygate-budget-remaining-usd"] != "0"
+    answer = post(proxy, key)
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "10")
+    assert answer.json()["error"]["type"] == "rate_limit_error"
+    assert (
+        "may use up the budget of key stern ($1.00 of $10.00 left)"
+        in (answer.json()["error"]["message"])
+    )
+    # and what it reserved was told with its start
+    (started,) = [each for each in proxy.started() if each.data.key_id == record.key_id]
+    assert started.data.reserved_usd is not None
 
 
 def test_spent_budget_is_429_until_it_is_cleared_or_its_window_ends(

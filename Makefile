@@ -94,13 +94,13 @@ serve: setup
 	@exec $(BIN)/tallygate serve --config $(CONFIG) $(ARGS)
 
 # A file of tests is one process's, for what its tests share. Those marked `alone` come last, one
-# after the other.
+# after the other; not after what is more than a failed test.
+BESIDE := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not alone"
 ifeq ($(strip $(PYTEST_ARGS)),)
 test: dev
 	@status=0; \
-	echo '$(BIN)/pytest --numprocesses $(WORKERS)'; \
-	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder \
-	  -m 'not alone' || status=$$?; \
+	echo '$(BIN)/pytest $(BESIDE)'; \
+	$(BIN)/pytest $(BESIDE) || status=$$?; \
 	if [ $$status -gt 1 ]; then exit $$status; fi; \
 	echo '$(BIN)/pytest -m alone'; \
 	$(BIN)/pytest -m alone || status=$$?; \

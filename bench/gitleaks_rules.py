@@ -16,6 +16,7 @@ from typing import Any
 
 from schemas.errors import ConfigError
 from services.guardrails.engine import linear_pattern
+from tests.support.pattern_samples import SPELLINGS
 
 TARGET = Path(__file__).parents[1] / "services" / "guardrails" / "gitleaks.json"
 LICENCE = (
@@ -36,6 +37,8 @@ LICENCE = (
 
 # What comes before the part that matters may be absent, so that it decides about nothing.
 LEADS = (r"(?i)[\w.-]{0,50}?", r"[\w.-]{0,50}?(?i:[\w.-]{0,50}?")
+BYTES_MAX = 400
+"""Of a match that is looked for where the first pass saw its end."""
 GATES = {"kubernetes-secret-yaml": r"(?i)\bkind:[ \t]*[\"']?secret\b"}
 """Simpler patterns for the first pass, where the rule's own is too large for it."""
 
@@ -85,10 +88,12 @@ def taken(entry: dict[str, Any]) -> dict[str, Any]:
         if pattern.startswith(lead):
             pattern = ("(?i)" if lead == LEADS[0] else "(?i:") + pattern.removeprefix(lead)
     rule: dict[str, Any] = {"id": entry["id"], "pattern": pattern}
+    longest = longest_match(pattern)
+    if longest <= BYTES_MAX and entry["id"] not in GATES:
+        rule["bytes_max"] = longest
     if entry["id"] in GATES:
         rule["gate"] = GATES[entry["id"]]
-    # Any character, or any but some: those have several bytes.
-    elif re.search(r"(?<!\\)\.|\[\^|\\[WSD]", re.sub(r"\[(?!\^)(?:[^\]\\]|\\.)*\]", "", pattern)):
+    elif takes_any_character(pattern):
         rule["utf8"] = True
     for name, ours in (
         ("entropy", "entropy"),
@@ -101,6 +106,21 @@ def taken(entry: dict[str, Any]) -> dict[str, Any]:
     if allow:
         rule["allow"] = allow
     return rule
+
+
+def longest_match(pattern: str) -> int:
+    """Bytes of the longest match; very many where it has no bound, or any character is in it."""
+    if takes_any_character(pattern):
+        return sys.maxsize
+    for theirs, ours in SPELLINGS.items():
+        pattern = pattern.replace(theirs, ours)
+    return int(re._parser.parse(pattern).getwidth()[1])  # type: ignore[attr-defined]
+
+
+def takes_any_character(pattern: str) -> bool:
+    """Any character, or any but some, may have several bytes."""
+    without_classes = re.sub(r"\[(?!\^)(?:[^\]\\]|\\.)*\]", "", pattern)
+    return re.search(r"(?<!\\)\.|\[\^|\\[WSD]", without_classes) is not None
 
 
 def allowance(given: dict[str, Any]) -> dict[str, Any]:

@@ -25,8 +25,8 @@ def build_scanner(kind: str, settings: object) -> Scanner:
     """Return the scanner of a kind with its settings (names and values, as the configuration has).
 
     Raises ConfigError, which says what is wrong and where; the caller names the guardrail.
-    Building may take a second of CPU (Vectorscan compiles, other threads run meanwhile): do it
-    in a thread where an event loop runs.
+    Building a block list, and the first scan of the other kinds, may take a second of CPU
+    (Vectorscan compiles, other threads run meanwhile): in a thread where an event loop runs.
     """
     builder = _BUILDERS.get(kind)
     if builder is None:

@@ -12,7 +12,7 @@ that the two could read differently is not left to it (`_alike`). Texts are UTF-
 import re
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import hyperscan
 import re2
@@ -22,7 +22,10 @@ from schemas.errors import ConfigError
 __all__ = [
     "PATTERN_CHARACTERS_MAX",
     "PROGRAM_SIZE_MAX",
+    "WINDOWS_MAX",
     "Gate",
+    "GatePattern",
+    "Hit",
     "linear_pattern",
 ]
 
@@ -33,6 +36,9 @@ PROGRAM_SIZE_MAX = 5_000
 in the worst case."""
 _ENGINE_MEMORY_BYTES_MAX = 8 << 20
 """What RE2 may hold per pattern, its cache of states included (RE2's own default)."""
+
+WINDOWS_MAX = 8
+"""Places in a text that are looked at one by one; with more, all of it is looked through."""
 
 _ONE_BYTE = re.compile(r"(?<!\\)(?:\\\\)*\\C")
 _ALIKE = re.compile(
@@ -86,30 +92,49 @@ def _alike(pattern: str) -> bool:
     return _ALIKE.fullmatch(pattern) is not None
 
 
+class GatePattern(NamedTuple):
+    """What the first pass looks for."""
+
+    pattern: str
+    utf8: bool = False
+    """A character may have several bytes in it (any, any but some)."""
+    bytes_max: int = 0
+    """No match is longer; 0: not known, or long."""
+
+
+class Hit(NamedTuple):
+    """A pattern that may be in a text, by its number."""
+
+    number: int
+    windows: list[tuple[int, int]] | None
+    """Where its matches are, each in one window of bytes; None: anywhere."""
+
+
 class Gate:
     """Says which of many patterns are in a text, in one pass. Safe for several threads.
 
     `trusted` patterns were seen to mean the same to both engines (this project's own rules).
     Those of others are checked; what is not surely alike always passes the gate, and so does what
     Vectorscan finds too large: then RE2 looks through the text for it alone.
+
+    Where matches of a pattern are short, Vectorscan says where each ends, and so RE2 need not look
+    through all of the text again.
     """
 
-    def __init__(self, patterns: Sequence[tuple[str, bool]], *, trusted: bool) -> None:
-        """Each pattern stands with whether a character may have several bytes in it.
-
-        Raises hyperscan.HyperscanError for a trusted pattern that Vectorscan does not take.
-        """
-        self._always: list[int] = []
+    def __init__(self, patterns: Sequence[GatePattern], *, trusted: bool) -> None:
+        """Raise hyperscan.HyperscanError for a trusted pattern that Vectorscan does not take."""
+        self._always: list[Hit] = []
         self._threads = threading.local()
+        self._bytes_max = [pattern.bytes_max for pattern in patterns]
         kept: list[tuple[int, bytes, int]] = []
-        for number, (pattern, utf8) in enumerate(patterns):
-            flags = hyperscan.HS_FLAG_SINGLEMATCH
-            if utf8 or (not trusted and _FOLDED.search(pattern)):
+        for number, pattern in enumerate(patterns):
+            flags = 0 if pattern.bytes_max else hyperscan.HS_FLAG_SINGLEMATCH
+            if pattern.utf8 or (not trusted and _FOLDED.search(pattern.pattern)):
                 flags |= hyperscan.HS_FLAG_UTF8
-            if not trusted and not (_alike(pattern) and _compiles(pattern, flags)):
-                self._always.append(number)
+            if not trusted and not (_alike(pattern.pattern) and _compiles(pattern.pattern, flags)):
+                self._always.append(Hit(number, None))
                 continue
-            kept.append((number, pattern.encode(), flags))
+            kept.append((number, pattern.pattern.encode(), flags))
         self._database = hyperscan.Database() if kept else None
         if self._database is not None:
             self._database.compile(
@@ -118,21 +143,40 @@ class Gate:
                 flags=[flags for _, _, flags in kept],
             )
 
-    def open_for(self, data: bytes) -> list[int]:
-        """Return the numbers of the patterns that may be in the text, in their order."""
-        hits = list(self._always)
-        if self._database is not None and data:
-            # Each thread has its own working memory; the engine lets other threads run meanwhile.
-            scratch = getattr(self._threads, "scratch", None)
-            if scratch is None:
-                scratch = self._threads.scratch = self._database.scratch.clone()
-            self._database.scan(
-                data,
-                match_event_handler=lambda number, *_: hits.append(number),
-                scratch=scratch,
-            )
-        hits.sort()
-        return hits
+    def open_for(self, data: bytes) -> list[Hit]:
+        """Return the patterns that may be in the text, in their order."""
+        if self._database is None or not data:
+            return list(self._always)
+        # Each thread has its own working memory; the engine lets other threads run meanwhile.
+        scratch = getattr(self._threads, "scratch", None)
+        if scratch is None:
+            scratch = self._threads.scratch = self._database.scratch.clone()
+        ends: dict[int, list[int]] = {}
+
+        def matched(number: int, _start: int, end: int, _flags: int, _context: object) -> None:
+            ends.setdefault(number, []).append(end)
+
+        self._database.scan(data, match_event_handler=matched, scratch=scratch)
+        if not ends:
+            return list(self._always)
+        hits = [Hit(number, self._windows(number, places)) for number, places in ends.items()]
+        return sorted([*self._always, *hits])
+
+    def _windows(self, number: int, ends: list[int]) -> list[tuple[int, int]] | None:
+        """Return where the matches that end somewhere are; those that may overlap are in one."""
+        longest = self._bytes_max[number]
+        if not longest:
+            return None
+        windows: list[tuple[int, int]] = []
+        for end in sorted(ends):
+            start = max(0, end - longest)
+            if windows and start <= windows[-1][1]:
+                windows[-1] = (windows[-1][0], end)
+            else:
+                windows.append((start, end))
+                if len(windows) > WINDOWS_MAX:
+                    return None
+        return windows
 
 
 def _compiles(pattern: str, flags: int) -> bool:

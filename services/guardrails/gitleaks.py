@@ -48,6 +48,7 @@ class _Rule(msgspec.Struct, forbid_unknown_fields=True):
     pattern: str
     gate: str = ""
     utf8: bool = False
+    bytes_max: int = 0
     entropy: float = 0
     group: int = 0
     keywords: list[str] = []
@@ -127,6 +128,7 @@ def gitleaks_rules() -> tuple[Rule, ...]:
             check=_check(entry, [everywhere, *map(_Allowance, entry.allow)]),
             gate=entry.gate,
             utf8=entry.utf8,
+            bytes_max=entry.bytes_max,
         )
         for entry in document.rules
     ]

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 
-from services.guardrails.engine import Gate
+from services.guardrails.engine import Gate, Hit
 
 __all__ = ["LazyGate"]
 
@@ -16,8 +16,8 @@ class LazyGate(Gate):
         self._gate: Gate | None = None
         self._lock = threading.Lock()
 
-    def open_for(self, data: bytes) -> list[int]:
-        """Return the numbers of the patterns that may be in the text; see Gate."""
+    def open_for(self, data: bytes) -> list[Hit]:
+        """Return the patterns that may be in the text; see Gate."""
         gate = self._gate
         if gate is None:
             with self._lock:

@@ -34,6 +34,14 @@ from services.guardrails.settings import chosen_rules, read_settings
 __all__ = ["build_personal_data", "personal_data_rules"]
 
 CATEGORY = "personal_data"
+_BYTES_MAX = {
+    IBAN_PATTERN: 48,
+    CARD_PATTERN: 24,
+    PHONE_PATTERN: 84,
+    NORTH_AMERICAN_PATTERN: 26,
+    **{pattern: 24 for _, pattern, _ in NATIONAL_IDS if not pattern.startswith("(?i)")},
+}
+"""Of the patterns that many texts hold a part of: the longest match (a test compares)."""
 
 
 class PersonalData(msgspec.Struct):
@@ -65,6 +73,7 @@ def personal_data_rules() -> tuple[Rule, ...]:
             pattern=pattern,
             check=check,
             gate=EMAIL_GATE if name == "email" else "",
+            bytes_max=_BYTES_MAX.get(pattern, 0),
         )
         for name, pattern, check in given
     )

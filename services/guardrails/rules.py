@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.guardrails.allowed import Allowed
-from services.guardrails.engine import Gate, linear_pattern
+from services.guardrails.engine import Gate, GatePattern, Hit, linear_pattern
 from services.guardrails.findings import Finding
 
 __all__ = ["FINDINGS_PER_RULE_MAX", "Candidate", "Check", "Rule", "RuleScanner"]
@@ -16,7 +16,10 @@ the work is bound by the text's length times this number, whatever pattern and t
 
 
 class Candidate:
-    """What a pattern matched, before the rule's own check: bytes of UTF-8 and places in them."""
+    """What a pattern matched, before the rule's own check: bytes of UTF-8 and places in them.
+
+    A check may move `start` and `end`: these are what is reported then.
+    """
 
     __slots__ = ("data", "end", "match_end", "match_start", "start")
 
@@ -62,8 +65,9 @@ class Rule:
     """One thing to look for.
 
     `group` is the pattern's group that is reported; 0 means the first one that took part in the
-    match, or all of it where there is none. `check` says whether what was matched counts. `gate`
-    is a simpler pattern that is in every text in which `pattern` is.
+    match, or all of it where there is none. `check` says whether what was matched counts, and may
+    move the candidate's start and end. `gate` is a simpler pattern that is in every text in which
+    `pattern` is.
     """
 
     name: str
@@ -74,14 +78,18 @@ class Rule:
     gate: str = ""
     utf8: bool = False
     """A character may have several bytes in the pattern (any, any but some, letters of others)."""
+    bytes_max: int = 0
+    """No match of the pattern is longer; 0: not known, or long."""
     overlapping: bool = False
     """A match that the check refuses may overlap one that it takes (matches are short then)."""
     where: str = field(default="", compare=False)
     """The place in the configuration, of the patterns that come from there."""
 
-    def for_gate(self) -> tuple[str, bool]:
-        """Return what the first pass looks for, as Gate takes it."""
-        return self.gate or self.pattern, self.utf8
+    def for_gate(self) -> GatePattern:
+        """Return what the first pass looks for."""
+        if self.gate:
+            return GatePattern(self.gate, self.utf8)
+        return GatePattern(self.pattern, self.utf8, self.bytes_max)
 
 
 class RuleScanner:
@@ -113,8 +121,8 @@ class RuleScanner:
         if not hits:
             return []
         places: list[tuple[int, int, int]] = []
-        for number in hits:
-            places += ((number, *span) for span in self._spans(number, data))
+        for hit in hits:
+            places += ((hit.number, *span) for span in self._spans(hit, data))
         if not places:
             return []
         kept = _outermost(places)
@@ -129,31 +137,34 @@ class RuleScanner:
             for number, start, end in kept
         ]
 
-    def _spans(self, number: int, data: bytes) -> list[tuple[int, int]]:
+    def _spans(self, hit: Hit, data: bytes) -> list[tuple[int, int]]:
         """Return where a rule finds something, in bytes."""
-        rule = self._rules[number]
-        pattern = self._patterns[number]
+        rule = self._rules[hit.number]
+        pattern = self._patterns[hit.number]
         if pattern is None:  # compiled when first needed; twice at the same time does no harm
-            pattern = self._patterns[number] = linear_pattern(rule.pattern, rule.where)
+            pattern = self._patterns[hit.number] = linear_pattern(rule.pattern, rule.where)
         spans: list[tuple[int, int]] = []
-        position = 0
-        while (found := pattern.search(data, position)) is not None:
-            start, end = _reported(found, rule.group)
-            candidate = Candidate(data, start, end, *found.span(0))
-            if (
-                end > start
-                and (rule.check is None or rule.check(candidate))
-                and not (self._allowed is not None and self._allowed.covers(candidate.value))
-            ):
-                spans.append((start, end))
-                if len(spans) == FINDINGS_PER_RULE_MAX:
-                    spans[-1] = (start, len(data))
-                    break
-            elif rule.overlapping:
-                position = found.start(0) + 1
-                continue
-            position = max(found.end(0), position + 1)
+        for position, limit in hit.windows or [(0, len(data))]:
+            while (found := pattern.search(data, position, limit)) is not None:
+                start, end = _reported(found, rule.group)
+                candidate = Candidate(data, start, end, *found.span(0))
+                position = max(found.end(0), position + 1)  # noqa: PLW2901 - on in the window
+                if self._counts(rule, candidate):
+                    spans.append((candidate.start, candidate.end))
+                    if len(spans) == FINDINGS_PER_RULE_MAX:
+                        spans[-1] = (candidate.start, len(data))
+                        return spans
+                elif rule.overlapping:
+                    position = found.start(0) + 1  # noqa: PLW2901 - the same
         return spans
+
+    def _counts(self, rule: Rule, candidate: Candidate) -> bool:
+        """Tell whether a candidate is a finding: not empty, right by the check, not allowed."""
+        if candidate.end <= candidate.start:
+            return False
+        if rule.check is not None and not rule.check(candidate):
+            return False
+        return self._allowed is None or not self._allowed.covers(candidate.value)
 
 
 def _reported(found: Any, group: int) -> tuple[int, int]:

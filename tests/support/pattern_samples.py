@@ -6,16 +6,16 @@ from random import Random
 from string import printable
 from typing import Any
 
-__all__ = ["matching_text"]
+__all__ = ["SPELLINGS", "matching_text"]
 
 _REPEATED_MAX = 3
 """How often more than needed what may come any number of times does come."""
 # Flags in the middle make letters of either case match: the text is right without them.
-_SPELLINGS = {
+SPELLINGS = {
     "(?i)": "",
     r"\z": r"\Z",
     "[[:alnum:]]": "[a-zA-Z0-9]",
-    r"[\pL\pN": "[a-zé0-9",
+    r"@(?:[\pL\pN][\pL\pN\-]{0,62}": "a@(?:[a-z]{2}",
     r"\x80-\xff": "a-z",
 }
 _PLAIN = [ord(character) for character in printable[:94]]
@@ -26,7 +26,7 @@ def matching_text(pattern: str, random: Random) -> str:
     parser = re._parser  # type: ignore[attr-defined]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for theirs, ours in _SPELLINGS.items():
+        for theirs, ours in SPELLINGS.items():
             pattern = pattern.replace(theirs, ours)
         tree = parser.parse(pattern)
     return _draw(tree, random)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import ConfigError
 from services.guardrails import build_scanner, mask
-from services.guardrails.engine import Gate, linear_pattern
+from services.guardrails.engine import Gate, GatePattern, Hit, linear_pattern
 from services.guardrails.rules import FINDINGS_PER_RULE_MAX
 
 
@@ -158,4 +158,4 @@ def test_the_first_pass_never_hides_what_the_exact_pattern_finds(
         return
     data = text.encode()
     if exact.search(b"") is None and exact.search(data) is not None:
-        assert Gate([(pattern, False)], trusted=False).open_for(data) == [0]
+        assert Gate([GatePattern(pattern)], trusted=False).open_for(data) == [Hit(0, None)]

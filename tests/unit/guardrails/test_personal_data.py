@@ -91,6 +91,9 @@ def test_what_only_looks_like_personal_data_passes(text: str) -> None:
     [
         ("An jürgen.müller@posteo.de.", [("email", "jürgen.müller@posteo.de")]),
         ("Write to j.mueller+x@posteo.de, ok?", [("email", "j.mueller+x@posteo.de")]),
+        ("ab x.y@z.example.de@a.org", []),
+        ("<_me.too_@posteo.de>", [("email", "me.too_@posteo.de")]),
+        ("Konto AT611904300234573201 ABCD EFGH", [("iban", "AT611904300234573201")]),
         (
             "IBAN DE89 3704 0044 0532 0130 00 AND MORE",
             [("iban", "DE89 3704 0044 0532 0130 00")],

@@ -1,5 +1,6 @@
 """What holds for every scanner and every text; and how often the rules are right."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import Any
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from bench.guardrail_rules import SEED, Result, evaluate_all
 from services.guardrails import Finding, build_scanner, mask
+from services.guardrails.engine import Hit
 from services.guardrails.own_secrets import secret_rules
 from services.guardrails.personal_data import personal_data_rules
 from services.guardrails.rules import Rule, RuleScanner
@@ -31,8 +33,8 @@ class AllOpen:
     def __init__(self, count: int) -> None:
         self.count = count
 
-    def open_for(self, _: bytes) -> list[int]:
-        return list(range(self.count))
+    def open_for(self, _: bytes) -> list[Hit]:
+        return [Hit(number, None) for number in range(self.count)]
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,20 @@ def test_rules_are_right_as_often_as_the_documents_say(
         if rule and (score.recall < of_each or score.precision < 0.9)
     }
     assert weak == {}
+
+
+@pytest.mark.parametrize("kind", SCANNERS)
+def test_no_match_is_longer_than_its_rule_says(kind: str) -> None:
+    # Given the rules whose matches are looked for where they end, when the longest text that their
+    # pattern can match is computed, then it is no longer than the rule says.
+    parse = re._parser.parse  # type: ignore[attr-defined]
+    counted = 0
+    for rule in RULES[kind]:
+        if rule.bytes_max:
+            counted += 1
+            pattern = rule.pattern.replace("(?i)", "").replace("[[:alnum:]]", "[a-z]")
+            assert parse(pattern).getwidth()[1] <= rule.bytes_max + 1, rule.name
+    assert counted > 10
 
 
 @pytest.mark.parametrize("kind", SCANNERS)
@@ -163,9 +179,9 @@ class Counting:
         self.searches = 0
         self.characters_read = 0
 
-    def search(self, data: bytes, position: int) -> Any:
+    def search(self, data: bytes, position: int, limit: int) -> Any:
         self.searches += 1
-        found = self.compiled.search(data, position)
+        found = self.compiled.search(data, position, limit)
         self.characters_read += (found.end(0) if found else len(data)) - position
         return found
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import rich_click as click
 
+from services.client.budget_options import budgets_text
 from services.client.gateway import ClientError, Gateway
 from services.client.options import gateway_options
 from services.client.output import dollars, note, print_json, print_table
@@ -36,6 +37,12 @@ class _Row(msgspec.Struct):
     max_budget: Decimal | None = None
     budget_duration: str | None = None
     budget_reset_at: str | None = None
+    soft_budget: Decimal | None = None
+    budget_limits: list[dict[str, Any]] = []
+    model_max_budget: dict[str, dict[str, Any]] = {}
+    temp_budget_increase: Decimal | None = None
+    temp_budget_expiry: str | None = None
+    strict_budget: bool = False
     expires: str | None = None
     created_at: str | None = None
     models: list[str] = []
@@ -296,6 +303,7 @@ def _print_row(row: _Row) -> None:
         ["spend", dollars(row.spend)],
         ["spend ever", dollars(row.total_spend)],
         ["budget", budget],
+        ["further budgets", budgets_text(row)],
         ["rate limits", rates_text(row)],
         ["models", ", ".join(row.models) or "all"],
         ["user", row.user_id],

@@ -1,12 +1,12 @@
 """The options that describe a virtual key, and the request body they make."""
 
 from collections.abc import Callable
-from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
 
 import msgspec
 import rich_click as click
 
+from services.client.budget_options import BUDGET_FIELDS, BUDGET_OPTIONS, budget_value
 from services.client.rate_options import RATE_FIELDS, RATE_OPTIONS, model_rates
 
 __all__ = ["read_settings", "setting_options", "unset_option"]
@@ -16,9 +16,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _FIELDS = {
     "alias": "key_alias",
     "model": "models",
-    "max_budget": "max_budget",
-    "soft_budget": "soft_budget",
-    "budget_duration": "budget_duration",
+    **BUDGET_FIELDS,
     "duration": "duration",
     "user_id": "user_id",
     "team_id": "team_id",
@@ -70,11 +68,7 @@ def setting_options(command: Command) -> Command:
         click.option("--team-id", help="The team that the key belongs to."),
         click.option("--user-id", help="The user that the key belongs to."),
         click.option("--duration", help="How long the key lives, such as 30d."),
-        click.option(
-            "--budget-duration", help="How long a budget lasts: daily, weekly, monthly, 12h, …"
-        ),
-        click.option("--soft-budget", help="US dollars; only noted, never enforced."),
-        click.option("--max-budget", help="US dollars, such as 100.00; then requests are refused."),
+        *BUDGET_OPTIONS,
         click.option(
             "--model",
             multiple=True,
@@ -104,8 +98,8 @@ def read_settings(settings: dict[str, Any]) -> dict[str, Any]:
         value = settings.get(name)
         if value is None or value == ():
             continue
-        if name.endswith("_budget"):
-            value = _amount(name, value)
+        if name in BUDGET_FIELDS:
+            value = budget_value(name, value)
         elif name in ("model_rpm_limit", "model_tpm_limit"):
             value = model_rates(name, value)
         elif name == "metadata":
@@ -117,18 +111,6 @@ def read_settings(settings: dict[str, Any]) -> dict[str, Any]:
             raise click.BadParameter(f"--{name} is both given and unset")
         body[field] = None
     return body
-
-
-def _amount(name: str, text: str) -> Decimal:
-    """Return dollars exactly; msgspec sends them as a string, which the API reads exactly."""
-    option = "--" + name.replace("_", "-")
-    try:
-        amount = Decimal(text.removeprefix("$"))
-    except InvalidOperation:
-        raise click.BadParameter(f"{option} must be an amount such as 100.00") from None
-    if not amount.is_finite() or amount < 0:
-        raise click.BadParameter(f"{option} must be a finite amount, not negative")
-    return amount
 
 
 def _object(text: str) -> dict[str, Any]:

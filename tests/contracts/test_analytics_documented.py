@@ -38,6 +38,9 @@ MADE_UP = {
     "session_id": "'session-' || n % 10",
     "max_budget_usd": "5",
     "deleted": "false",
+    "scope": "['key', 'global'][1 + n % 2]",
+    "scope_id": "['key-0', 'all'][1 + n % 2]",
+    "budget_duration": "'monthly'",
     "changed_fields": "['max_budget_usd']",
     "before": """'{"max_budget_usd": "5"}'""",
     "after": """'{"max_budget_usd": "7"}'""",
@@ -90,6 +93,7 @@ def service() -> Iterator[QueryService]:
     fill(connection, "seats", 2)
     fill(connection, "repricings", 8)
     fill(connection, "budget_events", 8)
+    fill(connection, "budgets", 8)
     fill(connection, "guardrail_events", 8)
     fill(connection, "registry_changes", 8)
     service = QueryService(connection, memory_bytes_max=512 * 1024 * 1024)

@@ -72,6 +72,8 @@ def test_a_key_lives_its_life_on_the_command_line(shell: Shell) -> None:
         "keys", "create", "--alias", "cli", "--max-budget", "0.1", "--budget-duration", "daily",
         "--model", "a", "--model", "b", "--tag", "t", "--metadata", '{"n": 1}', "--user-id", "u",
         "--rpm-limit", "60", "--model-rpm-limit", "claude=*=5",
+        "--budget-limit", "0.05/1h", "--model-budget", "opus-*=1.5/monthly", "--soft-budget", "2",
+        "--temp-budget-increase", "1", "--temp-budget-expiry", "2999-01-01", "--strict-budget",
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
     key = made.stdout.strip()
@@ -85,15 +87,29 @@ def test_a_key_lives_its_life_on_the_command_line(shell: Shell) -> None:
     info = shell.answer("keys", "info", "cli")["info"]
     assert (info["max_budget"], info["models"]) == (Decimal("0.1"), ["a", "b"])
     assert (info["metadata"], info["tags"], info["user_id"]) == ({"n": 1}, ["t"], "u")
+    assert info["model_max_budget"] == {
+        "opus-*": {"budget_limit": Decimal("1.5"), "time_period": "monthly"}
+    }
+    assert (info["strict_budget"], info["soft_budget"]) == (True, 2)
     assert (info["rpm_limit"], info["model_rpm_limit"]) == (60, {"claude=*": 5})
     # When it is changed by alias, key or id, then it is changed.
     assert shell.answer("keys", "block", "cli")["blocked"] is True
     assert shell.answer("keys", "unblock", key)["blocked"] is False
     updated = shell.answer(
-        "keys", "update", info["key_id"], "--max-budget", "2.50", "--unset", "model"
+        "keys",
+        "update",
+        info["key_id"],
+        "--max-budget",
+        "2.50",
+        "--unset",
+        "model",
+        "--unset",
+        "soft-budget",
+        "--no-strict-budget",
     )
     assert (updated["max_budget"], updated["models"]) == (Decimal("2.5"), [])
     shown = shell.run("keys", "info", "cli").stdout
+    assert "$0.05 per 1h; opus-*: $1.5 per monthly; $1 more until 2999-01-01T00:00:00Z" in shown
     assert "begins anew" in shown
     assert "60 requests a minute; claude=*: 5 requests a minute" in shown
     # When it is deleted, then it is gone from the list, and its alias is not known any more.
@@ -213,6 +229,8 @@ def test_cut_answer_is_said_on_standard_error(shell: Shell) -> None:
         (("keys", "create", "--max-budget", "-1"), {}, 2, "negative"),
         (("keys", "create", "--metadata", "[1]"), {}, 2, "JSON object"),
         (("keys", "create", "--model-rpm-limit", "claude"), {}, 2, "MODEL=N"),
+        (("keys", "create", "--budget-limit", "10"), {}, 2, "USD/DURATION"),
+        (("keys", "create", "--model-budget", "5/1d"), {}, 2, "MODEL=USD"),
         (("keys", "update", "sk-some-key"), {}, 2, "nothing to change"),
         (("keys", "nonsense"), {}, 2, "nonsense"),
         (("sql",), {}, 2, "QUERY is missing"),

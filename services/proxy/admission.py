@@ -182,8 +182,15 @@ class Admission:
         self, draft: Draft, headers: RawHeaders, body: bytes, read: RequestBody
     ) -> tuple[bytes, RequestBody]:
         """Return a body that passed its guardrails, as they masked it. Raises Forbidden."""
-        guarded = await self._guarding.check(draft, headers, body)
+        guarded = await self.guarded(draft, headers, body)
         return (body, read) if guarded is body else (guarded, read_body(guarded))
+
+    async def guarded(self, draft: Draft, headers: RawHeaders, body: bytes) -> bytes:
+        """Return a body that passed its draft's guardrails, the same where nobody masked it.
+
+        Raises Forbidden, BadRequest; Unavailable where one cannot be asked.
+        """
+        return await self._guarding.check(draft, headers, body)
 
     async def _hold(self, prepared: Prepared, group: Group, star: str) -> None:
         """Set what the draft holds of its budgets. Raises BudgetSpent; RateLimited; Unavailable."""

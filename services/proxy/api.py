@@ -172,7 +172,9 @@ class Api:
         found, draft = asked.found, asked.draft
         if asked.method in _BRINGING and found.item_id is None:
             assert draft.key is not None
-            refuse_unchecked(draft.setup.guards.chosen(draft.key, draft.owners))
+            draft.guardrails = draft.setup.guards.chosen(draft.key, draft.owners)
+            if found.template != _BATCHES:
+                refuse_unchecked(draft.guardrails)
         if asked.is_paid:
             self._admission.check_budget(draft)
         if found.endpoint == "pass_through":
@@ -217,6 +219,10 @@ class Api:
             found.append(model)
             if len(found) % BATCH_PIECE == 0:
                 await asyncio.sleep(0)
+        if draft.guardrails:
+            guarded = await self._admission.guarded(draft, asked.headers, body)
+            if guarded is not body:
+                body, found = guarded, list(batch_models(guarded))
         spelled = account_for_models(draft.setup, asked.own, asked.accounts, names)
         draft.model_name = draft.model = None
         if len(names) == 1:

@@ -1,7 +1,7 @@
 """Has requests pass their guardrails, and tells what those found."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 
 import msgspec
@@ -21,17 +21,28 @@ from services.proxy.draft import Draft, now_us
 from services.proxy.guards import Guards, blocked, unreachable
 from services.proxy.headers import RawHeaders
 from services.proxy.hearing import Hearing
-from services.proxy.json_members import Span, members_of
 from services.proxy.json_texts import Patch, patched
 from services.proxy.request_rules import broken_rule
-from services.proxy.scanning import Look, Memory, Part, Verdict, look_at, parts_of
+from services.proxy.scanning import (
+    Look,
+    Memory,
+    MessagesRequest,
+    Part,
+    Verdict,
+    look_at,
+    parts_of,
+    requests_in,
+)
 from services.proxy.upstream import Transport
 from services.runtime.guardrail_scanners import scanner_of
 
-__all__ = ["INLINE_BYTES_MAX", "TOLD_KEPT_MAX", "Guarding"]
+__all__ = ["INLINE_BYTES_MAX", "REMEMBERED_PARTS_MAX", "TOLD_KEPT_MAX", "Guarding"]
 
 INLINE_BYTES_MAX = 64 * 1024
 """More new content than this is looked at in a thread, so that other requests go on meanwhile."""
+REMEMBERED_PARTS_MAX = 10_000
+"""A body with more parts (a large batch) is looked at as a whole and not remembered: it would
+put everything else out of the memory."""
 TOLD_KEPT_MAX = 20_000
 """A worker remembers of so many texts with findings that it has told of them."""
 
@@ -43,8 +54,8 @@ _ODD = (
 _TAKE_OUT = "Take it out of the conversation (Claude Code: /rewind or /clear) and ask again"
 
 
-_Unknown = tuple[Part, bytes, tuple[tuple[str, ...], bytes]]
-"""A part, its bytes, and the key that it is remembered by."""
+_Unknown = tuple[Part, bytes, tuple[tuple[str, ...], bytes] | None]
+"""A part, its bytes, and the key that it is remembered by; None: it is not."""
 
 
 class Guarding:
@@ -66,19 +77,25 @@ class Guarding:
         guardrails = [each for each in draft.guardrails if each.looks_at_requests]
         if not guardrails:
             return body
+        is_batch = draft.endpoint == "batches"
+        reading = [each for each in guardrails if each.kind != "request_rules"]
+
+        def read() -> tuple[list[MessagesRequest], list[Part]]:
+            requests = requests_in(body, is_batch=is_batch)
+            return requests, [part for each in requests for part in parts_of(each)]
+
         try:
-            members = members_of(body)
-            if draft.endpoint == "messages":
-                self._check_rules(guardrails, draft, headers, body, members)
-            reading = [each for each in guardrails if each.kind != "request_rules"]
+            # A batch may have 100,000 requests.
+            requests, parts = await asyncio.to_thread(read) if is_batch else read()
+            if draft.endpoint != "count_tokens":
+                self._check_rules(guardrails, draft, headers, requests)
             if not reading:
                 return body
-            parts = parts_of(body, members)
             self._take(draft.setup.guards)
             looking = [each for each in reading if each.webhook is None]
             if looking:
                 await self._look(looking, parts, body)
-        except (ValueError, RecursionError, msgspec.MsgspecError):
+        except (ValueError, KeyError, RecursionError, msgspec.MsgspecError):
             raise BadRequest(_ODD) from None
         patches: list[Patch] = []
         for guardrail in reading:
@@ -94,21 +111,28 @@ class Guarding:
         guardrails: Sequence[Guardrail],
         draft: Draft,
         headers: RawHeaders,
-        body: bytes,
-        members: Mapping[str, Span],
+        requests: Sequence[MessagesRequest],
     ) -> None:
         for guardrail in guardrails:
             if guardrail.kind != "request_rules":
                 continue
-            violation = broken_rule(guardrail.rules, headers, body, members)
-            if violation is None:
+            found: list[GuardrailFinding] = []
+            reason: str | None = None
+            for each in requests:
+                violation = broken_rule(guardrail.rules, headers, each.text, each.members)
+                if violation is None:
+                    continue
+                rule = violation.rule
+                place = each.place + _RULES_PLACE.get(rule, "body")
+                found.append(GuardrailFinding(rule=rule, category="request_rules", place=place))
+                reason = violation.reason
+                if guardrail.action == "block":
+                    break
+            if reason is None:
                 continue
-            rule = violation.rule
-            place = _RULES_PLACE.get(rule, "body")
-            finding = GuardrailFinding(rule=rule, category="request_rules", place=place)
-            self._tell(guardrail, draft, [finding], guardrail.action)
+            self._tell(guardrail, draft, found, guardrail.action)
             if guardrail.action == "block":
-                raise blocked(guardrail, violation.reason)
+                raise blocked(guardrail, reason)
 
     def _take(self, guards: Guards) -> None:
         """Forget what was found under other settings, which find other things."""
@@ -119,6 +143,8 @@ class Guarding:
 
     def _unknown(self, names: Sequence[str], parts: Sequence[Part], body: bytes) -> list[_Unknown]:
         """Set the verdicts of some guardrails on the parts that are known; return all others."""
+        if len(parts) > REMEMBERED_PARTS_MAX:
+            return [(part, body[part.start : part.end], None) for part in parts]
         who = tuple(names)
         unknown: list[_Unknown] = []
         for part in parts:
@@ -144,8 +170,8 @@ class Guarding:
 
         is_long = sum(len(text) for _, text, _ in unknown) > INLINE_BYTES_MAX
         found = await asyncio.to_thread(look) if is_long else look()
-        for (part, _, key), verdicts in zip(unknown, found, strict=True):
-            self._memory.keep(key, verdicts)
+        self._keep(unknown, found)
+        for (part, _, _), verdicts in zip(unknown, found, strict=True):
             if verdicts is not None:
                 part.verdicts |= zip(names, verdicts, strict=True)
 
@@ -180,22 +206,30 @@ class Guarding:
             if is_let_through:
                 if objection.is_block:
                     # It is told once.
-                    for _, _, key in unknown:
-                        self._memory.keep(key, None)
+                    self._keep(unknown, [None] * len(unknown))
                 return
             if objection.is_block:
                 raise blocked(guardrail, objection.reason) from None
             raise unreachable(guardrail, objection.reason) from None
-        for (part, _, key), verdict in zip(unknown, verdicts, strict=True):
-            self._memory.keep(key, None if verdict is None else (verdict,))
+        self._keep(unknown, [None if each is None else (each,) for each in verdicts])
+        for (part, _, _), verdict in zip(unknown, verdicts, strict=True):
             if verdict is not None:
                 part.verdicts[guardrail.name] = verdict
+
+    def _keep(
+        self, unknown: Sequence[_Unknown], found: Sequence[tuple[Verdict, ...] | None]
+    ) -> None:
+        """Remember the verdicts on parts."""
+        for (_, _, key), verdicts in zip(unknown, found, strict=True):
+            if key is not None:
+                self._memory.keep(key, verdicts)
 
     def _settle(
         self, guardrail: Guardrail, action: GuardrailAction, parts: Sequence[Part], draft: Draft
     ) -> list[Patch]:
         """Tell what a guardrail found, return what masks it. Raises Forbidden where it blocks."""
         found: list[GuardrailFinding] = []
+        news: list[tuple[str, str, bytes]] = []
         patches: list[Patch] = []
         is_block = action == "block"
         for part in parts:
@@ -203,8 +237,10 @@ class Guarding:
             if verdict is None:
                 continue
             for seen in verdict.seen:
-                if not is_block and not self._is_news(guardrail.name, seen.rule, seen.digest):
+                key = (guardrail.name, seen.rule, seen.digest)
+                if key in self._told and not is_block:
                     continue
+                news.append(key)
                 block = f".content[{seen.block}]" if seen.block is not None else ""
                 found.append(
                     GuardrailFinding(
@@ -220,6 +256,7 @@ class Guarding:
             )
         if found:
             self._tell(guardrail, draft, found, action)
+            self._remember(news)
             if is_block:
                 first = found[0]
                 raise blocked(
@@ -249,15 +286,11 @@ class Guarding:
         """Close the connections to services that were asked."""
         await self._asker.aclose()
 
-    def _is_news(self, guardrail: str, rule: str, digest: bytes) -> bool:
-        """Tell whether a finding was not told yet, and remember that it is."""
-        key = (guardrail, rule, digest)
-        if key in self._told:
-            return False
-        self._told[key] = None
-        if len(self._told) > TOLD_KEPT_MAX:
+    def _remember(self, news: Iterable[tuple[str, str, bytes]]) -> None:
+        """Remember that findings were told: by which guardrail and rule, in which text."""
+        self._told.update(dict.fromkeys(news))
+        while len(self._told) > TOLD_KEPT_MAX:
             del self._told[next(iter(self._told))]
-        return True
 
     def _tell(
         self,

@@ -61,6 +61,6 @@ def refuse_unchecked(guardrails: Sequence[Guardrail]) -> None:
     for guardrail in guardrails:
         if guardrail.action != "log" and guardrail.looks_at_requests:
             raise Forbidden(
-                f"The guardrail {guardrail.name} checks /v1/messages alone, and what this request "
+                f"The guardrail {guardrail.name} checks messages alone, and what this request "
                 "brings would pass it by: requests with this key may not use this path"
             )

@@ -20,12 +20,14 @@ __all__ = [
     "PARTS_KEPT_MAX",
     "Look",
     "Memory",
+    "MessagesRequest",
     "Part",
     "Seen",
     "Verdict",
     "is_of_assistant",
     "look_at",
     "parts_of",
+    "requests_in",
 ]
 
 PARTS_KEPT_MAX = 50_000
@@ -77,16 +79,51 @@ class Part(msgspec.Struct):
     verdicts: dict[str, Verdict] = {}
 
 
-def parts_of(body: bytes, members: Mapping[str, Span]) -> list[Part]:
-    """Return the parts of a body that say something. Raises as elements_of does."""
+class MessagesRequest(msgspec.Struct, frozen=True):
+    """A Messages request: a whole body, or one of those in a message batch.
+
+    `start` is where it begins in the body; the places of its `members` count from there. `place`
+    is empty, or says which of a batch it is, with a full stop.
+    """
+
+    place: str
+    start: int
+    text: bytes
+    members: Mapping[str, Span]
+
+
+def requests_in(body: bytes, *, is_batch: bool) -> list[MessagesRequest]:
+    """Return the Messages requests in a body. Raises as members_of and elements_of do."""
+    members = members_of(body)
+    if not is_batch:
+        return [MessagesRequest("", 0, body, members)]
+    first, end = members["requests"]
+    requests: list[MessagesRequest] = []
+    for number, (start, stop) in enumerate(elements_of(body[first:end])):
+        begin, over = members_of(body[first + start : first + stop])["params"]
+        begin, over = first + start + begin, first + start + over
+        text = body[begin:over]
+        requests.append(MessagesRequest(f"requests[{number}].", begin, text, members_of(text)))
+    return requests
+
+
+def parts_of(request: MessagesRequest) -> list[Part]:
+    """Return the parts of a request that say something. Raises as elements_of does."""
     parts: list[Part] = []
+    begin, place, members = request.start, request.place, request.members
     if (system := members.get("system")) is not None:
-        parts.append(Part("system", *system, is_message=False))
+        start, end = system
+        parts.append(Part(f"{place}system", begin + start, begin + end, is_message=False))
     if (messages := members.get("messages")) is not None:
         first, end = messages
         parts += (
-            Part(f"messages[{number}]", first + start, first + stop, is_message=True)
-            for number, (start, stop) in enumerate(elements_of(body[first:end]))
+            Part(
+                f"{place}messages[{number}]",
+                begin + first + start,
+                begin + first + stop,
+                is_message=True,
+            )
+            for number, (start, stop) in enumerate(elements_of(request.text[first:end]))
         )
     return parts
 

@@ -25,6 +25,15 @@ class Question(msgspec.Struct):
         return json.loads(self.body)
 
 
+class _Server(ThreadingHTTPServer):
+    """One that says nothing of clients who leave before they have their answer."""
+
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing."""
+
+
 class GuardrailService:
     """Answers as `decide` says, which gets each question's texts; keeps the questions.
 
@@ -56,8 +65,7 @@ class GuardrailService:
             def log_message(self, *_: object) -> None:
                 """Say nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     @classmethod

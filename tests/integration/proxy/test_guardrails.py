@@ -131,7 +131,12 @@ def test_guardrails_hold_for_the_keys_and_teams_that_name_them(gateway: Gateway)
     assert ask(gateway, short, max_tokens=1000).status_code == 200
     assert ask(gateway, short, "/v1/messages/count_tokens").status_code == 200
     assert "the tool web_search is not allowed" in refused(ask(gateway, blue, tools=tools))
-    assert "may not use this path" in refused(ask(gateway, blue, "/v1/messages/batches"))
+    assert "may not use this path" in refused(ask(gateway, blue, "/v1/files"))
+    params = {"model": "anthropic-claude", "max_tokens": 9, "messages": [], "tools": tools}
+    batch = {"requests": [{"custom_id": "a", "params": params}]}
+    message = refused(ask(gateway, blue, "/v1/messages/batches", **batch))
+    assert "the tool web_search is not allowed" in message
+    assert ask(gateway, short, "/v1/messages/batches", **batch).status_code == 200
 
 
 def test_what_guardrails_find_is_in_the_ledger(gateway: Gateway) -> None:

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.config import GatewayConfig
-from schemas.errors import Forbidden
+from schemas.errors import BadRequest, Forbidden
 from schemas.events import GuardrailHit
-from schemas.guardrails import FINDINGS_MAX, Guardrail
+from schemas.guardrails import FINDINGS_MAX, Guardrail, RequestRules
 from schemas.registry import KeyRecord
 from services.proxy import guarding as module
 from services.proxy.draft import Draft
@@ -194,6 +194,36 @@ def test_what_is_blocked_stays_blocked_and_is_told_each_time() -> None:
         with pytest.raises(Forbidden, match=r"/rewind or /clear"):
             worker.send({"messages": [user("Falcon")]})
     assert len(worker.told) == 2
+
+
+def test_each_request_of_a_batch_is_looked_at() -> None:
+    # Given a batch, when some of its requests say what may not leave the house, or break a rule,
+    # then it is refused with their places, or masked there and nowhere else; a large one, too.
+    params = {"model": "m", "max_tokens": 9, "messages": [user("Falcon")], "system": "Falcon"}
+    fine = {**params, "messages": [user("ok")], "system": "ok"}
+    batch = {"requests": [{"custom_id": "falcon", "params": each} for each in (fine, params, fine)]}
+    text = json.dumps(batch, indent=1).encode()
+    mask = Worker(guardrail("mask"))
+    assert mask.send(text, "batches") == text.replace(b'"Falcon"', b'"[MASKED:falcon]"')
+    places = [("requests[1].system", 1), ("requests[1].messages[0].content[0]", 1)]
+    assert mask.places() == places
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "REMEMBERED_PARTS_MAX", 3)
+        large = Worker(guardrail("mask"))
+        assert large.send(text, "batches") == mask.send(text, "batches")
+        assert large.places() == places
+        assert len(large.guarding._memory) == 0
+    with pytest.raises(Forbidden, match=r"it found falcon in requests\[1\].system"):
+        Worker(guardrail("block")).send(text, "batches")
+    rules = Guardrail(name="r", kind="request_rules", rules=RequestRules(max_tokens_max=9))
+    worker = Worker(rules)
+    assert worker.send(text, "batches") is text
+    with pytest.raises(Forbidden, match="max_tokens is 10"):
+        worker.send(text.replace(b": 9,", b": 10,", 1), "batches")
+    assert worker.places() == [("requests[0].body", 1)]
+    for odd in (b"{}", b'{"requests":[{}]}', b'{"requests":[{"params":{"a":1,"a":2}}]}'):
+        with pytest.raises(BadRequest, match="each key once"):
+            worker.send(odd, "batches")
 
 
 def test_other_guardrails_look_again() -> None:

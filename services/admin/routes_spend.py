@@ -17,13 +17,22 @@ from services.admin.bodies_spend import (
     SpendLogsPageQuery,
     SpendLogsQuery,
 )
+from services.admin.by_days import query_by_days
 from services.admin.describing import Description, described
 from services.admin.directory import find_key
 from services.admin.guard import caller_of
 from services.admin.money import budget_problem, plain_number
+from services.admin.newest_logs import newest_logs
 from services.admin.reading import answer_json, read_body, read_query
 from services.admin.report_sql import HashOf
-from services.admin.spend_sql import GLOBAL_SPEND, days_from, logs_count, logs_from, spend_by_day
+from services.admin.spend_sql import (
+    GLOBAL_SPEND,
+    all_logs,
+    days_from,
+    logs_count,
+    logs_from,
+    spend_by_day,
+)
 from services.admin.spend_sql import money as money_from
 from services.admin.spend_sql import spend_logs as rows_of_logs
 from services.admin.sql_answers import (
@@ -69,22 +78,21 @@ async def spend_logs(request: _Request, admin: AdminState) -> Response[bytes] | 
     of_single_ones = (query.request_id, query.session_id, query.end_user)
     has_period = query.start_date is not None and query.end_date is not None
     is_summary = has_period and query.summarize and not any(of_single_ones)
-    conditions = log_conditions(
-        query,
-        key_id_of(snapshot, query.api_key),
-        query.start_date,
-        query.end_date,
-        of_days=is_summary,
-    )
-    sql = (spend_by_day if is_summary else rows_of_logs)(conditions.where)
+    key_id = key_id_of(snapshot, query.api_key)
     form = chosen_format(query.format, request.headers.get("accept"))
+    if is_summary and form == "json":
+        assert query.start_date is not None and query.end_date is not None, "it has a period"  # noqa: PT018
+        others = log_conditions(query, key_id, None, None, of_days=True)
+        days = await query_by_days(
+            admin.ledger, spend_by_day, others, query.start_date, query.end_date
+        )
+        return answer_json(days_from(days.rows))
+    conditions = log_conditions(query, key_id, query.start_date, query.end_date, of_days=is_summary)
     if form != "json":
+        sql = (spend_by_day if is_summary else all_logs)(conditions.where)
         return await answer_table(request, admin.ledger, sql, conditions.parameters, form)
-    reply = await admin.ledger.query(sql, conditions.parameters)
-    headers = {TRUNCATED_HEADER: "true"} if reply.truncated else None
-    if is_summary:
-        return answer_json(days_from(reply.rows), headers=headers)
-    return answer_json(logs_from(reply, hashes_of(snapshot)), headers=headers)
+    logs, has_more = await newest_logs(admin.ledger, conditions, hashes_of(snapshot))
+    return answer_json(logs, headers={TRUNCATED_HEADER: "true"} if has_more else None)
 
 
 @get(

@@ -19,6 +19,7 @@ __all__ = [
     "SPEND_OF_KEYS",
     "SPEND_OF_TEAMS",
     "SPEND_OF_USERS",
+    "all_logs",
     "days_from",
     "logs_count",
     "logs_from",
@@ -98,6 +99,14 @@ def spend_logs(where: str, sort_by: str = "startTime", sort_order: str = "desc")
         f"SELECT {', '.join(_LOG_COLUMNS)} FROM requests {where} "  # noqa: S608 - constants only
         f"ORDER BY {_SORTED_BY[sort_by]} {order} NULLS LAST, request_id {order}"
     )
+
+
+def all_logs(where: str) -> str:
+    """Return the SQL for rows of requests in the order in which the ledger has them.
+
+    Nothing is sorted, so however many there are they need no memory.
+    """
+    return f"SELECT {', '.join(_LOG_COLUMNS)} FROM requests {where}"  # noqa: S608 - constants only
 
 
 def logs_count(where: str) -> str:

@@ -10,7 +10,8 @@ import pytest
 
 from schemas import rpc
 from schemas.rpc import QueryReply
-from services.admin import spend_sql
+from services.admin import activity_sql, report_sql, spend_sql
+from services.admin.newest_logs import BELOW
 from services.ledger import query, query_watch, sql_rules
 from services.ledger.query import QueryService
 from services.ledger.rollups import count
@@ -147,6 +148,18 @@ def test_every_table_and_column_can_be_found_with_its_comment(service: QueryServ
         (spend_sql.GLOBAL_SPEND, ()),
         (spend_sql.spend_logs("WHERE key_id = $1"), ("key-1",)),
         (spend_sql.spend_by_day(""), ()),
+        (spend_sql.all_logs(""), ()),
+        (
+            spend_sql.spend_logs(f"WHERE {BELOW.format('$1', '$2')}") + " LIMIT 2501",
+            (2**52, "request_id-1"),
+        ),
+        (report_sql.spend_of_all_keys(""), ()),
+        (report_sql.spend_of_all_users(""), ()),
+        (report_sql.report_by_team(""), ()),
+        (report_sql.report_by_customer("WHERE end_user_id IS NOT NULL"), ()),
+        (report_sql.report_by_group("", "key_id"), ()),
+        (activity_sql.activity_parts("", "team_id"), ()),
+        (activity_sql.activity_table("", "user_id"), ()),
     ],
 )
 def test_questions_of_the_admin_service_may_be_asked(

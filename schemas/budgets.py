@@ -10,6 +10,7 @@ from typing import Annotated, Literal, NamedTuple
 import msgspec
 
 from schemas.events import Event, Micros, Text
+from schemas.prices import PriceOverlay
 
 __all__ = [
     "MARKS_AT_ONCE_MAX",
@@ -109,13 +110,16 @@ class Marks(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where budgets stand, and up to which message of USAGE their spend counts.
 
     `usage_sequence` holds for every budget there is: those that are not in `marks` stand where they
-    did. `gone` are budgets that there are no more. `more`: further ones can be asked for.
+    did. `gone` are budgets that there are no more. `more`: further ones can be asked for. `prices`
+    are the entries set through the management API, by which requests to come are reckoned with;
+    None: those that were told last.
     """
 
     usage_sequence: Annotated[int, msgspec.Meta(ge=0)]
     marks: tuple[BudgetState, ...] = ()
     gone: tuple[BudgetId, ...] = ()
     more: bool = False
+    prices: tuple[PriceOverlay, ...] | None = None
 
 
 class MarksTold(Event, frozen=True, kw_only=True, tag="marks.told.v1"):

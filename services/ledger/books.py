@@ -7,6 +7,7 @@ import msgspec
 
 from schemas.budgets import BudgetId
 from schemas.config import GatewayConfig, SeatPrice
+from schemas.prices import PriceOverlay
 from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from schemas.streams import USAGE
 from services.ledger.budgets import Budgets, Standing
@@ -26,12 +27,13 @@ __all__ = ["Books", "BudgetChanges"]
 class BudgetChanges(msgspec.Struct, frozen=True):
     """Where some budgets stand, all of them counted up to the message `sequence` of USAGE.
 
-    `next_end_us`: when a budget next changes by itself.
+    `next_end_us`: when a budget next changes by itself. `prices` are the API's entries in force.
     """
 
     sequence: int
     standings: dict[BudgetId, Standing | None]
     next_end_us: int | None
+    prices: tuple[PriceOverlay, ...]
 
 
 class Books:
@@ -129,7 +131,9 @@ class Books:
         """
         assert self._budgets is not None
         standings = self._budgets.changes(due, now_us)
-        return BudgetChanges(self._sequence, standings, self._budgets.next_end_us)
+        api = self._projection.prices.get("api")
+        prices = () if api is None else api.change.overlays
+        return BudgetChanges(self._sequence, standings, self._budgets.next_end_us, prices)
 
     def checkpoint(self, stream: str) -> Checkpoint | None:
         """Return how far a stream has been taken in."""

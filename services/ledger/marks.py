@@ -20,6 +20,7 @@ from schemas.budgets import (
     MarksTold,
 )
 from schemas.events import encode_event
+from schemas.prices import PriceOverlay
 from schemas.streams import MARKS_ASK_SUBJECT, MARKS_SUBJECT
 from services.ledger.budgets import Standing
 from services.runtime.bus import Bus, BusUnavailable
@@ -42,10 +43,21 @@ class MarkTeller:
         self._marks: dict[BudgetId, BudgetState] = {}
         self._number = 0
         self._usage_sequence = 0
+        self._prices: tuple[PriceOverlay, ...] = ()
         self._is_ready = asyncio.Event()
 
-    async def tell(self, sequence: int, standings: Mapping[BudgetId, Standing | None]) -> None:
-        """Tell what changed, and that all marks count up to a message of USAGE."""
+    async def tell(
+        self,
+        sequence: int,
+        standings: Mapping[BudgetId, Standing | None],
+        prices: tuple[PriceOverlay, ...] = (),
+    ) -> None:
+        """Tell what changed, and that all marks count up to a message of USAGE.
+
+        `prices` are the entries of the API that are in force.
+        """
+        new_prices = prices if prices != self._prices else None
+        self._prices = prices
         changed: list[BudgetState | BudgetId] = []
         for budget_id, standing in standings.items():
             if standing is None:
@@ -54,7 +66,7 @@ class MarkTeller:
             elif self._marks.get(budget_id) != standing.state:
                 self._marks[budget_id] = standing.state
                 changed.append(standing.state)
-        messages = self._messages(changed, sequence)
+        messages = self._messages(changed, sequence, new_prices)
         self._is_ready.set()
         for message in messages:
             try:
@@ -64,7 +76,12 @@ class MarkTeller:
                 log.debug("marks are not told: %s", error)
                 return
 
-    def _messages(self, changed: list[BudgetState | BudgetId], sequence: int) -> list[bytes]:
+    def _messages(
+        self,
+        changed: list[BudgetState | BudgetId],
+        sequence: int,
+        prices: tuple[PriceOverlay, ...] | None,
+    ) -> list[bytes]:
         """Return the messages that tell this; only after the last of them all marks are new."""
         messages = []
         for start in range(0, max(1, len(changed)), MARKS_AT_ONCE_MAX):
@@ -76,6 +93,7 @@ class MarkTeller:
                 usage_sequence=self._usage_sequence,
                 marks=tuple(each for each in part if isinstance(each, BudgetState)),
                 gone=tuple(each for each in part if not isinstance(each, BudgetState)),
+                prices=prices if start == 0 else None,
             )
             messages.append(self._encoded(told))
         return messages
@@ -112,5 +130,6 @@ class MarkTeller:
                 usage_sequence=self._usage_sequence,
                 marks=tuple(self._marks[each] for each in some),
                 more=len(ids) > len(some),
+                prices=self._prices if after is None else None,
             )
         )

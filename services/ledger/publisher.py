@@ -108,7 +108,7 @@ class BudgetPublisher:
                 lambda due=due, now_us=now_us: self._books.budget_changes(due, now_us)  # type: ignore[misc]
             )
             self._next_end_us = changes.next_end_us
-            await self.marks.tell(changes.sequence, changes.standings)
+            await self.marks.tell(changes.sequence, changes.standings, changes.prices)
             for budget_id, standing in changes.standings.items():
                 if not await self._say(budget_id, standing):
                     self._due.add(budget_id)

@@ -39,7 +39,8 @@ async def hold(
     key = draft.key
     assert key is not None
     likely_output = reservations.history.likely(key.key_id)
-    estimator, max_tokens = draft.setup.estimator, read.parts.max_tokens
+    estimator = reservations.estimator(draft.setup.prices)
+    max_tokens = read.parts.max_tokens
     likely_picos = max(
         estimator.likely_picos(
             model,

@@ -8,6 +8,7 @@ import msgspec
 
 from schemas.budgets import BudgetId, BudgetState, MarksQuestion, MarksTold, decode_marks
 from schemas.money import picos_from_usd
+from schemas.prices import PriceOverlay
 from schemas.registry import KeyRecord
 from schemas.streams import MARKS_ASK_SUBJECT, MARKS_SUBJECT
 from services.runtime.budget_limits import Whose, owners_of
@@ -44,6 +45,8 @@ class MarkBook:
     def __init__(self) -> None:
         self.usage_sequence = 0
         self.heard_at_s: float | None = None
+        self.prices: tuple[PriceOverlay, ...] = ()
+        """The entries of prices that were set through the management API."""
         self.on_told: Callable[[], None] = lambda: None
         """Called when marks were told."""
         self._marks: dict[Whose, dict[BudgetId, Mark]] = {}
@@ -95,6 +98,8 @@ class MarkBook:
                 None if maximum is None else picos_from_usd(maximum),
                 picos_from_usd(state.reserved_usd),
             )
+        if told.data.prices is not None:
+            self.prices = told.data.prices
         for budget_id in told.data.gone:
             owner = Whose(budget_id.scope, budget_id.scope_id)
             marks = self._marks.get(owner, {})

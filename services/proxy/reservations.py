@@ -20,19 +20,31 @@ import msgspec
 from schemas.budgets import BudgetId, BudgetState
 from schemas.events import UsageRecord
 from schemas.money import usd_from_picos
+from schemas.prices import PriceOverlay
 from schemas.registry import KeyRecord
 from services.proxy.counted import Counted
-from services.proxy.estimate import History
+from services.proxy.estimate import Estimator, History
 from services.proxy.headers import RawHeaders
 from services.proxy.marks import Mark, MarkBook
 from services.proxy.standing import Standing, with_standing
 from services.runtime.price_book import PriceBook
+from services.runtime.price_overlays import Overlays
 from services.runtime.pricing import cost_picos, priced_model
 
-__all__ = ["ENDED_MAX", "WAITING_MAX", "BudgetFull", "BudgetOver", "Held", "Reservations"]
+__all__ = [
+    "ACCOUNTS_MAX",
+    "ENDED_MAX",
+    "WAITING_MAX",
+    "BudgetFull",
+    "BudgetOver",
+    "Held",
+    "Reservations",
+]
 
 ENDED_MAX = 1000
 """Of so many requests that no mark counts yet each cost is kept; older ones are put together."""
+ACCOUNTS_MAX = 10_000
+"""Of so many budgets it is known what this worker's requests hold; then idle ones are forgotten."""
 WAITING_MAX = 1000
 """So many requests of a worker wait for room in their budgets; further ones are refused at once."""
 
@@ -74,6 +86,11 @@ class _Account:
         self.starting = 0
         """Requests that are admitted and whose start has no number yet."""
         self.last_start = 0
+
+    def is_idle(self, counted: int) -> bool:
+        """Tell whether the mark says all that there is to know."""
+        is_counted = self.last_start <= counted and not self.uncounted(counted, self.since_us)
+        return is_counted and not self.starting and not self.held_picos
 
     def add(self, ended: _Ended) -> None:
         self.ended.append(ended)
@@ -191,12 +208,21 @@ class Reservations:
         self._accounts: dict[BudgetId, _Account] = {}
         self._counted = Counted()
         self._waiting: dict[asyncio.Future[None], None] = {}
+        self._estimator = Estimator(PriceBook.shipped())
+        self._priced_by = Overlays()
         self.history = History()
         marks.on_told = self.changed
 
     def of(self, key: KeyRecord, model_name: str | None) -> Sequence[Mark]:
         """Return the marks of the budgets that a request counts for."""
         return self._marks.of(key, model_name)
+
+    def estimator(self, file_prices: tuple[PriceOverlay, ...]) -> Estimator:
+        """Return what knows the prices in force: the book, the configuration's and the API's."""
+        if file_prices is not self._priced_by.file or self._marks.prices is not self._priced_by.api:
+            self._priced_by = Overlays(file_prices, self._marks.prices)
+            self._estimator = Estimator(PriceBook.shipped().with_overlays(self._priced_by))
+        return self._estimator
 
     @property
     def is_deaf(self) -> bool:
@@ -226,7 +252,7 @@ class Reservations:
             budget_id = mark.state.budget_id
             account = self._accounts.get(budget_id)
             if account is None:
-                account = self._accounts[budget_id] = _Account()
+                account = self._new_account(budget_id, counted)
             _check(mark, account, counted, now_us)
             accounts.append(account)
         return Held(
@@ -237,6 +263,17 @@ class Reservations:
             likely_picos=likely_picos,
             book=book,
         )
+
+    def _new_account(self, budget_id: BudgetId, counted: int) -> _Account:
+        """Return a new account, in the place of those that are idle where there are many."""
+        if len(self._accounts) >= ACCOUNTS_MAX:
+            self._accounts = {
+                known: account
+                for known, account in self._accounts.items()
+                if not account.is_idle(counted)
+            }
+        account = self._accounts[budget_id] = _Account()
+        return account
 
     def standings(self, key: KeyRecord, model_name: str | None, now_us: int) -> list[Standing]:
         """Return how the budgets of a request stand now, this worker's own spend included."""

@@ -10,12 +10,10 @@ import msgspec
 
 from schemas.config import Deployment, GatewayConfig, Settings
 from schemas.keys import hash_key
-from services.proxy.estimate import Estimator
+from schemas.prices import PriceOverlay
 from services.proxy.guards import Guards
 from services.proxy.routing import Router
 from services.proxy.upstream import Origin
-from services.runtime.price_book import PriceBook
-from services.runtime.price_overlays import Overlays
 from services.runtime.registry_models import UnusableModel
 
 __all__ = ["CurrentSetup", "Setup", "make_setup"]
@@ -29,8 +27,8 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     `secret_hashes` are those of all master keys that this process has had: none of them is sent to
     a deployment. `origins` are those of the deployments, by deployment id. `own_credential_hosts`
     may be sent a client's own credential. `unusable` are the registry's models that cannot be
-    served here. `deployments` are all of them, in the order of the configuration. `estimator` knows
-    what requests may cost, by the prices of the configuration.
+    served here. `deployments` are all of them, in the order of the configuration. `prices` are
+    its entries of prices.
     """
 
     settings: Settings
@@ -40,7 +38,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     guards: Guards
     origins: Mapping[str, Origin]
     own_credential_hosts: frozenset[str]
-    estimator: Estimator
+    prices: tuple[PriceOverlay, ...]
     unusable: tuple[UnusableModel, ...] = ()
     deployments: tuple[Deployment, ...] = ()
 
@@ -80,7 +78,7 @@ def make_setup(
             for deployment in deployments
         },
         own_credential_hosts=frozenset({ANTHROPIC_HOST, *config.settings.oauth_hosts}),
-        estimator=Estimator(PriceBook.shipped().with_overlays(Overlays(file=tuple(config.prices)))),
+        prices=config.prices,
         unusable=unusable,
         deployments=deployments,
     )

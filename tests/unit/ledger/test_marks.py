@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.budgets import BudgetId, BudgetState, MarksQuestion, MarksTold, decode_marks
+from schemas.prices import PriceOverlay
 from schemas.registry import KeyRecord
 from services.ledger import marks as told_by
 from services.ledger.budgets import Standing
@@ -123,3 +124,22 @@ def test_a_mark_of_a_model_is_for_requests_of_that_model_alone() -> None:
     asyncio.run(run())
     assert [mark.spend_picos for mark in book.of(key, "abc")] == [10**12]
     assert list(book.of(key, "b")) == list(book.of(key)) == []
+
+
+def test_the_prices_that_the_api_set_are_told_once_and_to_who_asks() -> None:
+    # Given an entry of the API, when marks are told, then it is told with the first of them alone,
+    # and with all marks; and that it is gone, too.
+    async def run() -> None:
+        wire = Wire()
+        teller = MarkTeller(wire, "/ledger/a")  # type: ignore[arg-type]
+        prices = (PriceOverlay(model="claude-*", multiplier="2"),)
+        changes: Changes = {IDS[0]: standing(IDS[0], 1)}
+        for each in (prices, prices, ()):
+            await teller.tell(7, changes, each)
+        assert [told.data.prices for told in wire.told] == [prices, None, ()]
+        await teller.tell(8, {}, prices)
+        book = MarkBook()
+        book.take_all(await pages_of(teller))
+        assert book.prices == prices
+
+    asyncio.run(run())

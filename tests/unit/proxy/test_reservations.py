@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.budgets import BudgetState, Marks, MarksTold
+from schemas.budgets import BudgetId, BudgetState, Marks, MarksTold
 from schemas.events import UsageRecord
 from schemas.money import usd_from_picos
+from schemas.prices import PriceOverlay
 from schemas.registry import KeyRecord
 from schemas.usage import Usage
 from services.proxy import reservations as module
@@ -328,6 +329,50 @@ def test_costs_that_no_mark_counts_are_kept_in_bounds() -> None:
     assert standing.spend_usd == usd_from_picos((module.ENDED_MAX + 49) * TOKEN)
     (account,) = reservations._accounts.values()
     assert len(account.ended) == module.ENDED_MAX
+
+
+def test_idle_budgets_are_forgotten_and_those_in_use_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # given a worker that knows as many budgets as it may, of which one is held and others are idle
+    monkeypatch.setattr(module, "ACCOUNTS_MAX", 3)
+    reservations = Reservations(mark())
+    held = take(reservations, 7)
+    known = {"k"}
+    for name in ("a", "b", "c"):
+        # when one more comes, then the idle ones make room where there are too many
+        reservations._new_account(BudgetId("key", name), 0)
+        known = {"k", name} if len(known) == 3 else known | {name}
+        assert {each.scope_id for each in reservations._accounts} == known
+    # and once the request is over, its own budget is as good as any other
+    held.over()
+    reservations._new_account(BudgetId("key", "d"), 0)
+    reservations._new_account(BudgetId("key", "e"), 0)
+    assert "k" not in {each.scope_id for each in reservations._accounts}
+
+
+def test_requests_are_reckoned_with_by_the_prices_in_force() -> None:
+    # given prices of the configuration, and one that the API sets
+    book = mark()
+    reservations = Reservations(book)
+    double = (PriceOverlay(model="claude-sonnet-4-5", multiplier="2"),)
+    triple = (PriceOverlay(model="claude-sonnet-4-5", multiplier="3"),)
+
+    def bound(file: tuple[PriceOverlay, ...]) -> int:
+        estimator = reservations.estimator(file)
+        assert reservations.estimator(file) is estimator
+        return estimator.bound_picos("claude-sonnet-4-5", NOW_US, body=b"{}", max_tokens=b"1000")
+
+    plain = bound(())
+    assert abs(bound(double) - 2 * plain) < 100
+    # when the ledger tells of the API's entry, then that one goes first
+    data = Marks(usage_sequence=6, prices=triple)
+    time = datetime(2026, 11, 24, tzinfo=UTC)
+    assert book.take(MarksTold(source="s", id="2", time=time, data=data))
+    assert abs(bound(double) - 3 * plain) < 100
+    # and a message that tells nothing of prices changes none
+    assert book.take(MarksTold(source="s", id="3", time=time, data=Marks(usage_sequence=7)))
+    assert book.prices == triple
 
 
 def test_events_are_counted_by_the_sequence_of_their_message() -> None:

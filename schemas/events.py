@@ -118,7 +118,8 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """What is known of a request when it starts.
 
     `request_id` is the gateway's own (`tg_` and 32 hex digits, ordered by time). `model_name` is
-    what the client asked for, `model` what the deployment was asked for. The key, user and team
+    what the client asked for, `alias_of` what that stands for where it is an alias, `model` what
+    the deployment was asked for. The key, user and team
     are those of the moment: a later rename does not change history. `path` is told of all endpoints
     but messages and count_tokens, without its query; `batch_id` where it names a message batch.
 
@@ -148,6 +149,7 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     path: Text | None = None
     batch_id: Text | None = None
     attempt_of: Text | None = None
+    alias_of: Text | None = None
     reserved_usd: Decimal | None = None
     client: ClientFacts | None = None
     route_reason: Text | None = None

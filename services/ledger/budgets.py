@@ -119,7 +119,7 @@ class Budgets:
         for spend in spends:
             for owner in spend.owners() if self._counts(spend) else ():
                 for limit in self._of_owner.get(owner, ()):
-                    if limit.counts(spend.model_name):
+                    if limit.counts(spend.model_name, spend.alias_of):
                         counter = self._counter_of(limit, spend)
                         # Without a counter the books are asked, and they have this spend already.
                         if counter is not None:
@@ -138,7 +138,7 @@ class Budgets:
     def _reserve(self, spend: Spend, picos: int) -> None:
         for owner in spend.owners() if self._counts(spend) else ():
             for limit in self._of_owner.get(owner, ()):
-                if limit.strict and limit.counts(spend.model_name):
+                if limit.strict and limit.counts(spend.model_name, spend.alias_of):
                     counter = self._counter_of(limit, spend)
                     if counter is not None:
                         counter.reserved_picos += picos
@@ -210,7 +210,7 @@ class Budgets:
             for spend in self._reserved
             if spend.started_at_us >= since_us
             and self._counts(spend)
-            and limit.counts(spend.model_name)
+            and limit.counts(spend.model_name, spend.alias_of)
             and owner in spend.owners()
         )
 

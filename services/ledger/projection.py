@@ -340,6 +340,7 @@ class Projection:
                 record.team_id,
                 counted_model(record),
                 record.billing == "subscription",
+                record.alias_of,
             )
             out.spends.append(spend)
 

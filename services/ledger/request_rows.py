@@ -199,4 +199,5 @@ def _row(
         record.attempt_of,
         *(_NO_CLIENT if record.client is None else msgspec.structs.astuple(record.client)),
         record.route_reason,
+        record.alias_of,
     )

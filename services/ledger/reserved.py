@@ -33,6 +33,7 @@ class Reserved:
                 facts.team_id,
                 facts.model_name,
                 facts.billing == "subscription",
+                facts.alias_of,
             )
             self._open[facts.request_id] = spend
             found.append(spend)

@@ -131,6 +131,7 @@ REQUEST_COLUMNS: Columns = (
     ("end_user_id", _TEXT),
     ("end_user_email", _TEXT),
     ("route_reason", _TEXT),
+    ("alias_of", _TEXT),
 )
 
 OPEN_REQUEST_COLUMNS: Columns = (

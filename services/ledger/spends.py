@@ -14,6 +14,7 @@ class Spend(msgspec.Struct, frozen=True):
     """What one request adds to the budgets: whose, when it started, how much, for which model.
 
     `is_subscription`: a subscription paid it, and the cost is what the API would have taken.
+    `alias_of` is what the model name stands for, where it is an alias.
     """
 
     key_id: str
@@ -23,6 +24,7 @@ class Spend(msgspec.Struct, frozen=True):
     team_id: str | None = None
     model_name: str | None = None
     is_subscription: bool = False
+    alias_of: str | None = None
 
     def owners(self) -> Iterator[Whose]:
         """Yield everybody whose budgets it may add to."""

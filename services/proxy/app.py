@@ -150,8 +150,11 @@ async def run(
     folder = context.folder.proxy(worker)
     listener = socket.socket(fileno=fd) if fd is not None else listen(host, port)
     registry, cache = _load_registry(folder)
-    budgets = SpentBudgets()
-    marks = MarkBook()
+
+    def alias_of(model_name: str | None) -> str | None:
+        return keeper.setup.router.alias_of(model_name)
+
+    budgets, marks = SpentBudgets(alias_of), MarkBook(alias_of)
     outbox = Outbox(
         folder,
         bytes_max=settings.outbox_bytes_max,

@@ -8,9 +8,8 @@ import msgspec
 from schemas.budgets import BudgetExceeded, BudgetId, BudgetState, decode_budget_event
 from schemas.registry import KeyRecord
 from schemas.streams import BUDGET, budget_subject
-from services.runtime.budget_limits import Whose, owners_of
+from services.runtime.budget_limits import AliasOf, Whose, is_for, no_alias, owners_of
 from services.runtime.bus import Bus, StreamMessage
-from services.runtime.model_names import matches
 
 __all__ = ["SpentBudgets"]
 
@@ -24,7 +23,8 @@ class SpentBudgets:
     NATS is away the last word stands, and a window's end is seen by this process's own clock.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, alias_of: AliasOf = no_alias) -> None:
+        self._alias_of = alias_of
         self._exceeded: dict[Whose, dict[BudgetId, BudgetState]] = {}
 
     def of(self, key: KeyRecord, model_name: str | None) -> Sequence[BudgetState]:
@@ -39,8 +39,7 @@ class SpentBudgets:
             for owner in owners_of(key)
             if owner in self._exceeded
             for state in self._exceeded[owner].values()
-            if state.model is None
-            or (model_name is not None and matches(state.model, model_name) is not None)
+            if state.model is None or is_for(state.model, model_name, self._alias_of(model_name))
         ]
 
     def apply(self, message: StreamMessage) -> None:

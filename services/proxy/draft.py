@@ -95,6 +95,7 @@ class Draft(msgspec.Struct):
             user_id=_cut(key.user_id) if key else None,
             team_id=_cut(key.team_id) if key else None,
             model_name=self.model_name,
+            alias_of=self.setup.router.alias_of(self.model_name),
             model=self.model,
             deployment=self.deployment.deployment_id if self.deployment else None,
             billing="subscription" if self.billing == "subscription" else "api",

@@ -11,9 +11,8 @@ from schemas.money import picos_from_usd
 from schemas.prices import PriceOverlay
 from schemas.registry import KeyRecord
 from schemas.streams import MARKS_ASK_SUBJECT, MARKS_SUBJECT
-from services.runtime.budget_limits import Whose, owners_of
+from services.runtime.budget_limits import AliasOf, Whose, is_for, no_alias, owners_of
 from services.runtime.bus import Bus, BusUnavailable
-from services.runtime.model_names import matches
 
 __all__ = ["Mark", "MarkBook"]
 
@@ -42,7 +41,8 @@ class MarkBook:
     `heard_at_s` (of time.monotonic) says when that was, None: nothing was heard yet.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, alias_of: AliasOf = no_alias) -> None:
+        self._alias_of = alias_of
         self.usage_sequence = 0
         self.heard_at_s: float | None = None
         self.prices: tuple[PriceOverlay, ...] = ()
@@ -64,7 +64,7 @@ class MarkBook:
             if owner in marks
             for mark in marks[owner].values()
             if mark.state.model is None
-            or (model_name is not None and matches(mark.state.model, model_name) is not None)
+            or is_for(mark.state.model, model_name, self._alias_of(model_name))
         ]
 
     def take(self, told: MarksTold) -> bool:

@@ -126,6 +126,10 @@ class Router:
         """Return the model name that an alias stands for, any other name as it is."""
         return self.settings.model_group_alias.get(model_name, model_name)
 
+    def alias_of(self, model_name: str | None) -> str | None:
+        """Return the model name that an alias stands for, None for any other name."""
+        return self.settings.model_group_alias.get(model_name) if model_name is not None else None
+
     def fallbacks_of(self, model_name: str, group: Group) -> tuple[str, ...]:
         """Return the names to try after a name that a client asked for."""
         fallbacks = self.settings.fallbacks

@@ -1,5 +1,6 @@
 """Which budgets a key, a team or a user has, by its record. Pure."""
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -12,12 +13,15 @@ from services.runtime.model_names import matches
 
 __all__ = [
     "EVERYBODY",
+    "AliasOf",
     "Limit",
     "Whose",
     "global_limits",
+    "is_for",
     "limits_of",
     "model_limit",
     "name_of",
+    "no_alias",
     "owners_of",
     "whose",
     "window_limit",
@@ -29,6 +33,15 @@ class Whose(NamedTuple):
 
     scope: BudgetScope
     scope_id: str
+
+
+AliasOf = Callable[[str | None], str | None]
+"""Tells what a model name stands for where it is an alias, None for any other."""
+
+
+def no_alias(_: str | None) -> str | None:
+    """Tell that there are no aliases."""
+    return None
 
 
 EVERYBODY = Whose("global", "all")
@@ -52,11 +65,9 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     increase_until_us: int | None = None
     strict: bool = False
 
-    def counts(self, model_name: str | None) -> bool:
-        """Tell whether requests for a model name count."""
-        if self.model is None:
-            return True
-        return model_name is not None and matches(self.model, model_name) is not None
+    def counts(self, model_name: str | None, alias_of: str | None = None) -> bool:
+        """Tell whether requests count for a model name, which may be an alias of another one."""
+        return is_for(self.model, model_name, alias_of)
 
     def max_at(self, now_us: int) -> Decimal | None:
         """Return what may be spent at a moment."""
@@ -65,6 +76,15 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
         if self.increase_until_us is None or now_us >= self.increase_until_us:
             return self.max_budget_usd
         return self.max_budget_usd + self.increase_usd
+
+
+def is_for(model: str | None, model_name: str | None, alias_of: str | None) -> bool:
+    """Tell whether a budget's model (None: all) is that of a request, by either of its names."""
+    if model is None:
+        return True
+    return any(
+        name is not None and matches(model, name) is not None for name in (model_name, alias_of)
+    )
 
 
 def whose(record: KeyRecord | TeamRecord | UserRecord) -> Whose:

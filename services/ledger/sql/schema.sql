@@ -82,7 +82,8 @@ CREATE TABLE requests (
     max_tokens BIGINT,
     end_user_id VARCHAR,
     end_user_email VARCHAR,
-    route_reason VARCHAR
+    route_reason VARCHAR,
+    alias_of VARCHAR
 );
 COMMENT ON TABLE requests IS 'One row for each request that is over, refused ones included.';
 COMMENT ON COLUMN requests.request_id IS 'The gateway''s own id of the request (x-tallygate-request-id).';
@@ -162,6 +163,7 @@ COMMENT ON COLUMN requests.max_tokens IS 'The most tokens that the answer could 
 COMMENT ON COLUMN requests.end_user_id IS 'Whom a gateway in front named, with a key that has names_end_users.';
 COMMENT ON COLUMN requests.end_user_email IS 'The address of that end user, as the gateway named it.';
 COMMENT ON COLUMN requests.route_reason IS 'quota_exhausted: its subscription had no quota left, so a deployment''s api_key pays; NULL: it went as always.';
+COMMENT ON COLUMN requests.alias_of IS 'The model name that model_name stood for, where it was an alias (model_group_alias); NULL for all others.';
 
 CREATE TABLE open_requests (
     request_id VARCHAR NOT NULL,

@@ -56,6 +56,8 @@ def proxy(
             insecure_http_hosts=["name.invalid"],
             budget_message="ask ops",
         )
+        alias = {"short": {"model": "anthropic-claude", "hidden": True}}
+        config["router_settings"] = {"model_group_alias": alias}
         folder = tmp_path_factory.mktemp("proxy")
         with running_proxy(folder, nats.url, config) as running:
             yield running
@@ -359,8 +361,8 @@ def test_spent_budget_of_a_user_or_team_refuses_its_keys_and_no_others(
 def test_spent_budget_of_a_model_refuses_that_model_alone_in_messages_and_batches(
     proxy: ProxyProcess, nats: NatsServer
 ) -> None:
-    # Given a team whose budget for one model is spent, then its keys are refused that model, in
-    # messages and in batches, and no other; and a budget of all keys refuses every key.
+    # Given a team whose budget for one model is spent, then its keys are refused that model, by its
+    # alias too, in messages and in batches, and no other; a budget of all keys refuses every key.
     key = proxy.issue_key(team_id="models")
     state = BudgetState(
         scope="team",
@@ -385,6 +387,10 @@ def test_spent_budget_of_a_model_refuses_that_model_alone_in_messages_and_batche
             trust_env=False,
         )
 
+    by_alias = post(proxy, key, body("short"))
+    assert by_alias.status_code == 429
+    facts = refusal_of(proxy, by_alias).data
+    assert (facts.model_name, facts.alias_of) == ("short", "anthropic-claude")
     refused = batch("anthropic-claude")
     assert (refused.status_code, refused.json()["error"]["type"]) == (429, "billing_error")
     assert batch("other").status_code != 429

@@ -112,8 +112,9 @@ def test_the_sequence_holds_for_all_marks_and_moves_with_the_last_message_alone(
 
 
 def test_a_mark_of_a_model_is_for_requests_of_that_model_alone() -> None:
-    # Given a mark for models a*, then a request for such a model has it, and another has not.
-    book = MarkBook()
+    # Given a mark for models a*, then a request for such a model or for its alias has it, and
+    # another has not.
+    book = MarkBook({"short": "abc"}.get)
     teller = MarkTeller(Wire(), "/ledger/a")  # type: ignore[arg-type]
     key = KeyRecord(key_id="k0", key_hash="0" * 64, key_name="n")
 
@@ -123,6 +124,7 @@ def test_a_mark_of_a_model_is_for_requests_of_that_model_alone() -> None:
 
     asyncio.run(run())
     assert [mark.spend_picos for mark in book.of(key, "abc")] == [10**12]
+    assert [mark.spend_picos for mark in book.of(key, "short")] == [10**12]
     assert list(book.of(key, "b")) == list(book.of(key)) == []
 
 

@@ -1,12 +1,13 @@
 """gitleaks' rules (gitleaks.json, made by bench/gitleaks_rules.py) as rules of ours.
 
 A rule means here what it means to gitleaks: its pattern, the entropy that its value must exceed,
-and what it allows (patterns of the value, the match or the line, words in the value). Two things
+and what it allows (patterns of the value, the match or the line, words in the value). Three things
 differ, since gitleaks reads files, and this reads conversations:
 
 - A token ends at a quote, white space or a semicolon in a file. In a conversation it also ends at a
-  full stop, a comma, a bracket or an escaped quote; so tokens with a form of their own (no name
-  before them) may end there too.
+  full stop, a comma or a bracket; so tokens with a form of their own (no name before them) may end
+  there too. Secrets behind a name may not (each list of identifiers would be full of them).
+- JSON in JSON has escaped quotes, and addresses go on with &: both may stand beside a secret.
 - One of a rule's keywords must be in the same file. A conversation holds many files; here it must
   be near (KEYWORD_BYTES_MAX): some rules are nothing but 40 hexadecimal digits and a word.
 """
@@ -32,6 +33,12 @@ KEYWORD_BYTES_MAX = 1_000
 
 _FILE_END = r"""(?:[\x60'"\s;]|\\[nr]|$)"""
 _TEXT_END = r"""(?:[\x60'"\s;,.:!?()\[\]{}<>|&*\\]|$)"""
+_NAMED = {
+    r"""[\s'"]{0,3}""": r"""[\s'"\\]{0,4}""",
+    r"""[\x60'"\s=]{0,5}""": r"""[\x60'"\s=\\]{0,6}""",
+    _FILE_END: r"""(?:[\x60'"\s;&\\]|$)""",
+}
+"""What stands around a name, its sign and its secret."""
 
 
 class _Allow(msgspec.Struct, forbid_unknown_fields=True):
@@ -136,11 +143,13 @@ def gitleaks_rules() -> tuple[Rule, ...]:
 
 
 def _in_texts(pattern: str) -> str:
-    """Return the pattern of a token with a form of its own, which may end as words do in texts."""
+    """Return the pattern as it fits texts that are no files; see the module."""
     _, own, _ = pattern.rpartition(_FILE_END + r"|\b(")
     own = own or pattern.removeprefix("(?i)")
     if own.removeprefix(_FILE_END + "|").startswith(r"\b") and pattern.endswith(_FILE_END):
-        return pattern.removesuffix(_FILE_END) + _TEXT_END
+        pattern = pattern.removesuffix(_FILE_END) + _TEXT_END
+    for in_files, in_texts in _NAMED.items():
+        pattern = pattern.replace(in_files, in_texts)
     return pattern
 
 

@@ -1,5 +1,7 @@
 """Numbers of accounts and cards: which of the numbers in a text are some."""
 
+import re
+
 from services.guardrails.check_digits import IBAN_LENGTHS, iban_fits, luhn_fits, plain
 from services.guardrails.rules import Candidate
 
@@ -41,6 +43,9 @@ _PUBLISHED_FOR_TESTS = """
 _TEST_NUMBERS = frozenset(_PUBLISHED_FOR_TESTS.split())
 """Numbers that networks and payment services publish for tests: nobody's."""
 
+_GROUP_BEFORE = re.compile(rb"[0-9A-Fa-f]{4}[ \t]$")
+_GROUP_AFTER = re.compile(rb"[ \t][0-9A-Fa-f]{4}")
+
 
 def stands_free(candidate: Candidate) -> bool:
     """Tell whether a number is not a part of a longer one, of a word, a fraction or a path."""
@@ -59,6 +64,11 @@ def card_counts(candidate: Candidate) -> bool:
     digits = plain(candidate.value)
     if digits in _TEST_NUMBERS or not stands_free(candidate):
         return False
+    data = candidate.data
+    if _GROUP_BEFORE.search(data, max(0, candidate.start - 8), candidate.start) or (
+        _GROUP_AFTER.match(data, candidate.end, candidate.end + 8)
+    ):
+        return False  # a row of a table of numbers
     prefix = int(digits[:4])
     lengths = next((lengths for prefixes, lengths in _CARDS if prefix in prefixes), ())
     return luhn_fits(digits, *lengths) if lengths else False

@@ -24,7 +24,7 @@ RULES = {"secrets": secret_rules(), "personal_data": personal_data_rules()}
 SAMPLES = {"secrets": secret_samples(7), "personal_data": people_samples(7)}
 
 # Below what docs/guardrail-rules.md records, for Python versions with other libraries.
-FLOORS = {"secrets": (0.88, 0.98, 0.5), "personal_data": (0.94, 0.99, 0.8)}
+FLOORS = {"secrets": (0.92, 0.98, 0.65), "personal_data": (0.94, 0.99, 0.8)}
 
 
 class AllOpen:
@@ -72,7 +72,7 @@ def test_no_match_is_longer_than_its_rule_says(kind: str) -> None:
         if rule.bytes_max:
             counted += 1
             pattern = rule.pattern.replace("(?i)", "").replace("[[:alnum:]]", "[a-z]")
-            assert parse(pattern).getwidth()[1] <= rule.bytes_max + 1, rule.name
+            assert parse(pattern).getwidth()[1] <= rule.bytes_max, rule.name
     assert counted > 10
 
 

@@ -55,6 +55,18 @@ def test_only_the_secret_is_marked_not_its_name() -> None:
     assert mask(text, SCANNER.scan(text)) == 'service_api_key = "[MASKED:generic-api-key]"\n'
 
 
+def test_secrets_behind_names_are_found_in_json_in_json_and_lists_of_names_are_not() -> None:
+    # Given a secret behind a name in escaped JSON and in an address, and a list of identifiers that
+    # speak of keys, when they are scanned, then the secrets alone are found.
+    value = drawn(Random(5), "abcdef0123456789", 40)
+    escaped = f'{{"row": "{{\\"api_key\\": \\"{value}\\"}}"}}'
+    address = f"https://api.internal/items?api_key={value}&page=2"
+    identifiers = "enum kind {\n\tATTR_SAE_PASSWORD,\n\tNL80211_ATTR_TWT_RESPONDER,\n};\n"
+    for text in (escaped, address):
+        assert [text[f.start : f.end] for f in SCANNER.scan(text)] == [value]
+    assert SCANNER.scan(identifiers) == []
+
+
 def test_a_keyword_far_away_does_not_make_a_hash_a_secret() -> None:
     # Given 40 hexadecimal digits, when the word of a rule that takes them is near, far, or absent,
     # then only the near one counts.

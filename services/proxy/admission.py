@@ -26,7 +26,7 @@ from services.proxy.draft import TEXT_MAX, Admitted, Draft, Prepared
 from services.proxy.guarding import Guarding
 from services.proxy.headers import RawHeaders, forwardable_request_headers, header_values
 from services.proxy.health import Health
-from services.proxy.holding import check_known, hold, is_uncounted
+from services.proxy.holding import check_known, hold, is_uncounted, possible_models
 from services.proxy.rates import Rates
 from services.proxy.reservations import Reservations
 from services.proxy.routing import Group, model_at
@@ -198,7 +198,7 @@ class Admission:
         assert draft.key is not None
         marks = self._reservations.of(draft.key, draft.model_name)
         if marks and not is_uncounted(prepared):
-            models = [model_at(each, star) for each in group.deployments]
+            models = possible_models(draft, group, star)
             draft.held = await hold(self._reservations, marks, prepared, models)
         elif self._reservations.is_deaf:
             check_known(draft.key, draft.owners)

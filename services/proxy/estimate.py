@@ -4,7 +4,7 @@
 (ADDED_TOKENS_MAX), each at the dearest of the prices that a prompt token can have, in the dearest
 context tier that so many tokens reach, with the dearest region; the output has no more than
 `max_tokens`. Not in it is what the body does not show: pages and searches that server tools fetch,
-files that it names by reference, and the work of other models (a fallback's or an advisor's).
+files that it names by reference, and the work of other models that the API itself calls in.
 
 **Likely.** Four bytes a token at the price of input, and as much output as the key's recent
 requests had at most, LIKELY_OUTPUT_TOKENS_MIN at least.

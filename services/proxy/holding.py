@@ -6,19 +6,28 @@ a `retry-after` that Claude Code obeys, so that a person sees it try again, not 
 """
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 
 from schemas.budgets import BudgetState
-from schemas.errors import RateLimited, Unavailable
+from schemas.errors import NotFound, RateLimited, Unauthenticated, Unavailable
 from schemas.money import usd_from_picos, usd_text
 from schemas.registry import KeyRecord, TeamRecord, UserRecord
-from services.proxy.draft import Prepared, now_us
+from services.proxy.draft import Draft, Prepared, now_us
 from services.proxy.limits import budget_refusal, named
 from services.proxy.marks import Mark
 from services.proxy.reservations import BudgetFull, BudgetOver, Held, Reservations
+from services.proxy.routing import Group, model_at
 from services.runtime.budget_limits import limits_of, name_of
 
-__all__ = ["RETRY_AFTER_S", "WAIT_S_MAX", "check_known", "hold", "is_uncounted"]
+__all__ = [
+    "RETRY_AFTER_S",
+    "WAIT_S_MAX",
+    "check_known",
+    "hold",
+    "is_uncounted",
+    "possible_models",
+]
 
 WAIT_S_MAX = 2.0
 """A request waits so long for room in its budgets."""
@@ -31,9 +40,8 @@ async def hold(
 ) -> Held:
     """Return what a request holds of its budgets, and set what it reserves of strict ones.
 
-    Raises BudgetSpent; RateLimited.
-
-    `marks` are those of its budgets, `models` those that may answer it: the dearest counts.
+    `marks` are those of its budgets, `models` those that may answer it: the dearest counts. Raises
+    BudgetSpent; RateLimited.
     """
     draft, read = prepared.draft, prepared.read
     key = draft.key
@@ -78,6 +86,17 @@ async def hold(
             if not await reservations.wait(until_s - loop.time()):
                 raise _no_room(full.state) from None
         marks = reservations.of(key, read.model)
+
+
+def possible_models(draft: Draft, group: Group, star: str) -> list[str]:
+    """Return the models that may answer a request: of its group, and of the group's fallbacks."""
+    found = [model_at(each, star) for each in group.deployments]
+    router = draft.setup.router
+    for name in router.fallbacks_of(draft.model_name or "", group):
+        with contextlib.suppress(NotFound, Unauthenticated):
+            other, other_star = router.find(name)
+            found += [model_at(each, other_star) for each in other.deployments]
+    return found
 
 
 def is_uncounted(prepared: Prepared) -> bool:

@@ -25,8 +25,9 @@ from pathlib import Path
 import msgspec
 
 from bench.ledger_ingest import nats
-from schemas.rpc import QueryReply, QueryRequest
+from schemas.rpc import QUERY_ROWS_MAX, QueryReply, QueryRequest
 from schemas.streams import QUERY_SUBJECT
+from services.admin import activity_sql, newest_logs, report_sql, spend_sql
 from services.ledger import rollups
 from services.ledger.rows import REQUEST_COLUMNS
 from services.ledger.store import Store
@@ -197,11 +198,29 @@ def queries(requests: int) -> dict[str, str]:
         "ttfb_below_ms) AS below, sum(sum(requests)) OVER (PARTITION BY model) AS of_all FROM "
         f"ttfb_by_day WHERE {month} GROUP BY model, ttfb_below_ms) GROUP BY model",
         "quotas of seats": "SELECT * FROM quota_now",
+        **_reports(f"WHERE {month}"),
+    }
+
+
+def _reports(month: str) -> dict[str, str]:
+    """Return what the routes about spend ask."""
+    newest = f"LIMIT {newest_logs.LOGS_AT_ONCE_MAX + 1}"
+    return {
+        "/spend/keys, month": report_sql.spend_of_all_keys(month),
+        "/spend/users, ever": report_sql.spend_of_all_users(""),
+        "/spend/logs, newest quarter": f"{spend_sql.spend_logs('')} {newest}",
+        "/spend/logs, by day, month": spend_sql.spend_by_day(month),
+        "/spend/logs/v2, dearest of all": f"{spend_sql.spend_logs('', 'spend')} LIMIT 50",
+        "/global/spend/report, month": report_sql.report_by_team(month),
+        "... by key, ever": report_sql.report_by_group("", "key_id"),
+        "/user/daily/activity, month": activity_sql.activity_parts(month, "user_id"),
     }
 
 
 async def _ask(bus: Bus, sql: str) -> QueryReply:
-    request = QueryRequest(query=sql, parameters=(), rows_max=1000, timeout_s=30.0, format="json")
+    request = QueryRequest(
+        query=sql, parameters=(), rows_max=QUERY_ROWS_MAX, timeout_s=30.0, format="json"
+    )
     payload = await bus.request(QUERY_SUBJECT, msgspec.json.encode(request), timeout_s=40.0)
     reply = msgspec.json.decode(payload, type=QueryReply)
     assert reply.error is None, reply.error

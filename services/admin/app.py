@@ -20,6 +20,7 @@ from services.admin.routes_alerts import ALERT_ROUTES
 from services.admin.routes_audit import AUDIT_ROUTES
 from services.admin.routes_calculate import CALCULATE_ROUTES
 from services.admin.routes_config import CONFIG_ROUTES
+from services.admin.routes_guardrails import GUARDRAIL_ROUTES
 from services.admin.routes_keys import KEY_ROUTES
 from services.admin.routes_models import MODEL_ROUTES
 from services.admin.routes_pages import PAGE_ROUTES
@@ -60,6 +61,7 @@ ROUTES = (
     *PROMPT_ROUTES,
     *CONFIG_ROUTES,
     *ALERT_ROUTES,
+    *GUARDRAIL_ROUTES,
     *PAGE_ROUTES,
 )
 

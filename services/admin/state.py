@@ -10,6 +10,7 @@ import msgspec
 from schemas.client_address import proved_address
 from schemas.config import GatewayConfig
 from schemas.errors import RateLimited, Unauthenticated, Unavailable
+from schemas.guardrails import Guardrail
 from schemas.keys import hash_key, same_secret
 from schemas.registry import KeyRecord
 from services.admin.alerts import Alerts
@@ -81,9 +82,14 @@ class AdminState:
         return proved_address(headers, hash_key(self._master_key))
 
     @property
-    def guardrail_names(self) -> tuple[str, ...]:
+    def guardrails(self) -> tuple[Guardrail, ...]:
         """The guardrails that the configuration in force has."""
-        return tuple(each.name for each in self._file.config.guardrails)
+        return self._file.config.guardrails
+
+    @property
+    def guardrail_names(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(each.name for each in self.guardrails)
 
     @property
     def config(self) -> GatewayConfig:

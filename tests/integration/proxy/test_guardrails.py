@@ -256,6 +256,14 @@ def test_a_name_that_is_not_configured_is_refused_by_the_management_api(gateway:
     key = gateway.new_key(guardrails=["short answers"])
     shown = gateway.admin("GET", f"/key/info?key={key}")["info"]
     assert shown["guardrails"] == ["short answers"]
+    listed = gateway.admin("GET", "/guardrails/list")["guardrails"]
+    assert [each["guardrail_name"] for each in listed][:2] == ["short answers", "no web"]
+    assert listed[0]["litellm_params"] == {
+        "guardrail": "request_rules",
+        "mode": ["pre_call"],
+        "action": "block",
+        "default_on": False,
+    }
     changed = gateway.admin("POST", "/key/update", json={"key": key, "guardrails": None})
     assert changed["guardrails"] == []
 

@@ -46,7 +46,7 @@ async def change(nats_url: str, folder: Path, hook: HttpReceiver) -> None:
     snapshot.loaded = True
     stuck = AlertDestination(name="stuck", kind="webhook", url=hook.url)
     well = AlertDestination(name="well", kind="webhook", url=f"{hook.url}/well")
-    alerts = Alerts(bus, folder, (stuck, well), snapshot, LedgerClient(bus, "UTC"))
+    alerts = Alerts(bus, folder, (stuck, well), snapshot, LedgerClient(bus))
     task = asyncio.create_task(alerts.run())
 
     async def told(count: int) -> None:

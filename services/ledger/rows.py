@@ -28,6 +28,7 @@ __all__ = [
     "SEAT_COLUMNS",
     "TEAM_COLUMNS",
     "USER_COLUMNS",
+    "VALUE_COLUMNS",
     "Columns",
     "table",
 ]
@@ -162,6 +163,8 @@ DEAD_LETTER_COLUMNS: Columns = (
     ("producer", _TEXT),
     ("producer_sequence", _COUNT),
 )
+
+VALUE_COLUMNS: Columns = (("value", _TEXT),)
 
 BUDGET_EVENT_COLUMNS: Columns = (
     ("stream_sequence", _COUNT),

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -14,6 +15,7 @@ from schemas.events import (
     UsageRecorded,
     encode_event,
 )
+from schemas.registry import BudgetWindow, KeyRecord, TeamRecord
 from schemas.usage import Usage
 from services.ledger import rows
 from services.ledger.projection import (
@@ -76,6 +78,7 @@ def test_every_column_is_in_the_schema_in_this_order_and_described(tmp_path: Pat
         ("registry_changes", rows.REGISTRY_CHANGE_COLUMNS),
         ("guardrail_events", rows.GUARDRAIL_COLUMNS),
         ("budget_events", rows.BUDGET_EVENT_COLUMNS),
+        ("budgets", rows.BUDGET_COLUMNS),
         ("keys", rows.KEY_COLUMNS),
         ("teams", rows.TEAM_COLUMNS),
         ("users", rows.USER_COLUMNS),
@@ -93,6 +96,37 @@ def test_every_column_is_in_the_schema_in_this_order_and_described(tmp_path: Pat
         "WHERE NOT internal AND comment IS NULL"
     ).fetchall()
     assert undescribed == []
+    store.close()
+
+
+@pytest.mark.parametrize("count", [1, 40])
+def test_a_record_takes_the_place_of_the_one_before_with_all_its_budgets(count: int) -> None:
+    # Given few or many keys and a team of the same id, when the keys change, then the new states
+    # and budgets alone are there, and what is the team's stays.
+    store = Store(Path(":memory:"))
+    team = TeamRecord(team_id="k0", max_budget_usd=Decimal(7))
+    store.put_owners([team])
+
+    def put(**fields: Any) -> None:
+        names = [f"k{n}" for n in range(count)]
+        store.put_keys([KeyRecord(key_id=n, key_hash=n, key_name=n, **fields) for n in names])
+
+    put(max_budget_usd=Decimal(1), soft_budget_usd=Decimal(1))
+    window = BudgetWindow(max_budget_usd=Decimal(3), budget_duration="1d")
+    put(max_budget_usd=Decimal(2), budget_limits=(window,), strict_budget=True)
+    ask = store.connection.execute
+    assert ask("SELECT count(*), min(max_budget_usd) FROM keys").fetchall() == [(count, 2)]
+    found = ask(
+        "SELECT scope, budget, count(*), min(max_budget_usd), bool_and(strict) FROM budgets "
+        "GROUP BY ALL ORDER BY ALL"
+    ).fetchall()
+    assert found == [
+        ("key", "max_budget", count, 2, True),
+        ("key", "window-1d", count, 3, True),
+        ("team", "max_budget", 1, 7, False),
+    ]
+    put(deleted=True)
+    assert ask("SELECT scope FROM budgets").fetchall() == [("team",)]
     store.close()
 
 

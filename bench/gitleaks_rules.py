@@ -35,7 +35,8 @@ LICENCE = (
     "FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE."
 )
 
-# What comes before the part that matters may be absent, so that it decides about nothing.
+# What may be absent before the part that matters decides about allowed matches, but not whether
+# there is a match: the first pass is faster without it.
 LEADS = (r"(?i)[\w.-]{0,50}?", r"[\w.-]{0,50}?(?i:[\w.-]{0,50}?")
 BYTES_MAX = 400
 """Of a match that is looked for where the first pass saw its end."""
@@ -84,15 +85,14 @@ def why_not(entry: dict[str, Any]) -> str:
 
 def taken(entry: dict[str, Any]) -> dict[str, Any]:
     pattern = entry["regex"]
-    for lead in LEADS:
-        if pattern.startswith(lead):
-            pattern = ("(?i)" if lead == LEADS[0] else "(?i:") + pattern.removeprefix(lead)
     rule: dict[str, Any] = {"id": entry["id"], "pattern": pattern}
     longest = longest_match(pattern)
     if longest <= BYTES_MAX and entry["id"] not in GATES:
         rule["bytes_max"] = longest
     if entry["id"] in GATES:
         rule["gate"] = GATES[entry["id"]]
+    elif (gate := without_lead(pattern)) != pattern:
+        rule["gate"] = gate
     elif takes_any_character(pattern):
         rule["utf8"] = True
     for name, ours in (
@@ -106,6 +106,14 @@ def taken(entry: dict[str, Any]) -> dict[str, Any]:
     if allow:
         rule["allow"] = allow
     return rule
+
+
+def without_lead(pattern: str) -> str:
+    """The pattern without what may be absent before it: it matches in the same texts."""
+    for lead in LEADS:
+        if pattern.startswith(lead):
+            return ("(?i)" if lead == LEADS[0] else "(?i:") + pattern.removeprefix(lead)
+    return pattern
 
 
 def longest_match(pattern: str) -> int:

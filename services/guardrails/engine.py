@@ -43,10 +43,10 @@ WINDOWS_MAX = 8
 _ONE_BYTE = re.compile(r"(?<!\\)(?:\\\\)*\\C")
 _ALIKE = re.compile(
     r"""(?:\(\?i\))?
-    (?: [^\\()\[\]{}?*+|]                      # a character, . ^ $
+    (?: [^\\()\[\]{}?*+|\x00]                  # a character, . ^ $ (NUL would end the pattern)
       | \\[bdw.\-/\\+*?()|\[\]{}^$@#&%!~:;,'"=<>\ ]  # an escape that means one thing
-      | \( (?:\?:)? | \) | \|                    # groups without a name or a flag
-      | \[ \^? (?: [^\\\[\]] | \\[dw.\-/\\+*?()|\[\]{}^$@#&] )+ \]
+      | \( (?:\?: | (?!\?)) | \) | \|            # groups without a name or a flag
+      | \[ \^? (?: [^\\\[\]\x00] | \\[dw.\-/\\+*?()|\[\]{}^$@#&] )+ \]
       | [?*+] \??  | \{ [0-9]{1,3} (?: , (?:[0-9]{1,3})? )? \} \??
     )*""",
     re.VERBOSE,

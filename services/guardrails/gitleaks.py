@@ -133,7 +133,7 @@ def gitleaks_rules() -> tuple[Rule, ...]:
             pattern=_in_texts(entry.pattern),
             group=entry.group,
             check=_check(entry, [everywhere, *map(_Allowance, entry.allow)]),
-            gate=entry.gate,
+            gate=_in_texts(entry.gate),
             utf8=entry.utf8,
             bytes_max=entry.bytes_max,
         )

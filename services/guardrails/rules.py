@@ -79,7 +79,7 @@ class Rule:
     utf8: bool = False
     """A character may have several bytes in the pattern (any, any but some, letters of others)."""
     bytes_max: int = 0
-    """No match of the pattern is longer; 0: not known, or long."""
+    """No match is longer; 0: not known, or long, or the gate's matches end elsewhere."""
     overlapping: bool = False
     """A match that the check refuses may overlap one that it takes (matches are short then)."""
     where: str = field(default="", compare=False)
@@ -87,9 +87,7 @@ class Rule:
 
     def for_gate(self) -> GatePattern:
         """Return what the first pass looks for."""
-        if self.gate:
-            return GatePattern(self.gate, self.utf8)
-        return GatePattern(self.pattern, self.utf8, self.bytes_max)
+        return GatePattern(self.gate or self.pattern, self.utf8, self.bytes_max)
 
 
 class RuleScanner:

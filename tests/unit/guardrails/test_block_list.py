@@ -5,7 +5,7 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import ConfigError
@@ -145,6 +145,13 @@ PARTS = st.sampled_from(
 )
 
 
+@example([r"\S"], "\v")
+@example(["[^", r"\s", "]"], "\v")
+@example(["b\x00", "|", "a"], "a")
+@example(["(?U)", "a+"], "a")
+@example([r"\p{Greek}"], "\u03b1")
+@example(["(?i)", "s"], "\u017f")
+@example([".{2}", "$"], "\u00e9\u00e9")
 @settings(max_examples=300, deadline=None)
 @given(st.lists(PARTS, min_size=1, max_size=5), st.text("aAbsSkKéß.\u212a\u017f\n\v 1x\U0001f600"))
 def test_the_first_pass_never_hides_what_the_exact_pattern_finds(

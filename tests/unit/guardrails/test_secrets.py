@@ -67,6 +67,26 @@ def test_secrets_behind_names_are_found_in_json_in_json_and_lists_of_names_are_n
     assert SCANNER.scan(identifiers) == []
 
 
+def test_what_gitleaks_takes_for_no_secret_is_none() -> None:
+    # Given values that repeat themselves, hold everyday words, are examples of their issuer, or
+    # stand in a match that gitleaks knows, when they are scanned, then none is found; and the like
+    # of them is.
+    random = Random(6)
+    value = drawn(random, "bcdfghjkmnpqrstvwxz23456789", 30)
+    issued = "AKIA" + drawn(random, "BCDFGHJKMNPQRSTV234567", 9)
+    assert SCANNER.scan(f'api_key = "{value}"') != []
+    for harmless in (
+        'api_key = "1212121212121212121212121212"',  # entropy
+        f'api_key = "{value[:9]}example{value[9:]}"',  # a word in the value
+        f'public_key = "{value}"',  # a name in the match
+        f"import {{ token }} from '{value}'",  # the line
+        'api_key = "${SERVICE_API_KEY_2}"',  # allowed everywhere
+        f"id = {issued}EXAMPLE",  # the issuer's own
+    ):
+        assert SCANNER.scan(harmless) == [], harmless
+    assert [found.rule for found in SCANNER.scan(f"id = {issued}QWERTZU")] == ["aws-access-token"]
+
+
 def test_a_keyword_far_away_does_not_make_a_hash_a_secret() -> None:
     # Given 40 hexadecimal digits, when the word of a rule that takes them is near, far, or absent,
     # then only the near one counts.

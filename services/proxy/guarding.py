@@ -147,12 +147,12 @@ class Guarding:
             return [(part, body[part.start : part.end], None) for part in parts]
         who = tuple(names)
         unknown: list[_Unknown] = []
+        view = memoryview(body)
         for part in parts:
-            text = body[part.start : part.end]
-            key = (who, sha256(text).digest())
+            key = (who, sha256(view[part.start : part.end]).digest())
             is_known, verdicts = self._memory.recall(key)
             if not is_known:
-                unknown.append((part, text, key))
+                unknown.append((part, body[part.start : part.end], key))
             elif verdicts is not None:
                 part.verdicts |= zip(who, verdicts, strict=True)
         return unknown

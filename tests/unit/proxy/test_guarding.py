@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.config import GatewayConfig
@@ -298,7 +298,14 @@ def test_places_in_json_are_those_of_the_text(
     assert json.loads(b'"' + literal[places[start] : places[end]] + b'"') == text[start:end]
 
 
-@given(st.recursive(TEXT | st.integers(), lambda x: st.lists(x) | st.dictionaries(TEXT, x)))
+@settings(max_examples=40)
+@given(
+    st.recursive(
+        TEXT | st.integers(),
+        lambda x: st.lists(x, max_size=3) | st.dictionaries(TEXT, x, max_size=3),
+        max_leaves=8,
+    )
+)
 def test_every_text_of_a_value_is_seen(value: Any) -> None:
     # Given any JSON, then each string that is no key is among the texts, where it stands.
     def strings(value: Any) -> list[str]:

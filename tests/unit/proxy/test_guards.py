@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.config import GatewayConfig
@@ -173,6 +173,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(st.text(max_size=4), VALUES, max_size=5), st.sampled_from([None, 0, 2]))
 def test_members_are_found_where_they_stand(fields: dict[str, Any], indent: int | None) -> None:
     # Given any object, however it is laid out, then each value is found at its place; so are the

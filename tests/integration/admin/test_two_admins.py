@@ -1,6 +1,7 @@
 """Two admin services at the same time, and NATS going away: nothing is lost or half done."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -83,8 +84,17 @@ def test_two_admins_never_give_one_alias_to_two_keys(
             assert sorted(answer.status_code for answer in answers) == [200, 409]
             winner = next(answer.json()["token"] for answer in answers if answer.is_success)
             for one in (admin, second):
-                listed = one.http.get("/key/list", params={"key_alias": alias}).json()
-                assert listed["keys"] == [winner]
+                wait_for_keys(one, alias, [winner])
+
+
+def wait_for_keys(admin: RunningAdmin, alias: str, keys: list[str]) -> None:
+    """Wait until an admin has heard of what the other one did with the keys of an alias."""
+    deadline = time.monotonic() + 30
+    while (
+        listed := admin.http.get("/key/list", params={"key_alias": alias}).json()["keys"]
+    ) != keys:
+        assert time.monotonic() < deadline, listed
+        time.sleep(0.02)
 
 
 def test_two_admins_never_make_one_chosen_key_twice(

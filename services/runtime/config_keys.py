@@ -46,6 +46,7 @@ _LIMITS = "the limit would not hold; remove it"
 _ACCESS = "who may do what would differ from what the file says; remove it"
 _MANAGED = "tallygate reads no such store; put the value into the environment: os.environ/NAME"
 _GUARDS = "requests would pass unchecked; remove it"
+_GUARD_LIST = "write them as entries of guardrails:, at the top of the file"
 _SPLIT = "give the whole configuration in one file"
 _DEFAULTS = "set budgets and limits on the keys themselves; remove it"
 _CACHE = "answers are not cached, so each request is paid; remove it"
@@ -113,7 +114,7 @@ _ROUTER_REFUSED = _each(
     ),
     ("provider_budget_config", _LIMITS),
     ("default_litellm_params", _BODY),
-    ("guardrail_list", _GUARDS),
+    ("guardrail_list", _GUARD_LIST),
     ("cache_responses caching_groups", _CACHE),
 )
 _ROUTER_IGNORED = _each(
@@ -186,10 +187,11 @@ SECTIONS: Mapping[str, SectionKeys] = {
                 """
                 extra_headers extra_body temperature max_tokens top_p top_k stop thinking
                 reasoning_effort additional_drop_params cache_control_injection_points
-                guardrails configurable_clientside_auth_params
+                configurable_clientside_auth_params
                 """,
                 _BODY,
             ),
+            ("guardrails", "keys, teams and users choose them, not models; remove it"),
             ("use_litellm_proxy", _ROUTING),
         ),
         ignored=_each(
@@ -312,7 +314,8 @@ SECTIONS: Mapping[str, SectionKeys] = {
         refused={
             **_ROUTER_REFUSED,
             **_each(
-                ("callbacks guardrails", _CALLBACKS),
+                ("callbacks", _CALLBACKS),
+                ("guardrails", _GUARD_LIST),
                 ("cache cache_params enable_caching_on_provider_specific_optional_params", _CACHE),
                 (
                     """

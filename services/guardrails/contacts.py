@@ -61,6 +61,8 @@ _DIGITS_MIN, _DIGITS_MAX = 8, 15
 _LOCAL_BYTES_MAX = 128
 """Of an address, before the @: 64 characters (RFC 5321), of which few have two bytes."""
 _LOCAL_PART = re.compile(r"[^\W_][\w.%+\-]{0,63}$")
+_CLIENTS_OWN_WORDS = b"The user's email address is "
+"""What Claude Code (2.1.330) says of its own user in the first message."""
 _USER_IN_ADDRESS = re.compile(rb"://[^\s/@]*$")
 
 
@@ -78,6 +80,8 @@ def email_counts(candidate: Candidate) -> bool:
     candidate.start = at - len(found.group().encode())
     if candidate.before() in {"@", "/", "\\"}:
         return False  # a path, or a package with its version
+    if data.endswith(_CLIENTS_OWN_WORDS, 0, candidate.start):
+        return False  # each request of somebody who is signed in would be refused
     low = max(0, candidate.start - _LOCAL_BYTES_MAX)
     return _USER_IN_ADDRESS.search(data, low, candidate.start) is None
 

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from schemas.events import GuardrailHit, GuardrailTriggered
+from services.guardrails import build_scanner
 from tests.support.claude_code import log_in, run_claude
 from tests.support.mock import MockAnthropic, Scenario, tool_round_trip
 from tests.support.nats import running_nats
@@ -184,6 +185,9 @@ def test_a_secret_that_a_tool_reads_is_masked_in_each_request_and_the_work_goes_
     masked = [body.replace(token.encode(), b"[MASKED:github-pat]") for body in asked]
     alias, model = b'"model":"anthropic-claude"', b'"model":"claude-sonnet-4-20250514"'
     assert sent == [body.replace(alias, model, 1) for body in masked]
+    # what the client itself says in them, personal data would be found in neither,
+    people = build_scanner("personal_data", {})
+    assert [people.scan(body.decode()) for body in asked] == [[], [], []]
     # and what was told is one finding.
     told = [(hit.action, each.rule, each.count) for hit in _hits(stage) for each in hit.findings]
     assert told == [("mask", "github-pat", 1)]

@@ -67,6 +67,7 @@ def test_check_digits_say_no_to_any_other_text(text: str) -> None:
         "git clone git@github.com:team/project.git",
         "Co-Authored-By: Someone <noreply@anthropic.com>",
         "mail to jane@example.com or root@localhost",
+        "# userEmail\nThe user's email address is jane@posteo.de. Use this email address only to",
         "q = query@key.transpose(1, 2) + weight@x.T",
         "pip install pkg@1.2.3 @scope/name@latest.js",
         "https://user:word@host.com/path",

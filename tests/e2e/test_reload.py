@@ -334,3 +334,29 @@ def manage(gateway: Gateway, path: str, body: dict[str, Any]) -> Any:
     response = gateway.client.post(path, json=body, headers=headers)
     assert response.status_code == 200, response.text
     return response.json()
+
+
+def test_the_budget_of_all_keys_and_what_counts_for_budgets_follow_the_file(
+    gateway: Gateway,
+) -> None:
+    # Given a key whose subscription's requests have spent its budget, when they count no more, then
+    # it is let in; when all keys together have a budget that is spent, then another is refused.
+    spent, other = gateway.new_key(max_budget=0.000001), gateway.new_key()
+
+    def refusal(key: str) -> str:
+        answer = gateway.ask(key)
+        assert answer.status_code in {200, 429}, answer.text
+        return answer.json()["error"]["message"] if answer.status_code == 429 else ""
+
+    wait_until(lambda: refusal(spent).startswith("Budget of key"), 30, "it is spent")
+    change(gateway, lambda config: config["tallygate"].update(budgets_count_subscriptions=False))
+    gateway.admin("POST", "/config/reload", json={})
+    wait_until(lambda: not refusal(spent), 30, "what subscriptions paid counts no more")
+
+    def everybody(config: dict[str, Any]) -> None:
+        config["tallygate"].update(budgets_count_subscriptions=True)
+        config["litellm_settings"].update(max_budget=0.000001, budget_duration="monthly")
+
+    change(gateway, everybody)
+    gateway.admin("POST", "/config/reload", json={})
+    wait_until(lambda: refusal(other).startswith("Budget of everybody"), 30, "all is spent")

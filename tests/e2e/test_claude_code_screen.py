@@ -272,7 +272,7 @@ def test_a_subscriber_sees_budgets_of_all_kinds_and_a_block_in_mid_session(
         trust_the_folder(screen)
         screen.wait_for(READY)
         # when the person has an answer, then the footer tells how much of the budget is used
-        screen.say(PROMPT)
+        screen.say("hello")
         screen.wait_for(r"You've used 80% of your usage credits · resets \w+")
         # and when a budget of the team, the user or a model is spent, the message stands there
         # verbatim, after one request
@@ -300,7 +300,6 @@ def test_a_subscriber_sees_budgets_of_all_kinds_and_a_block_in_mid_session(
         screen.say("now")
         screen.wait_until(lambda: bool(comparison.mock.messages()), "the turn is served")
         assert b"once more" in comparison.mock.messages()[-1].body
-        assert screen.exit() == 0
 
 
 def test_models_and_a_spent_budget_are_shown_at_the_terminal(comparison: Comparison) -> None:

@@ -271,10 +271,9 @@ def test_a_subscriber_sees_budgets_of_all_kinds_and_a_block_in_mid_session(
     with claude_screen([], client.environment, client.project) as screen:
         trust_the_folder(screen)
         screen.wait_for(READY)
-        # when the person has an answer, then the footer tells how much of the budget is used
         screen.say("hello")
-        screen.wait_for(r"You've used 80% of your usage credits · resets \w+")
-        # and when a budget of the team, the user or a model is spent, the message stands there
+        screen.wait_for("● Hi from the mock of the API")
+        # when a budget of the team, the user or a model is spent, then the message stands there
         # verbatim, after one request
         for state, shown in refusals:
             publish_budget(proxy.nats_url, state)
@@ -300,6 +299,9 @@ def test_a_subscriber_sees_budgets_of_all_kinds_and_a_block_in_mid_session(
         screen.say("now")
         screen.wait_until(lambda: bool(comparison.mock.messages()), "the turn is served")
         assert b"once more" in comparison.mock.messages()[-1].body
+        # and the footer tells how much of the team's budget is used (its place was another hint's
+        # in the first seconds)
+        screen.wait_for(r"You've used 80% of your usage credits · resets \w+")
 
 
 def test_models_and_a_spent_budget_are_shown_at_the_terminal(comparison: Comparison) -> None:

@@ -55,7 +55,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     all facts there. `recomputed` rows had their cost computed anew from their usage and the price
     book; `unpriced` ones have no price, by the same computation. `overdue` requests are open
     although so much time of the stream's server has passed that the next message closes them.
-    `archived` is the last message that has left the
+    `guarded` events tell what guardrails found. `archived` is the last message that has left the
     stream for the archive, which the writer alone proves. No findings: the books are proved.
     """
 
@@ -74,6 +74,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     overdue: int = 0
     lost: int = 0
     corrected: int = 0
+    guarded: int = 0
     rows: int = 0
     refused: int = 0
     recomputed: int = 0

@@ -51,6 +51,7 @@ def _proof_lines(proof: Proof) -> list[str]:
         f"{proof.repeats:,} repeats did not count",
         "started": f"{proof.started:,}: {proof.closed:,} ended, {lost}, {still_open}",
         "rows": f"{proof.rows:,}, {proof.refused:,} of them refusals",
+        "guarded": f"{proof.guarded:,} events of guardrails that found something",
         "cost": f"{usd_text(proof.spend_usd)}; {proof.recomputed:,} rows computed again, "
         f"{proof.unpriced:,} unpriced",
         "letters": f"{proof.dead_letters:,} dead, {proof.dead_letters_of_producers:,} of producers",

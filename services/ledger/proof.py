@@ -86,6 +86,7 @@ def _prove(
         closed=counts.closed,
         lost=counts.lost,
         corrected=counts.corrected,
+        guarded=counts.guarded,
         recomputed=facts["rows"],
         **{name: facts[name] for name in _TOLD},
     )

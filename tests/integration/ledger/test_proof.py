@@ -70,6 +70,7 @@ def test_sound_books_are_proved_with_all_their_figures(books: Store) -> None:
     assert (proof.dead_letters, proof.dead_letters_of_producers) == (1, 0)
     assert (proof.producers, proof.missing, proof.repeats) == (3, 0, 1)
     assert proof.refused > 0
+    assert proof.guarded == 1
     assert proof.unpriced > 0
     assert proof.started == proof.closed + proof.lost + proof.open
     assert proof.digest == digest(books.connection)

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from secrets import token_hex
 
@@ -41,6 +42,8 @@ _LOGGED: dict[Kind, str] = {
     BudgetWarned: "budget nearly spent",
 }
 RETRY_WAIT_S = 0.2
+SAID_AT_ONCE_MAX = 32
+"""So many statements are on their way to NATS at a time."""
 MARKS_BEAT_S = 1.0
 """Marks are told this often where nothing changes: who listens knows that none is missed."""
 RECHECK_S = 60.0
@@ -88,6 +91,9 @@ class BudgetPublisher:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             log.error("a budget event cannot be read: %s", error)
             return
+        known = self._published.get(event.data.budget_id)
+        if known is not None and known.sequence > message.sequence:
+            return  # What this process has said since.
         self._published[event.data.budget_id] = Said(
             message.sequence, isinstance(event, BudgetExceeded), event.data
         )
@@ -109,13 +115,30 @@ class BudgetPublisher:
             )
             self._next_end_us = changes.next_end_us
             await self.marks.tell(changes.sequence, changes.standings, changes.prices)
-            for budget_id, standing in changes.standings.items():
-                if not await self._say(budget_id, standing):
-                    self._due.add(budget_id)
-            if self._due:
+            if not await self._say_all(changes.standings):
                 self._wake.set()
                 await asyncio.sleep(RETRY_WAIT_S)
             await self._wait()
+
+    async def _say_all(self, standings: Mapping[BudgetId, Standing | None]) -> bool:
+        """Publish what is news, exceeded budgets first; False where some must be tried again.
+
+        At the end of a month there may be thousands. A change that comes meanwhile is not kept
+        waiting by them: what is not said yet is looked at again together with it.
+        """
+        waiting = [
+            each for each, found in standings.items() if news(self._published.get(each), found)
+        ]
+        waiting.sort(key=lambda each: not _is_exceeded(standings[each]))
+        failed: set[BudgetId] = set()
+        while waiting and not failed:
+            some, waiting = waiting[:SAID_AT_ONCE_MAX], waiting[SAID_AT_ONCE_MAX:]
+            done = await asyncio.gather(*(self._say(each, standings[each]) for each in some))
+            failed = {each for each, is_said in zip(some, done, strict=True) if not is_said}
+            if waiting and self._wake.is_set():
+                break
+        self._due |= failed | set(waiting)
+        return not failed
 
     async def _wait(self) -> None:
         """Wait for a change, or for the end of a window; a beat of marks is told meanwhile."""
@@ -158,3 +181,7 @@ class BudgetPublisher:
         self._published[budget_id] = Said(sequence, kind is BudgetExceeded, state)
         log.info(_LOGGED[kind], extra=budget_id._asdict())
         return True
+
+
+def _is_exceeded(standing: Standing | None) -> bool:
+    return standing is not None and standing.is_exceeded

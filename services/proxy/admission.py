@@ -26,7 +26,7 @@ from services.proxy.draft import TEXT_MAX, Admitted, Draft, Prepared
 from services.proxy.guarding import Guarding
 from services.proxy.headers import RawHeaders, forwardable_request_headers, header_values
 from services.proxy.health import Health
-from services.proxy.holding import check_known, hold, is_uncounted, possible_models
+from services.proxy.holding import hold, is_uncounted, possible_models, wait_known
 from services.proxy.rates import Rates
 from services.proxy.reservations import Reservations
 from services.proxy.routing import Group, model_at
@@ -196,12 +196,12 @@ class Admission:
         """Set what the draft holds of its budgets. Raises BudgetSpent; RateLimited; Unavailable."""
         draft = prepared.draft
         assert draft.key is not None
+        if draft.key.strict_budget or any(each.strict_budget for each in draft.owners):
+            await wait_known(self._reservations, draft)
         marks = self._reservations.of(draft.key, draft.model_name)
         if marks and not is_uncounted(prepared):
             models = possible_models(draft, group, star)
             draft.held = await hold(self._reservations, marks, prepared, models)
-        elif self._reservations.is_deaf:
-            check_known(draft.key, draft.owners)
 
     def check_rates(self, draft: Draft) -> None:
         """Set the draft's permit. Raises RateLimited where a rate limit is reached.

@@ -18,15 +18,15 @@ from services.proxy.limits import budget_refusal, named
 from services.proxy.marks import Mark
 from services.proxy.reservations import BudgetFull, BudgetOver, Held, Reservations
 from services.proxy.routing import Group, model_at
-from services.runtime.budget_limits import limits_of, name_of
+from services.runtime.budget_limits import limits_of, name_of, whose
 
 __all__ = [
     "RETRY_AFTER_S",
     "WAIT_S_MAX",
-    "check_known",
     "hold",
     "is_uncounted",
     "possible_models",
+    "wait_known",
 ]
 
 WAIT_S_MAX = 2.0
@@ -107,16 +107,38 @@ def is_uncounted(prepared: Prepared) -> bool:
     return own is not None and own.is_subscription and prepared.draft.on_quota_exhausted != "pay"
 
 
-def check_known(key: KeyRecord, owners: Sequence[TeamRecord | UserRecord]) -> None:
-    """Raise Unavailable where a strict budget counts: the ledger has told nothing of any yet."""
-    for record in (key, *owners):
-        if record.strict_budget and limits_of(record):
-            whose = "key" if isinstance(record, KeyRecord) else type(record).__name__[:4].lower()
-            raise Unavailable(
-                f"The gateway does not know yet how much of the strict budget of {whose} "
-                f"{name_of(record)} is spent (NATS or the ledger is not there). Try again shortly",
-                {"retry-after": "5"},
-            )
+async def wait_known(reservations: Reservations, draft: Draft) -> None:
+    """Wait until the ledger counts every strict budget of a request strictly. Raises Unavailable.
+
+    Of a budget that was made, or made strict, a moment ago it tells at once.
+    """
+    assert draft.key is not None
+    loop = asyncio.get_running_loop()
+    until_s = loop.time() + WAIT_S_MAX
+    while (record := _unknown(reservations, draft)) is not None:
+        if not reservations.is_deaf and await reservations.wait(until_s - loop.time()):
+            continue
+        raise Unavailable(
+            f"The gateway does not know yet how much of the strict budget of "
+            f"{whose(record).scope} {name_of(record)} is spent (NATS or the ledger is not there). "
+            "Try again shortly",
+            {"retry-after": "5"},
+        )
+
+
+def _unknown(
+    reservations: Reservations, draft: Draft
+) -> KeyRecord | TeamRecord | UserRecord | None:
+    """Return whose strict budget there is no such word about."""
+    assert draft.key is not None
+    for record in (draft.key, *draft.owners):
+        if record.strict_budget and not all(
+            reservations.is_strict(limit.budget_id)
+            for limit in limits_of(record)
+            if limit.counts(draft.model_name)
+        ):
+            return record
+    return None
 
 
 def _no_room(state: BudgetState) -> RateLimited:

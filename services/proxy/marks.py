@@ -67,6 +67,10 @@ class MarkBook:
             or is_for(mark.state.model, model_name, self._alias_of(model_name))
         ]
 
+    def find(self, budget_id: BudgetId) -> Mark | None:
+        """Return the mark of one budget, None: the ledger has told nothing of it."""
+        return self._marks.get(Whose(*budget_id[:2]), {}).get(budget_id)
+
     def take(self, told: MarksTold) -> bool:
         """Take in what was told; False where something before it was missed."""
         number = int(told.id)

@@ -224,6 +224,11 @@ class Reservations:
             self._estimator = Estimator(PriceBook.shipped().with_overlays(self._priced_by))
         return self._estimator
 
+    def is_strict(self, budget_id: BudgetId) -> bool:
+        """Tell whether the ledger counts a budget strictly: a new one it knows in a moment."""
+        mark = self._marks.find(budget_id)
+        return mark is not None and mark.state.strict
+
     @property
     def is_deaf(self) -> bool:
         """Whether the ledger has told nothing of any budget yet."""

@@ -1,17 +1,22 @@
 """Which models a request is reckoned with, and which requests count for no budget."""
 
+import asyncio
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from schemas.budgets import BudgetState, Marks, MarksTold
 from schemas.config import Deployment, GatewayConfig, RouterSettings, Settings
 from schemas.errors import Unavailable
 from schemas.registry import KeyRecord, TeamRecord
 from services.proxy.auth import OwnCredential
 from services.proxy.body import read_body
 from services.proxy.draft import Draft, Prepared
-from services.proxy.holding import check_known, is_uncounted, possible_models
+from services.proxy.holding import is_uncounted, possible_models, wait_known
+from services.proxy.marks import MarkBook
+from services.proxy.reservations import Reservations
 from services.proxy.setup import make_setup
 
 BODY = b'{"model": "m", "max_tokens": 1}'
@@ -60,13 +65,34 @@ def test_only_what_a_subscription_pays_may_count_for_no_budget(
     assert is_uncounted(asked) is expected
 
 
+def strict_mark(number: int, *, strict: bool) -> MarksTold:
+    state = BudgetState(
+        scope="team", scope_id="t", name="Blue", spend_usd=Decimal(0), strict=strict
+    )
+    time = datetime(2026, 11, 24, tzinfo=UTC)
+    data = Marks(usage_sequence=number, marks=(state,))
+    return MarksTold(source="s", id=str(number), time=time, data=data)
+
+
 def test_a_strict_budget_of_which_nothing_is_known_admits_nothing() -> None:
-    # given a worker that was told of no budget yet
-    strict = {"strict_budget": True, "max_budget_usd": Decimal(1)}
-    team = TeamRecord(team_id="t", team_alias="Blue", **strict)
-    # when a team's budget is strict, then its keys wait, and are told why
-    with pytest.raises(Unavailable, match="strict budget of team Blue is spent"):
-        check_known(KEY, [team])
-    # and nobody else does
-    check_known(KEY, [TeamRecord(team_id="t", strict_budget=True)])
-    check_known(KEY, [])
+    # given a worker that was told of no budget yet, and a team with a strict one
+    book = MarkBook()
+    reservations = Reservations(book)
+    draft = prepared().draft
+    draft.owners = (TeamRecord(team_id="t", strict_budget=True, max_budget_usd=Decimal(1)),)
+
+    async def run() -> None:
+        # when its key asks, then it is told why it has to come again
+        with pytest.raises(Unavailable, match="strict budget of team t is spent"):
+            await wait_known(reservations, draft)
+        # when the ledger is there, and counts the budget, but not strictly yet
+        book.take_all([strict_mark(1, strict=False)])
+        waiting = asyncio.create_task(wait_known(reservations, draft))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        # then the request waits for it, and for no more
+        assert book.take(strict_mark(2, strict=True))
+        async with asyncio.timeout(30):
+            await waiting
+
+    asyncio.run(run())

@@ -40,8 +40,11 @@ LICENCE = (
 LEADS = (r"(?i)[\w.-]{0,50}?", r"[\w.-]{0,50}?(?i:[\w.-]{0,50}?")
 BYTES_MAX = 400
 """Of a match that is looked for where the first pass saw its end."""
-GATES = {"kubernetes-secret-yaml": r"(?i)\bkind:[ \t]*[\"']?secret\b"}
-"""Simpler patterns for the first pass, where the rule's own is too large for it."""
+GATES = {
+    "kubernetes-secret-yaml": r"(?i)\bkind:[ \t]*[\"']?secret\b",
+    "private-key": r"(?i)-----BEGIN[ A-Z0-9_-]{0,100}PRIVATE KEY(?: BLOCK)?-----",
+}
+"""Simpler patterns for the first pass, where the rule's own is too large or too long for it."""
 
 
 def main(source: Path, version: str) -> None:

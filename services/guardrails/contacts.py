@@ -60,7 +60,7 @@ _DATE = re.compile(r"\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./]\d{4}
 _DIGITS_MIN, _DIGITS_MAX = 8, 15
 _LOCAL_BYTES_MAX = 128
 """Of an address, before the @: 64 characters (RFC 5321), of which few have two bytes."""
-_LOCAL_PART = re.compile(r"[^\W_][\w.%+\-]{0,63}$")
+_LOCAL_PART_BACKWARDS = re.compile(r"[\w.%+\-]{1,64}")
 _CLIENTS_OWN_WORDS = b"The user's email address is "
 """What Claude Code (2.1.330) says of its own user in the first message."""
 _USER_IN_ADDRESS = re.compile(rb"://[^\s/@]*$")
@@ -70,14 +70,15 @@ def email_counts(candidate: Candidate) -> bool:
     """Tell whether an address may be a person's: a domain that exists, no mailbox of machines."""
     data, at = candidate.data, candidate.start
     before = data[max(0, at - _LOCAL_BYTES_MAX) : at].decode("utf-8", "ignore")
-    found = _LOCAL_PART.search(before)
+    found = _LOCAL_PART_BACKWARDS.match(before[::-1])
+    local = found.group()[::-1].lstrip("._%+-") if found else ""
     domain = candidate.value[1:].lower()
     top = domain.rpartition(".")[2]
-    if found is None or top not in TOP_LEVEL_DOMAINS or domain.endswith(_EXAMPLE_DOMAINS):
+    if not local or top not in TOP_LEVEL_DOMAINS or domain.endswith(_EXAMPLE_DOMAINS):
         return False
-    if found.group().lower() in _NOT_A_PERSON or candidate.after() in {"(", "@", "["}:
+    if local.lower() in _NOT_A_PERSON or candidate.after() in {"(", "@", "["}:
         return False  # nobody's mailbox, or a call in code
-    candidate.start = at - len(found.group().encode())
+    candidate.start = at - len(local.encode())
     if candidate.before() in {"@", "/", "\\"}:
         return False  # a path, or a package with its version
     if data.endswith(_CLIENTS_OWN_WORDS, 0, candidate.start):

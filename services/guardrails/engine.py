@@ -11,7 +11,7 @@ that the two could read differently is not left to it (`_alike`). Texts are UTF-
 
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import hyperscan
@@ -21,6 +21,8 @@ from schemas.errors import ConfigError
 
 __all__ = [
     "PATTERN_CHARACTERS_MAX",
+    "PIECE_BYTES",
+    "PIECE_OVERLAP_BYTES",
     "PROGRAM_SIZE_MAX",
     "WINDOWS_MAX",
     "Gate",
@@ -37,6 +39,13 @@ in the worst case."""
 _ENGINE_MEMORY_BYTES_MAX = 8 << 20
 """What RE2 may hold per pattern, its cache of states included (RE2's own default)."""
 
+PIECE_BYTES = 65_536
+"""Longer texts are given to Vectorscan in pieces: some patterns together made its time grow with
+the square of what it was given at once (measured), and pieces bound that."""
+PIECE_OVERLAP_BYTES = 8_192
+"""Each piece begins so far before the end of the one before it: matches this long lie in one.
+Patterns of others that may match more (`*`, `+`, `{2,}`) are searched by RE2 in such texts; in this
+project's own rules, what must be there at least is shorter."""
 WINDOWS_MAX = 8
 """Places in a text that are looked at one by one; with more, all of it is looked through."""
 
@@ -87,6 +96,29 @@ def linear_pattern(pattern: str, where: str = "") -> Any:
     return compiled
 
 
+_UNBOUND = re.compile(r"[*+]|,\}")  # also where it is a plain character: that costs time alone
+
+
+def _pieces(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield where each piece begins, and the piece; no character is cut."""
+    start = 0
+    while True:
+        end = start + PIECE_BYTES
+        if end >= len(data):
+            yield start, data[start:]
+            return
+        end = _whole(data, end)
+        yield start, data[start:end]
+        start = _whole(data, end - PIECE_OVERLAP_BYTES)
+
+
+def _whole(data: bytes, place: int) -> int:
+    """Return the place, or the first one before it where a character begins."""
+    while data[place] & 0xC0 == 0x80:  # noqa: PLR2004 - UTF-8's bytes that go on
+        place -= 1
+    return place
+
+
 def _alike(pattern: str) -> bool:
     """Tell whether both engines read a pattern alike, or Vectorscan more widely."""
     return _ALIKE.fullmatch(pattern) is not None
@@ -124,6 +156,7 @@ class Gate:
     def __init__(self, patterns: Sequence[GatePattern], *, trusted: bool) -> None:
         """Raise hyperscan.HyperscanError for a trusted pattern that Vectorscan does not take."""
         self._always: list[Hit] = []
+        self._long: list[Hit] = []
         self._threads = threading.local()
         self._bytes_max = [pattern.bytes_max for pattern in patterns]
         kept: list[tuple[int, bytes, int]] = []
@@ -135,6 +168,8 @@ class Gate:
                 self._always.append(Hit(number, None))
                 continue
             kept.append((number, pattern.pattern.encode(), flags))
+            if not trusted and _UNBOUND.search(pattern.pattern):
+                self._long.append(Hit(number, None))
         self._database = hyperscan.Database() if kept else None
         if self._database is not None:
             self._database.compile(
@@ -156,11 +191,29 @@ class Gate:
         def matched(number: int, _start: int, end: int, _flags: int, _context: object) -> None:
             ends.setdefault(number, []).append(end)
 
-        self._database.scan(data, match_event_handler=matched, scratch=scratch)
-        if not ends:
-            return list(self._always)
-        hits = [Hit(number, self._windows(number, places)) for number, places in ends.items()]
-        return sorted([*self._always, *hits])
+        hits = list(self._always)
+        if len(data) <= PIECE_BYTES:
+            self._database.scan(data, match_event_handler=matched, scratch=scratch)
+        else:
+            hits += self._long
+            for place, piece in _pieces(data):
+
+                def matched_in_piece(
+                    number: int,
+                    _start: int,
+                    end: int,
+                    _flags: int,
+                    _context: object,
+                    at: int = place,
+                ) -> None:
+                    ends.setdefault(number, []).append(at + end)
+
+                self._database.scan(piece, match_event_handler=matched_in_piece, scratch=scratch)
+            for hit in self._long:
+                ends.pop(hit.number, None)
+        hits += (Hit(number, self._windows(number, places)) for number, places in ends.items())
+        hits.sort()
+        return hits
 
     def _windows(self, number: int, ends: list[int]) -> list[tuple[int, int]] | None:
         """Return where the matches that end somewhere are; those that may overlap are in one."""

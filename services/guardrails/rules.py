@@ -1,6 +1,6 @@
 """A rule, the text it looks at, and the scanner that applies many of them. Pure."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -142,18 +142,13 @@ class RuleScanner:
         if pattern is None:  # compiled when first needed; twice at the same time does no harm
             pattern = self._patterns[hit.number] = linear_pattern(rule.pattern, rule.where)
         spans: list[tuple[int, int]] = []
-        for position, limit in hit.windows or [(0, len(data))]:
-            while (found := pattern.search(data, position, limit)) is not None:
-                start, end = _reported(found, rule.group)
-                candidate = Candidate(data, start, end, *found.span(0))
-                position = max(found.end(0), position + 1)  # noqa: PLW2901 - on in the window
+        for first, limit in hit.windows or [(0, len(data))]:
+            for candidate in _candidates(pattern, data, first, limit, rule):
                 if self._counts(rule, candidate):
                     spans.append((candidate.start, candidate.end))
                     if len(spans) == FINDINGS_PER_RULE_MAX:
                         spans[-1] = (candidate.start, len(data))
                         return spans
-                elif rule.overlapping:
-                    position = found.start(0) + 1  # noqa: PLW2901 - the same
         return spans
 
     def _counts(self, rule: Rule, candidate: Candidate) -> bool:
@@ -165,15 +160,32 @@ class RuleScanner:
         return self._allowed is None or not self._allowed.covers(candidate.value)
 
 
-def _reported(found: Any, group: int) -> tuple[int, int]:
-    """Return the span of the group that is reported."""
-    if not group:
-        for number in range(1, len(found.groups()) + 1):
-            start, end = found.span(number)
-            if end > start >= 0:
-                return start, end
-    span: tuple[int, int] = found.span(group)
-    return span
+def _candidates(
+    pattern: Any, data: bytes, position: int, limit: int, rule: Rule
+) -> Iterator[Candidate]:
+    """Yield what a pattern matches in a window of the text, by start.
+
+    Of a rule whose matches may overlap, each start of a match is one.
+    """
+    groups = range(1, pattern.groups + 1) if not rule.group else ()
+    if not rule.overlapping:
+        for found in pattern.finditer(data, position, limit):
+            yield _candidate(data, found, groups, rule.group)
+        return
+    while (found := pattern.search(data, position, limit)) is not None:
+        yield _candidate(data, found, groups, rule.group)
+        position = found.span(0)[0] + 1
+
+
+def _candidate(data: bytes, found: Any, groups: Iterable[int], group: int) -> Candidate:
+    """Return the match with the group that is reported: `group`, or the first that is not empty."""
+    match_start, match_end = found.span(0)
+    for number in groups:
+        start, end = found.span(number)
+        if end > start >= 0:
+            return Candidate(data, start, end, match_start, match_end)
+    start, end = found.span(group) if group else (match_start, match_end)
+    return Candidate(data, start, end, match_start, match_end)
 
 
 def _outermost(places: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:

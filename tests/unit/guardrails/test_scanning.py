@@ -1,6 +1,7 @@
 """What holds for every scanner and every text; and how often the rules are right."""
 
 import re
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from bench.guardrail_rules import SEED, Result, evaluate_all
 from services.guardrails import Finding, build_scanner, mask
-from services.guardrails.engine import Hit
+from services.guardrails.engine import PIECE_BYTES, PIECE_OVERLAP_BYTES, Gate, GatePattern, Hit
 from services.guardrails.own_secrets import secret_rules
 from services.guardrails.personal_data import personal_data_rules
 from services.guardrails.rules import Rule, RuleScanner
@@ -179,11 +180,69 @@ class Counting:
         self.searches = 0
         self.characters_read = 0
 
-    def search(self, data: bytes, position: int, limit: int) -> Any:
+    @property
+    def groups(self) -> int:
+        return int(self.compiled.groups)
+
+    def finditer(self, data: bytes, position: int, limit: int) -> Iterator[Any]:
         self.searches += 1
-        found = self.compiled.search(data, position, limit)
-        self.characters_read += (found.end(0) if found else len(data)) - position
-        return found
+        for found in self.compiled.finditer(data, position, limit):
+            self.searches += 1
+            self.characters_read += found.end(0) - position
+            position = found.end(0)
+            yield found
+        self.characters_read += limit - position
+
+
+@pytest.mark.parametrize("kind", SCANNERS)
+def test_long_texts_are_looked_at_in_pieces_without_a_seam(kind: str) -> None:
+    # Given a text of several pieces, with samples everywhere and at each seam, and characters of
+    # several bytes between them, when it is scanned with and without the first pass, then the
+    # findings are the same.
+    samples = [sample.text for sample in SAMPLES[kind]]
+    rules = RULES[kind]
+    exact = RuleScanner(rules, AllOpen(len(rules)))  # type: ignore[arg-type]
+    for shift in (0, 1, 37):
+        text = "\u20ac" * shift
+        while len(text.encode()) < 3 * PIECE_BYTES:
+            step = len(text.encode()) % (PIECE_BYTES - PIECE_OVERLAP_BYTES)
+            near = step > PIECE_BYTES - PIECE_OVERLAP_BYTES - 800
+            text += samples[len(text) % len(samples)] + ("\n" if near else "\n\u00e9\u20ac " * 150)
+        findings = SCANNERS[kind].scan(text)
+        assert len(findings) > 20
+        assert findings == exact.scan(text)
+
+
+def test_the_first_pass_is_never_given_more_than_a_piece() -> None:
+    # Given a first pass, when texts of all lengths are given to it, then what its engine reads at
+    # once is bounded, all of a text is read, and no character is cut.
+    gate = Gate([GatePattern("falcon")], trusted=True)
+    gate.open_for(b"-")
+    read: list[bytes] = []
+
+    class Engine:
+        def scan(self, data: bytes, **_: object) -> None:
+            read.append(data)
+
+    gate._database = Engine()
+    for count in (1, PIECE_BYTES, PIECE_BYTES + 1, 2 * PIECE_BYTES, 5 * PIECE_BYTES):
+        read.clear()
+        gate.open_for(("é" * count).encode())
+        assert all(0 < len(piece) <= PIECE_BYTES and piece.decode() for piece in read)
+        overlaps = (len(read) - 1) * PIECE_OVERLAP_BYTES
+        assert 2 * count <= sum(map(len, read)) - overlaps <= 2 * count + 2 * len(read)
+
+
+def test_words_and_patterns_are_found_at_every_seam() -> None:
+    # Given a block list with a short and an unbounded pattern, when they stand across each place in
+    # which a long text is cut, then they are found, however long they are.
+    settings = {"name": "n", "words": ["falcon"], "patterns": ["<<[^>]+>>", "é{3}ü"]}
+    scanner = build_scanner("block_list", {"lists": [settings]})
+    for wanted in ("falcon", "<<" + "-" * 2 * PIECE_BYTES + ">>", "éééü"):
+        for cut in (PIECE_BYTES, 2 * PIECE_BYTES - PIECE_OVERLAP_BYTES):
+            for before in (-5, -3, -1, 0, 1):
+                text = " " * (cut + before) + wanted + " é" * PIECE_BYTES
+                assert [text[f.start : f.end] for f in scanner.scan(text)] == [wanted]
 
 
 def test_threads_share_a_scanner() -> None:

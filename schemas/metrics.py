@@ -131,6 +131,16 @@ METRICS = _all(
         "Requests that waited a moment for what other workers say of a rate limit.",
     ),
     Metric(
+        "tallygate_budget_waits_total",
+        "counter",
+        "Requests that waited a moment since requests under way may use up one of their budgets.",
+    ),
+    Metric(
+        "tallygate_budget_no_room_total",
+        "counter",
+        "Requests refused since requests under way may use up one of their budgets.",
+    ),
+    Metric(
         "tallygate_quota_paid_requests_total",
         "counter",
         "Requests that an api_key paid since their subscription had no quota left.",

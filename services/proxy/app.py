@@ -204,7 +204,8 @@ async def run(
     app = build_app(messages=messages, api=api, management=management, registry=registry)
     bus = await Bus.connect(context.nats_url, "proxy", wait=False)
     context.metrics.put(
-        "proxy", worker_metrics(outbox, transport, registry, prompts, rates, admission.seats)
+        "proxy",
+        worker_metrics(outbox, transport, registry, prompts, rates, admission.seats, reservations),
     )
     context.metrics.put("nats", bus.metrics)
     stop = context.stop

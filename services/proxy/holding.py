@@ -61,6 +61,7 @@ async def hold(
     )
     loop = asyncio.get_running_loop()
     until_s = loop.time() + WAIT_S_MAX
+    has_waited = False
     while True:
         at_us = now_us()
         if draft.reserved_usd is None and any(mark.state.strict for mark in marks):
@@ -83,7 +84,10 @@ async def hold(
         except BudgetOver as over:
             raise budget_refusal(over.state, at_us, draft.setup.settings.budget_message) from None
         except BudgetFull as full:
+            reservations.waits += not has_waited
+            has_waited = True
             if not await reservations.wait(until_s - loop.time()):
+                reservations.refusals += 1
                 raise _no_room(full.state) from None
         marks = reservations.of(key, read.model)
 

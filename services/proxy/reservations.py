@@ -27,6 +27,7 @@ from services.proxy.estimate import Estimator, History
 from services.proxy.headers import RawHeaders
 from services.proxy.marks import Mark, MarkBook
 from services.proxy.standing import Standing, with_standing
+from services.runtime.metrics import Sample, sample
 from services.runtime.price_book import PriceBook
 from services.runtime.price_overlays import Overlays
 from services.runtime.pricing import cost_picos, priced_model
@@ -211,6 +212,8 @@ class Reservations:
         self._estimator = Estimator(PriceBook.shipped())
         self._priced_by = Overlays()
         self.history = History()
+        self.waits = 0
+        self.refusals = 0
         marks.on_told = self.changed
 
     def of(self, key: KeyRecord, model_name: str | None) -> Sequence[Mark]:
@@ -301,6 +304,13 @@ class Reservations:
                 )
             )
         return found
+
+    def samples(self) -> list[Sample]:
+        """Return the metrics of those that found no room."""
+        return [
+            sample("tallygate_budget_waits_total", self.waits),
+            sample("tallygate_budget_no_room_total", self.refusals),
+        ]
 
     def changed(self) -> None:
         """Let the requests that wait look again."""

@@ -6,6 +6,7 @@ from services.proxy.outbox import Outbox
 from services.proxy.pool import UpstreamPool
 from services.proxy.prompts import Prompts
 from services.proxy.rates import Rates
+from services.proxy.reservations import Reservations
 from services.proxy.seats import SpentSeats
 from services.runtime.metrics import Sample, sample
 from services.runtime.registry import RegistrySnapshot
@@ -20,6 +21,7 @@ def worker_metrics(
     prompts: Prompts,
     rates: Rates,
     seats: SpentSeats,
+    reservations: Reservations,
 ) -> Callable[[], Awaitable[list[Sample]]]:
     """Return what reads them."""
 
@@ -30,6 +32,7 @@ def worker_metrics(
             *prompts.samples(),
             *rates.samples(),
             *seats.samples(),
+            *reservations.samples(),
             sample("tallygate_upstream_connections", opened - idle, "busy"),
             sample("tallygate_upstream_connections", idle, "idle"),
             sample("tallygate_registry_keys", len(registry.keys)),

@@ -3,19 +3,22 @@
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.guardrail_rules import SEED, Result, evaluate_all
-from services.guardrails import Finding, build_scanner, mask
+from services.guardrails import KINDS, Finding, build_scanner, mask
 from services.guardrails.engine import PIECE_BYTES, PIECE_OVERLAP_BYTES, Gate, GatePattern, Hit
 from services.guardrails.own_secrets import secret_rules
 from services.guardrails.personal_data import personal_data_rules
 from services.guardrails.rules import Rule, RuleScanner
+from services.runtime.config_guardrail_keys import COMMON_KEYS
 from tests.support.guardrail_people import people_samples
 from tests.support.guardrail_secrets import secret_samples
 from tests.support.pattern_samples import matching_text
@@ -251,3 +254,16 @@ def test_threads_share_a_scanner() -> None:
     expected = [SCANNERS["secrets"].scan(text) for text in texts]
     with ThreadPoolExecutor(4) as threads:
         assert list(threads.map(SCANNERS["secrets"].scan, texts)) == expected
+
+
+def test_the_examples_of_the_documents_are_guardrails() -> None:
+    # Given the examples of the documents, when scanners are built of them, then all of them are.
+    text = (Path(__file__).parents[3] / "docs" / "guardrail-rules.md").read_text("utf-8")
+    kinds = []
+    for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL):
+        for entry in yaml.safe_load(block)["guardrails"]:
+            params = entry["litellm_params"]
+            own = {name: value for name, value in params.items() if name not in COMMON_KEYS}
+            kinds.append(params["guardrail"])
+            assert build_scanner(params["guardrail"], own).rules
+    assert sorted(kinds) == sorted(KINDS)

@@ -84,6 +84,18 @@ async def record_usage(nats_url: str, key: dict[str, Any]) -> None:
     await bus.close()
 
 
+def wait_for_prices(admin: RunningAdmin) -> None:
+    """Wait until the price book is in the stream: what is published now comes after it."""
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        response = admin.http.get("/prices")
+        if response.status_code == 200 and response.json()["changes"]:
+            return
+        time.sleep(POLL_S)
+    message = f"no prices within {DEADLINE_S} s: {response.text}"
+    raise AssertionError(message)
+
+
 def wait_for_spend(admin: RunningAdmin, key: str) -> str:
     """Return /key/info as soon as it shows spend."""
     deadline = time.monotonic() + DEADLINE_S
@@ -115,6 +127,7 @@ def test_usage_event_becomes_exact_spend_in_every_answer(tmp_path: Path) -> None
                 "other": {"budget_limit": 3},
             },
         )
+        wait_for_prices(admin)
         asyncio.run(record_usage(nats.url, key))
         # Then the tutorial's cost is in the key, its log row, the sum and SQL, to the last digit.
         info = wait_for_spend(admin, str(key["key"]))

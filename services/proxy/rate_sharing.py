@@ -20,6 +20,7 @@ from schemas.streams import RATES_SUBJECT
 from services.proxy.rate_tally import Tally, TallyName
 from services.proxy.rates import Rates
 from services.runtime.bus import Bus, BusUnavailable
+from services.runtime.tasks import end_tasks
 
 __all__ = ["SILENT_TICKS", "TICK_S", "Sharing", "share_for_ever"]
 
@@ -274,9 +275,16 @@ async def share_for_ever(sharing: Sharing, rates: Rates, bus: Bus) -> None:
             await say(sharing.messages(is_urgent=True))
             await asyncio.sleep(URGENT_S_MIN)
 
-    async with asyncio.TaskGroup() as group:
-        group.create_task(hear(), name="rates heard")
-        group.create_task(say_urgent(), name="rates urgent")
+    async def beat() -> None:
         while True:
             await say(sharing.tick(is_connected=bus.is_connected))
             await asyncio.sleep(TICK_S)
+
+    # No task group: it cancels each task once, which a library may lose (services.runtime.tasks).
+    tasks = [asyncio.create_task(each()) for each in (hear, say_urgent, beat)]
+    try:
+        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            await task
+    finally:
+        await end_tasks(*tasks)

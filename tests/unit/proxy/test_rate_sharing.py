@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -15,10 +16,11 @@ from schemas.errors import RateLimited
 from schemas.rates import RATE_STANDINGS_MAX, RateNews
 from schemas.registry import KeyRecord
 from services.proxy.rate_permit import Permit
-from services.proxy.rate_sharing import SENT_MAX, SILENT_TICKS, Sharing
+from services.proxy.rate_sharing import SENT_MAX, SILENT_TICKS, Sharing, share_for_ever
 from services.proxy.rates import Rates
 from services.proxy.routing import Router
 from services.runtime.registry import RegistrySnapshot
+from services.runtime.tasks import end_tasks
 
 ROUTER = Router([Deployment(deployment_id="m", model_name="m", model="m")])
 
@@ -312,3 +314,32 @@ def test_word_that_cannot_be_read_changes_nothing(payload: bytes) -> None:
     network = Network(1, have_met=False)
     assert network.workers[0].sharing.hear(payload) is False
     assert network.workers[0].rates.workers == 1
+
+
+def test_sharing_ends_although_a_library_loses_a_cancellation() -> None:
+    # Given a bus that drops the first cancellation, as wait_for may, when sharing is ended, then it
+    # does end.
+    class Bus:
+        is_connected = True
+        lost = 0
+
+        async def tell(self, _: str, payload: bytes) -> None:
+            pass
+
+        async def hear(self, _: str) -> AsyncIterator[bytes | None]:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                self.lost += 1
+            await asyncio.sleep(60)
+            yield None
+
+    async def end(bus: Any) -> None:
+        rates = Rates(RegistrySnapshot(), lambda: 0.0)
+        task = asyncio.create_task(share_for_ever(Sharing(rates), rates, bus))
+        await asyncio.sleep(0.01)
+        async with asyncio.timeout(30):
+            await end_tasks(task)
+        assert bus.lost == 1
+
+    asyncio.run(end(Bus()))

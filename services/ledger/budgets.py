@@ -8,6 +8,7 @@ loses nothing and repeats nothing.
 
 import heapq
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
 
 import msgspec
 
@@ -41,6 +42,9 @@ class _Counter(msgspec.Struct):
     def holds(self, now_us: int) -> bool:
         """Tell whether the window is that of a moment."""
         return self.resets_at_us is None or self.start_us <= now_us < self.resets_at_us
+
+
+_Due: TypeAlias = tuple[Limit, BudgetId, _Counter | None]
 
 
 class Budgets:
@@ -116,14 +120,29 @@ class Budgets:
         """Add committed spends."""
         if not self._limits:
             return
+        # Many requests are of few owners: what is looked up for one of theirs holds for all.
+        known: dict[tuple[str | None, ...], list[_Due]] = {}
         for spend in spends:
-            for owner in spend.owners() if self._counts(spend) else ():
-                for limit in self._of_owner.get(owner, ()):
-                    if limit.counts(spend.model_name, spend.alias_of):
-                        counter = self._counter_of(limit, spend)
-                        # Without a counter the books are asked, and they have this spend already.
-                        if counter is not None:
-                            counter.spend_picos += spend.cost_picos
+            if not self._counts(spend):
+                continue
+            names = (spend.key_id, spend.user_id, spend.team_id)
+            due = known.get(names)
+            if due is None:
+                due = known[names] = self._due(spend)
+            for limit, budget_id, counter in due:
+                if limit.counts(spend.model_name, spend.alias_of):
+                    self._changed.add(budget_id)
+                    # Without a counter the books are asked, and they have this spend already.
+                    if counter is not None and spend.started_at_us >= counter.start_us:
+                        counter.spend_picos += spend.cost_picos
+
+    def _due(self, spend: Spend) -> "list[_Due]":
+        """Return the budgets that a spend may add to, and their counters, if there are any."""
+        return [
+            (limit, limit.budget_id, self._counters.get(limit.budget_id))
+            for owner in spend.owners()
+            for limit in self._of_owner.get(owner, ())
+        ]
 
     def reserve(self, opened: Iterable[RequestFacts], closed: Iterable[str]) -> None:
         """Add what requests that began reserve, and take off that of those whose end is known."""

@@ -17,10 +17,15 @@ _CLIENT_COMMANDS = {
     "alerts": "Show who is told of what at a running gateway, or see whether alerts arrive.",
     "audit": "Show who changed what at a running gateway, when and from where.",
     "keys": "Make, list, block and delete virtual keys of a running gateway.",
+    "logs": "List requests in a running gateway's ledger, and what each cost.",
+    "models": "List a running gateway's models; add, change and delete those of its registry.",
     "prices": "List what models cost at a running gateway; check the price book beside others.",
     "reload": "Let a running gateway take its configuration file anew, without a restart.",
     "reprice": "Show what requests would cost by other prices, and have them cost that.",
+    "spend": "Show what was spent at a running gateway, by whom and on what.",
     "sql": "Ask a running gateway's ledger in SQL.",
+    "teams": "Make, list, change, block and delete teams of a running gateway.",
+    "users": "Make, list, change, block and delete users of a running gateway.",
 }
 
 

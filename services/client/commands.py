@@ -5,11 +5,29 @@ import rich_click as click
 from services.client.alerts import alerts
 from services.client.audit import audit
 from services.client.keys import keys
+from services.client.logs import logs
+from services.client.models import models
 from services.client.prices import prices
 from services.client.reload import reload
 from services.client.reprice import reprice
+from services.client.spend import spend
 from services.client.sql import sql
+from services.client.teams import teams
+from services.client.users import users
 
 __all__ = ["client_commands"]
 
-client_commands: tuple[click.Command, ...] = (sql, keys, prices, reprice, reload, audit, alerts)
+client_commands: tuple[click.Command, ...] = (
+    sql,
+    keys,
+    teams,
+    users,
+    models,
+    prices,
+    spend,
+    logs,
+    reprice,
+    reload,
+    audit,
+    alerts,
+)

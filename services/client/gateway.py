@@ -120,7 +120,11 @@ class Gateway:
 
     def get(self, path: str, **query: str | int) -> bytes:
         """Return the answer to a GET. Raises ClientError."""
-        return self._call("GET", path, params=query)[0]
+        return self.get_for(path, **query)[0]
+
+    def get_for(self, path: str, **query: str | int) -> tuple[bytes, httpx.Headers]:
+        """Return the answer to a GET, and its headers. Raises ClientError."""
+        return self._call("GET", path, params=query)
 
     def post(self, path: str, body: dict[str, Any]) -> bytes:
         """Return the answer to a POST of JSON. Raises ClientError."""

@@ -1,15 +1,20 @@
 """`tallygate keys`: virtual keys of a running gateway."""
 
-import re
 import sys
-from decimal import Decimal
 from typing import Any
 
 import msgspec
 import rich_click as click
 
 from services.client.budget_options import budgets_text
-from services.client.gateway import ClientError, Gateway
+from services.client.gateway import Gateway
+from services.client.key_rows import (
+    KeyPage,
+    KeyRow,
+    note_spend_error,
+    print_keys,
+    resolve_key,
+)
 from services.client.options import gateway_options
 from services.client.output import dollars, note, print_json, print_table
 from services.client.rate_options import rates_text
@@ -19,63 +24,13 @@ __all__ = ["keys"]
 
 PAGE_SIZE_MAX = 100
 
-_AS_IT_IS = re.compile(r"sk-.+|key_[0-9a-f]{24}|[0-9a-f]{64}", re.DOTALL)
-_COLUMNS = ["alias", "key", "status", "spend", "budget", "period", "models", "user", "team", "id"]
-_MONEY_COLUMNS = frozenset((3, 4))
 
-
-class _Row(msgspec.Struct):
-    """What a table shows of a key."""
-
-    key_id: str
-    key_name: str
-    status: str
-    key_alias: str | None = None
-    spend: Decimal | None = None
-    total_spend: Decimal | None = None
-    spend_error: str | None = None
-    max_budget: Decimal | None = None
-    budget_duration: str | None = None
-    budget_reset_at: str | None = None
-    soft_budget: Decimal | None = None
-    budget_limits: list[dict[str, Any]] = []
-    model_max_budget: dict[str, dict[str, Any]] = {}
-    temp_budget_increase: Decimal | None = None
-    temp_budget_expiry: str | None = None
-    strict_budget: bool = False
-    expires: str | None = None
-    created_at: str | None = None
-    models: list[str] = []
-    user_id: str | None = None
-    team_id: str | None = None
-    token: str | None = None
-    metadata: dict[str, Any] = {}
-    tags: list[str] = []
-    analyst: str | None = None
-    names_end_users: bool = False
-    store_prompts: bool | None = None
-    on_quota_exhausted: str | None = None
-    guardrails: list[str] = []
-    rpm_limit: int | None = None
-    tpm_limit: int | None = None
-    max_parallel_requests: int | None = None
-    model_rpm_limit: dict[str, int] = {}
-    model_tpm_limit: dict[str, int] = {}
-
-
-class _Created(_Row):
+class _Created(KeyRow):
     key: str = ""
 
 
 class _Info(msgspec.Struct):
-    info: _Row
-
-
-class _Page(msgspec.Struct):
-    keys: list[_Row]
-    total_count: int
-    current_page: int
-    total_pages: int
+    info: KeyRow
 
 
 class _Deleted(msgspec.Struct):
@@ -145,26 +100,10 @@ def list_keys(
     if as_json:
         print_json(content)
         return
-    page = msgspec.json.decode(content, type=_Page)
-    rows = [
-        [
-            row.key_alias,
-            row.key_name,
-            row.status,
-            dollars(row.spend),
-            dollars(row.max_budget),
-            row.budget_duration,
-            ", ".join(row.models) or "all",
-            row.user_id,
-            row.team_id,
-            row.key_id,
-        ]
-        for row in page.keys
-    ]
-    print_table(_COLUMNS, rows, right=_MONEY_COLUMNS)
+    page = msgspec.json.decode(content, type=KeyPage)
+    print_keys(page.keys)
     if page.total_pages > 1:
         note(f"page {page.current_page} of {page.total_pages}, {page.total_count} keys in all")
-    _note_spend_error(page.keys)
 
 
 @keys.command()
@@ -178,7 +117,7 @@ def info(
     gateway: Gateway,
 ) -> None:
     """Show one virtual key, its spend and when its budget begins anew."""
-    content = gateway.get("/key/info", key=_resolve(gateway, key))
+    content = gateway.get("/key/info", key=resolve_key(gateway, key))
     if as_json:
         print_json(content)
         return
@@ -248,7 +187,7 @@ def delete(
     """Delete virtual keys for ever; their history stays in the ledger."""
     if not yes and sys.stdin.isatty():
         click.confirm(f"Delete {len(key)} key(s) for ever?", abort=True)
-    names = [_resolve(gateway, name) for name in key]
+    names = [resolve_key(gateway, name) for name in key]
     content = gateway.post("/key/delete", {"keys": names})
     if as_json:
         print_json(content)
@@ -259,39 +198,19 @@ def delete(
 def _change(
     gateway: Gateway, path: str, key: str, body: dict[str, Any], done: str, *, as_json: bool
 ) -> None:
-    content = gateway.post(path, {"key": _resolve(gateway, key), **body})
+    content = gateway.post(path, {"key": resolve_key(gateway, key), **body})
     if as_json:
         print_json(content)
         return
-    row = msgspec.json.decode(content, type=_Row)
+    row = msgspec.json.decode(content, type=KeyRow)
     note(f"{done} {_name(row)} ({row.key_id}), which is {row.status} now")
 
 
-def _resolve(gateway: Gateway, key: str) -> str:
-    """Return what the API knows a key by: an alias is looked up, all else stays as it is.
-
-    Raises ClientError where no live key has the alias.
-    """
-    if _AS_IT_IS.fullmatch(key):
-        return key
-    content = gateway.get("/key/list", key_alias=key, return_full_object="true")
-    found = msgspec.json.decode(content, type=_Page).keys
-    if not found:
-        raise ClientError(f"no key has the alias {key!r}; `tallygate keys list` shows them all")
-    return found[0].key_id
-
-
-def _name(row: _Row) -> str:
+def _name(row: KeyRow) -> str:
     return row.key_alias or row.key_name
 
 
-def _note_spend_error(rows: list[_Row]) -> None:
-    problem = next((row.spend_error for row in rows if row.spend_error), None)
-    if problem:
-        note(f"note: spend is not shown: {problem}")
-
-
-def _print_row(row: _Row) -> None:
+def _print_row(row: KeyRow) -> None:
     budget = dollars(row.max_budget) or "none"
     if row.budget_duration:
         budget += f", {row.budget_duration}, begins anew at {row.budget_reset_at}"
@@ -319,4 +238,4 @@ def _print_row(row: _Row) -> None:
         ["metadata", row.metadata or ""],
     ]
     print_table(["", ""], lines, right=frozenset())
-    _note_spend_error([row])
+    note_spend_error([row])

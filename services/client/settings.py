@@ -9,7 +9,7 @@ import rich_click as click
 from services.client.budget_options import BUDGET_FIELDS, BUDGET_OPTIONS, budget_value
 from services.client.rate_options import RATE_FIELDS, RATE_OPTIONS, model_rates
 
-__all__ = ["read_settings", "setting_options", "unset_option"]
+__all__ = ["read_settings", "setting_options", "unset_option", "unset_option_of"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -80,21 +80,29 @@ def setting_options(command: Command) -> Command:
     return command
 
 
-def unset_option(command: Command) -> Command:
-    """Add the option that takes settings away."""
-    option = click.option(
+def unset_option_of(fields: dict[str, str]) -> Callable[[Command], Command]:
+    """Return what adds the option that takes settings away; `fields` are options and fields."""
+    return click.option(
         "--unset",
         multiple=True,
-        type=click.Choice([name.replace("_", "-") for name in _FIELDS]),
+        type=click.Choice([name.replace("_", "-") for name in fields]),
         help="Take a setting away; may be given several times.",
     )
-    return option(command)
 
 
-def read_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the request body for the options given. Raises click.BadParameter."""
+def unset_option(command: Command) -> Command:
+    """Add the option that takes settings of a key away."""
+    return unset_option_of(_FIELDS)(command)
+
+
+def read_settings(settings: dict[str, Any], fields: dict[str, str] | None = None) -> dict[str, Any]:
+    """Return the request body for the options given. Raises click.BadParameter.
+
+    `fields` are the options and the fields of the API that they set; without it those of keys.
+    """
+    fields = _FIELDS if fields is None else fields
     body: dict[str, Any] = {}
-    for name, field in _FIELDS.items():
+    for name, field in fields.items():
         value = settings.get(name)
         if value is None or value == ():
             continue
@@ -106,7 +114,7 @@ def read_settings(settings: dict[str, Any]) -> dict[str, Any]:
             value = _object(value)
         body[field] = value
     for name in settings.get("unset", ()):
-        field = _FIELDS[name.replace("-", "_")]
+        field = fields[name.replace("-", "_")]
         if field in body:
             raise click.BadParameter(f"--{name} is both given and unset")
         body[field] = None

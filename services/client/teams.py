@@ -1,0 +1,182 @@
+"""`tallygate teams`: teams of a running gateway, to which keys belong."""
+
+import sys
+from typing import Any
+
+import msgspec
+import rich_click as click
+
+from services.client.gateway import Gateway
+from services.client.key_rows import KeyRow, print_keys
+from services.client.options import gateway_options
+from services.client.output import cell_text, note, print_json
+from services.client.owners import (
+    OWNER_FIELDS,
+    OwnerRow,
+    confirm_deletion,
+    json_option,
+    owner_options,
+    print_details,
+    print_owners,
+)
+from services.client.settings import read_settings, unset_option_of
+
+__all__ = ["teams"]
+
+_FIELDS = {
+    "alias": "team_alias",
+    **OWNER_FIELDS,
+    "on_quota_exhausted": "on_quota_exhausted",
+}
+
+_quota_option = click.option(
+    "--on-quota-exhausted",
+    type=click.Choice(["pay", "refuse"]),
+    help="What holds for its keys that say nothing of it, where a subscription has no quota left: "
+    "go on over an API key that is paid, or not.",
+)
+
+
+class _Team(OwnerRow, kw_only=True):
+    team_id: str
+    team_alias: str | None = None
+    on_quota_exhausted: str | None = None
+
+
+class _Info(msgspec.Struct):
+    team_info: _Team
+    keys: list[KeyRow]
+
+
+class _Updated(msgspec.Struct):
+    data: _Team
+
+
+class _Deleted(msgspec.Struct):
+    deleted_teams: list[str]
+    deleted_keys: int
+
+
+@click.group()
+def teams() -> None:
+    """Make, list, change, block and delete teams. TEAM is a team's id.
+
+    Keys belong to a team by their --team-id; its budget is what all of them may spend together.
+    """
+
+
+@teams.command()
+@click.option("--id", "team_id", help="The team's id; without it a random one is made.")
+@owner_options
+@_quota_option
+@json_option
+@gateway_options
+def create(*, team_id: str | None, as_json: bool, gateway: Gateway, **settings: Any) -> None:
+    """Make a team and print its id."""
+    body = read_settings(settings, _FIELDS)
+    content = gateway.post("/team/new", body if team_id is None else {"team_id": team_id, **body})
+    if as_json:
+        print_json(content)
+        return
+    row = msgspec.json.decode(content, type=_Team)
+    sys.stdout.write(f"{cell_text(row.team_id)}\n")
+    note("made the team above; keys belong to it by their --team-id")
+
+
+@teams.command(name="list")
+@json_option
+@gateway_options
+def list_teams(*, as_json: bool, gateway: Gateway) -> None:
+    """List teams, the newest first, and what their keys spent in the current budget window."""
+    content = gateway.get("/team/list")
+    if as_json:
+        print_json(content)
+        return
+    rows = msgspec.json.decode(content, type=list[_Team])
+    names: dict[str, list[Any]] = {
+        "team": [row.team_id for row in rows],
+        "alias": [row.team_alias for row in rows],
+    }
+    print_owners(names, rows)
+
+
+@teams.command()
+@click.argument("team")
+@json_option
+@gateway_options
+def info(*, team: str, as_json: bool, gateway: Gateway) -> None:
+    """Show one team, its spend and its keys."""
+    content = gateway.get("/team/info", team_id=team)
+    if as_json:
+        print_json(content)
+        return
+    found = msgspec.json.decode(content, type=_Info)
+    row = found.team_info
+    names: list[list[Any]] = [["team", row.team_id], ["alias", row.team_alias]]
+    print_details(names, row, [["quota used up", row.on_quota_exhausted]])
+    print_keys(found.keys)
+
+
+@teams.command()
+@click.argument("team")
+@owner_options
+@_quota_option
+@unset_option_of(_FIELDS)
+@json_option
+@gateway_options
+def update(*, team: str, as_json: bool, gateway: Gateway, **settings: Any) -> None:
+    """Change settings of a team; what is not named stays as it is."""
+    body = read_settings(settings, _FIELDS)
+    if not body:
+        raise click.UsageError("nothing to change: name a setting, or --unset one")
+    content = gateway.post("/team/update", {"team_id": team, **body})
+    if as_json:
+        print_json(content)
+        return
+    _tell("changed", msgspec.json.decode(content, type=_Updated).data)
+
+
+@teams.command()
+@click.argument("team")
+@json_option
+@gateway_options
+def block(*, team: str, as_json: bool, gateway: Gateway) -> None:
+    """Block a team: all of its keys are refused until it is unblocked."""
+    _change(gateway, "/team/block", team, "blocked", as_json=as_json)
+
+
+@teams.command()
+@click.argument("team")
+@json_option
+@gateway_options
+def unblock(*, team: str, as_json: bool, gateway: Gateway) -> None:
+    """Let a blocked team's keys be used again."""
+    _change(gateway, "/team/unblock", team, "unblocked", as_json=as_json)
+
+
+@teams.command()
+@click.argument("team", nargs=-1, required=True)
+@click.option("--yes", is_flag=True, help="Do not ask, even at a terminal.")
+@json_option
+@gateway_options
+def delete(*, team: tuple[str, ...], yes: bool, as_json: bool, gateway: Gateway) -> None:
+    """Delete teams and all of their keys for ever; their history stays in the ledger."""
+    confirm_deletion(len(team), "team", yes=yes)
+    content = gateway.post("/team/delete", {"team_ids": team})
+    if as_json:
+        print_json(content)
+        return
+    done = msgspec.json.decode(content, type=_Deleted)
+    note(f"deleted {len(done.deleted_teams)} team(s) and {done.deleted_keys} key(s)")
+
+
+def _change(gateway: Gateway, path: str, team: str, done: str, *, as_json: bool) -> None:
+    content = gateway.post(path, {"team_id": team})
+    if as_json:
+        print_json(content)
+        return
+    _tell(done, msgspec.json.decode(content, type=_Team))
+
+
+def _tell(done: str, row: _Team) -> None:
+    note(f"{done} {row.team_alias or row.team_id} ({row.team_id}), which is {row.status} now")

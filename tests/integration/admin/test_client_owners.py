@@ -1,0 +1,248 @@
+"""`tallygate teams`, `users`, `models`, `spend` and `logs`, against a real admin process."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import pytest
+
+from services.client.cli import main
+from tests.support.admin import MASTER_KEY, RunningAdmin
+from tests.support.nats import NatsServer
+from tests.support.query_reader import request_row, running_query_reader
+
+PERIOD = ("--from", "2026-11-01", "--to", "2026-11-30")
+OPUS, SONNET = "claude-opus-4-5", "claude-sonnet-4-20250514"
+
+
+@pytest.fixture(scope="module")
+def key(admin: RunningAdmin) -> dict[str, Any]:
+    return admin.generate(key_alias="ana", user_id="u1", team_id="green", tags=["web"])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _reader(
+    admin: RunningAdmin,
+    nats: NatsServer,
+    key: dict[str, Any],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[None]:
+    """Three requests of the key, one of them unpriced, and one of a key without a team."""
+    ana = {"key_id": key["key_id"], "key_alias": "ana", "user_id": "u1", "team_id": "green"}
+    bob = {"key_id": "key_bob", "key_alias": "bob\x1b[2J", "user_id": "u2", "team_id": None}
+    rows = [
+        request_row(request_id="r1", cost_usd="0.125", model=OPUS, end_user_id="e-1", **ana),
+        request_row(request_id="r2", cost_usd="2", started_at="2026-11-21 08:00:00", **ana),
+        request_row(request_id="r3", cost_usd=None, unpriced=True, **ana),
+        request_row(request_id="r4", cost_usd="10", status="refused", http_status=429, **bob),
+    ]
+    known = {
+        "key_id": key["key_id"],
+        "key_alias": "ana",
+        "key_name": "sk-...1",
+        "user_id": "u1",
+        "team_id": "green",
+        "models": [],
+        "tags": ["web"],
+        "created_at": "2026-11-01",
+        "updated_at": "2026-11-01",
+    }
+    folder = tmp_path_factory.mktemp("reader")
+    with running_query_reader(folder, nats.url, rows, {"keys": [known]}):
+        yield
+
+
+class Done(NamedTuple):
+    """What a command ended in."""
+
+    code: int
+    out: str
+    err: str
+
+    def row(self, name: str) -> list[str]:
+        """Return the cells of the table's row that has a word."""
+        (line,) = [line for line in self.out.splitlines() if name in line.split()]
+        return line.split()
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def run(
+    admin: RunningAdmin, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
+    """Run a command as `tallygate` does, in this process; it asks the real gateway."""
+    monkeypatch.setenv("TALLYGATE_URL", admin.url)
+    monkeypatch.setenv("TALLYGATE_MASTER_KEY", MASTER_KEY)
+
+    def run_command(*arguments: str) -> Done:
+        code = main(list(arguments))
+        return Done(code, *capsys.readouterr())
+
+    return run_command
+
+
+@pytest.fixture
+def answer(run: Run) -> Callable[..., Any]:
+    """Run a command that must succeed and print JSON."""
+
+    def decoded(*arguments: str) -> Any:
+        done = run(*arguments, "--json")
+        assert done.code == 0, done.err
+        return json.loads(done.out, parse_float=Decimal)
+
+    return decoded
+
+
+def test_a_team_lives_its_life(run: Run, answer: Callable[..., Any]) -> None:
+    # Given no team, when one is made, then its id alone is on standard output.
+    made = run(
+        "teams", "create", "--id", "green", "--alias", "Gardeners", "--max-budget", "100",
+        "--budget-duration", "monthly", "--rpm-limit", "60", "--on-quota-exhausted", "refuse",
+        "--metadata", '{"cost_centre": "4711"}',
+    )  # fmt: skip
+    assert (made.code, made.out) == (0, "green\n"), made.err
+    # Then it is listed with its budget, and shown with its settings, its spend and its key.
+    assert run("teams", "list").row("green")[:3] == ["green", "Gardeners", "active"]
+    shown = run("teams", "info", "green").out
+    for words in ("60 requests a minute", "refuse", "4711", "$2.125", "ana", "begins anew"):
+        assert words in shown
+    # When it is changed, then what is named changes, --unset takes away, and the rest stays.
+    arguments = ("--max-budget", "5.5", "--unset", "rpm-limit", "--unset", "metadata")
+    changed = answer("teams", "update", "green", *arguments)["data"]
+    assert (changed["max_budget"], changed["rpm_limit"]) == (Decimal("5.5"), None)
+    assert (changed["team_alias"], changed["metadata"]) == ("Gardeners", {})
+    assert "changed Gardeners (green)" in run("teams", "update", "green", "--tpm-limit", "9").err
+    # When it is blocked and unblocked, then it says so each time.
+    assert "which is blocked now" in run("teams", "block", "green").err
+    assert answer("teams", "list")[0]["blocked"] is True
+    assert answer("teams", "unblock", "green")["blocked"] is False
+    # When a team is deleted, then it is gone with its keys.
+    assert answer("teams", "create", "--id", "gone")["team_id"] == "gone"
+    assert run("keys", "create", "--team-id", "gone").code == 0
+    assert "deleted 1 team(s) and 1 key(s)" in run("teams", "delete", "gone").err
+    assert "gone" not in run("teams", "list").out
+
+
+def test_a_user_lives_a_life(run: Run, answer: Callable[..., Any]) -> None:
+    # Given no user, when one is made, then the id is printed; with a first key the key is, alone.
+    made = run("users", "create", "--id", "u1", "--email", "ana@example.com", "--alias", "Ana")
+    assert (made.code, made.out) == (0, "u1\n"), made.err
+    with_key = run("users", "create", "--id", "u9", "--with-key", "--key-alias", "first")
+    assert with_key.out.startswith("sk-")
+    assert with_key.out.strip() not in run("users", "info", "u9").out
+    # Then users are listed, by their mail address too, page by page.
+    assert run("users", "list", "--email", "ANA@").out.count("@example.com") == 1
+    assert "page 1 of 2, 2 users in all" in run("users", "list", "--size", "1").err
+    shown = run("users", "info", "u1").out
+    for words in ("Ana", "ana@example.com", "$2.125", "green"):
+        assert words in shown
+    # When a user is changed, blocked, unblocked and deleted, then each is done.
+    changed = answer("users", "update", "u9", "--email", "x@y.z", "--max-budget", "1")["data"]
+    assert (changed["user_email"], changed["max_budget"]) == ("x@y.z", 1)
+    assert answer("users", "update", "u9", "--unset", "email")["data"]["user_email"] is None
+    assert "which is blocked now" in run("users", "block", "u9").err
+    assert answer("users", "unblock", "u9")["data"]["blocked"] is False
+    assert "deleted 1 user(s) and 1 key(s)" in run("users", "delete", "u9").err
+    assert answer("users", "list")["total"] == 1
+
+
+def test_spend_by_everything_adds_up(run: Run, answer: Callable[..., Any]) -> None:
+    # Given four requests, one unpriced, when spend is shown in all, then it is their exact sum.
+    assert "$12.125" in run("spend").out
+    assert answer("spend")["spend"] == Decimal("12.125")
+    # When it is shown by each thing, then every part is there, and the sum says what lacks.
+    for by, name, amount in (
+        ("day", "2026-11-21", "$2.00"),
+        ("model", OPUS, "$0.125"),
+        ("key", "ana", "$2.125"),
+        ("user", "u1", "$2.125"),
+        ("team", "green", "$2.125"),
+        ("tag", "web", "$2.125"),
+        ("end-user", "e-1", "$0.125"),
+    ):
+        done = run("spend", "--by", by, *PERIOD)
+        assert amount in done.row(name), (by, done.out, done.err)
+        assert "2026-11-01 to 2026-11-30" in done.err
+        assert ("$12.125 in all" in done.err) == (by not in ("tag", "end-user")), (by, done.err)
+        assert ("1 request(s) without" in done.err) == (by in ("key", "user", "team")), by
+        assert "\x1b" not in done.out
+        assert answer("spend", "--by", by, *PERIOD)
+    # When a period is given alone, then it is by day; a day before all has nothing.
+    assert run("spend", *PERIOD).row("2026-11-20")[-1] == "$10.125"
+    assert "$0.00 in all" in run("spend", "--from", "2026-10-01", "--to", "2026-10-01").err
+
+
+def test_logs_are_filtered_and_sorted(run: Run, answer: Callable[..., Any]) -> None:
+    # Given four requests, when they are listed by key, status or cost, then those alone are shown.
+    listed = run("logs", "--key", "ana", "--sort", "cost")
+    assert [listed.out.index(name) for name in ("r2", "r1", "r3")] == sorted(
+        listed.out.index(name) for name in ("r2", "r1", "r3")
+    )
+    assert listed.row("r2")[-1] == "$2.00"
+    assert "r4" not in listed.out
+    refused = run("logs", "--status", "refused")
+    assert (refused.row("r4")[-1], "\x1b" in refused.out) == ("$10.00", False)
+    found = answer("logs", "--min-spend", "1", "--max-spend", "3", "--team-id", "green")
+    assert [each["request_id"] for each in found["data"]] == ["r2"]
+    assert "1 of 4 requests" in run("logs", "--limit", "1").err
+
+
+def test_a_model_of_the_registry_lives_its_life(run: Run, answer: Callable[..., Any]) -> None:
+    # Given a model of the file, when one is added, then both are listed, and whence they come.
+    params = ("--param", f"model=anthropic/{SONNET}", "--param", "api_key=os.environ/TEAM_API_KEY")
+    made = run("models", "create", "claude-fast", "--id", "m-1", *params)
+    assert (made.code, made.out) == (0, "m-1\n"), made.err
+    listed = run("models", "list")
+    assert "api" in listed.row("claude-fast")
+    assert "file" in listed.row("anthropic-claude")
+    # When it is changed, then numbers are numbers, and null takes a value away.
+    changed = answer("models", "update", "m-1", "--param", "timeout=120", "--param", "api_key=null")
+    assert changed["litellm_params"] == {"model": f"anthropic/{SONNET}", "timeout": 120}
+    assert "changed quick (m-1)" in run("models", "update", "m-1", "--name", "quick").err
+    # When it is deleted, then it is gone.
+    assert "deleted m-1" in run("models", "delete", "m-1").err
+    assert "m-1" not in run("models", "list").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("teams", "info", "none"), 1, "no team 'none'"),
+        (("teams", "update", "green"), 2, "nothing to change"),
+        (("users", "block", "none"), 1, "no user 'none'"),
+        (("users", "create", "--key-alias", "a"), 2, "--with-key"),
+        (("users", "update", "u1", "--email", "a", "--unset", "email"), 2, "both given and unset"),
+        (("spend", "--by", "cat"), 2, "cat"),
+        (("spend", "--from", "yesterday"), 1, "start_date"),
+        (("logs", "--key", "nobody"), 1, "no key has the alias"),
+        (("models", "create", "x", "--param", "model"), 2, "NAME=VALUE"),
+        (("models", "delete", "none"), 1, "no model with this id"),
+        (("teams", "list", "--url", "http://127.0.0.1:1"), 69, "tallygate serve"),
+        (("spend", "--master-key-file", "none"), 77, "cannot be read"),
+    ],
+)
+def test_failures_have_exit_codes_and_words(
+    run: Run, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    # Given a command that cannot be done, when it is run, then its exit code says which kind.
+    done = run(*arguments)
+    assert (done.code, done.out) == (code, ""), done.err
+    assert words in done.err
+
+
+def test_the_program_knows_the_commands(admin: RunningAdmin) -> None:
+    # Given the program as it is typed, when teams are listed as JSON, then they are printed.
+    done = subprocess.run(
+        [sys.executable, "-m", "services.cli", "teams", "list", "--json"],
+        env={"TALLYGATE_URL": admin.url, "TALLYGATE_MASTER_KEY": MASTER_KEY},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    assert isinstance(json.loads(done.stdout), list)

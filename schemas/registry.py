@@ -111,7 +111,8 @@ class KeyRecord(BudgetedRecord, frozen=True, kw_only=True, omit_defaults=True):
     those that its requests must pass beside those that are on for all.
     `on_quota_exhausted` says what happens where the quota of its subscription is used up; None: as
     its team says. `deleted` marks the last record of a key: its history stays in the stream, the
-    key is refused.
+    key is refused. `former_key_hash` is that of the key which `key_hash` replaced: it is the same
+    key's until `former_key_until_us`; None: it ended when it was replaced.
     """
 
     key_id: str
@@ -135,6 +136,8 @@ class KeyRecord(BudgetedRecord, frozen=True, kw_only=True, omit_defaults=True):
     created_by: str | None = None
     updated_at_us: int = 0
     updated_by: str | None = None
+    former_key_hash: str | None = None
+    former_key_until_us: int | None = None
 
 
 class OwnerRecord(BudgetedRecord, frozen=True, kw_only=True, omit_defaults=True):

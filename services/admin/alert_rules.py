@@ -15,7 +15,7 @@ __all__ = ["Alert", "alert_of", "is_asked_for", "is_for"]
 
 _KNOWN = frozenset(ALERT_TYPES)
 _SCOPES = ("team", "user", "key")
-_LEFT_OUT = ("key_hash",)
+_LEFT_OUT = ("key_hash", "former_key_hash")
 """What leaves the house with no alert. A hash is not the key, but nobody needs it to read one."""
 
 

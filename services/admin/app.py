@@ -26,6 +26,7 @@ from services.admin.routes_models import MODEL_ROUTES
 from services.admin.routes_pages import PAGE_ROUTES
 from services.admin.routes_prices import PRICE_ROUTES
 from services.admin.routes_prompts import PROMPT_ROUTES
+from services.admin.routes_regenerate import REGENERATE_ROUTES
 from services.admin.routes_reports import REPORT_ROUTES
 from services.admin.routes_reprice import REPRICE_ROUTES
 from services.admin.routes_spend import SPEND_ROUTES
@@ -48,6 +49,7 @@ DRAIN_TIMEOUT_S = 3.0
 """Requests that still run so long after the stop are cut: none of them takes longer to store."""
 ROUTES = (
     *KEY_ROUTES,
+    *REGENERATE_ROUTES,
     *TEAM_ROUTES,
     *USER_ROUTES,
     *SPEND_ROUTES,

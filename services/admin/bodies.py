@@ -115,7 +115,8 @@ class KeyState(BudgetsShown, msgspec.Struct, frozen=True, kw_only=True):
     `spend` is that of the current budget window, `total_spend` that of the key's whole life; both
     are null where the ledger could not be asked (`spend_error` says why). `status` is `active`,
     `expired`, `revoked` (blocked) or `deleted`. The fields at the end have no meaning here and are
-    always empty; scripts that read them find them.
+    always empty; scripts that read them find them. `former_key_until` is when the key that was
+    replaced ends, where it was given a grace period.
     """
 
     key_id: str
@@ -127,6 +128,7 @@ class KeyState(BudgetsShown, msgspec.Struct, frozen=True, kw_only=True):
     total_spend: Decimal | None
     spend_error: str | None
     expires: datetime | None
+    former_key_until: datetime | None
     last_active: datetime | None
     models: tuple[str, ...]
     user_id: str | None

@@ -1,5 +1,6 @@
 """The OpenAPI 3.1 document, made from the handlers: what is not described cannot be served."""
 
+import re
 from collections.abc import Iterable
 from functools import cached_property
 from importlib.metadata import version
@@ -14,6 +15,7 @@ from services.admin.errors import JSON, AdminErrorBody
 __all__ = ["OpenApi"]
 
 ARROW = "application/vnd.apache.arrow.stream"
+_PATH_PARAMETER = re.compile(r"{(\w+):\w+}")
 _REF = "#/components/schemas/{name}"
 _ALWAYS = (400, 401, 403, 429, 500, 503)
 """Answers that every route may give which asks for a key."""
@@ -73,8 +75,9 @@ class OpenApi:
         paths: dict[str, Any] = {}
         for handler in self._handlers:
             for path in sorted(handler.paths):
+                shown = _PATH_PARAMETER.sub(r"{\1}", path)
                 for method in sorted(handler.http_methods):
-                    paths.setdefault(path, {})[method.lower()] = _operation(handler, path)
+                    paths.setdefault(shown, {})[method.lower()] = _operation(handler, shown)
         return paths
 
     def _schemas(self) -> dict[str, Any]:
@@ -97,7 +100,7 @@ def _operation(handler: HTTPRouteHandler, path: str) -> dict[str, Any]:
     description: Description = handler.opt["description"]
     public = handler.opt["access"] == "public"
     operation: dict[str, Any] = {
-        "operationId": path.strip("/").replace("/", "_").replace(".", "_"),
+        "operationId": re.sub(r"[/.{}]+", "_", path).strip("_"),
         "summary": description.summary,
         "description": description.description,
         "tags": [description.tag],
@@ -106,6 +109,11 @@ def _operation(handler: HTTPRouteHandler, path: str) -> dict[str, Any]:
     }
     if description.query is not None:
         operation["parameters"] = _parameters(description.query)
+    if in_path := re.findall(r"{(\w+)}", path):
+        operation.setdefault("parameters", []).extend(
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            for name in in_path
+        )
     if description.body is not None:
         (schema,), _ = msgspec.json.schema_components([description.body], ref_template=_REF)
         content = {"schema": schema, "example": description.example_body}

@@ -73,7 +73,7 @@ async def generate_key(request: _Request, admin: AdminState) -> Response[bytes]:
     key = body.key or new_key()
     key_id = new_key_id() if body.key is None else chosen_key_id(key)
     record = created_record(body, key, key_id, issue)
-    if find_key(snapshot, record.key_hash, with_deleted=True) is not None:
+    if snapshot.knew_hash(record.key_hash):
         raise Conflict("this key exists already, or did once: choose another", param="key")
     _refuse_taken_alias(snapshot, record)
     await admin.writer.write(KeyCreated, record, expected_sequence=0)

@@ -66,9 +66,12 @@ def key_row(record: KeyRecord, spend: KeySpend, now_us: int, timezone: str) -> K
     return KeyRow(token=record.key_hash, **_fields(record, spend, now_us, timezone))
 
 
-def generated_key(record: KeyRecord, key: str, now_us: int, timezone: str) -> GeneratedKey:
-    """Return the answer that shows a new key, this once. It has spent nothing yet."""
-    spend = KeySpend(window_usd=Decimal(0), total_usd=Decimal(0))
+def generated_key(
+    record: KeyRecord, key: str, now_us: int, timezone: str, spend: KeySpend | None = None
+) -> GeneratedKey:
+    """Return the answer that shows a new key, this once. Without `spend` it has spent nothing."""
+    if spend is None:
+        spend = KeySpend(window_usd=Decimal(0), total_usd=Decimal(0))
     return GeneratedKey(
         key=key,
         token=record.key_hash,
@@ -96,6 +99,7 @@ def _fields(record: KeyRecord, spend: KeySpend, now_us: int, timezone: str) -> d
         "spend_error": spend.error,
         **budgets_shown(record, spend.budgets, now_us, timezone),
         "expires": _time(record.expires_at_us),
+        "former_key_until": _time(record.former_key_until_us),
         "last_active": spend.last_active,
         "models": record.models,
         "user_id": record.user_id,

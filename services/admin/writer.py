@@ -18,6 +18,7 @@ from schemas.events import (
     KeyBlocked,
     KeyCreated,
     KeyDeleted,
+    KeyRotated,
     KeyUnblocked,
     KeyUpdated,
     ModelCreated,
@@ -45,7 +46,12 @@ log = logging.getLogger(__name__)
 
 Changed: TypeAlias = KeyRecord | TeamRecord | UserRecord | ModelRecord
 KeyChange = (
-    type[KeyCreated] | type[KeyUpdated] | type[KeyBlocked] | type[KeyUnblocked] | type[KeyDeleted]
+    type[KeyCreated]
+    | type[KeyUpdated]
+    | type[KeyBlocked]
+    | type[KeyUnblocked]
+    | type[KeyRotated]
+    | type[KeyDeleted]
 )
 Change = (
     KeyChange

@@ -37,6 +37,7 @@ class KeyRow(msgspec.Struct):
     temp_budget_expiry: str | None = None
     strict_budget: bool = False
     expires: str | None = None
+    former_key_until: str | None = None
     created_at: str | None = None
     models: list[str] = []
     user_id: str | None = None

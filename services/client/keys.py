@@ -173,6 +173,34 @@ def update(
 
 
 @keys.command()
+@click.argument("key")
+@click.option("--grace-period", help="The old key works for so long beside the new one (24h).")
+@_json_option
+@gateway_options
+def regenerate(
+    *,
+    key: str,
+    grace_period: str | None,
+    as_json: bool,
+    gateway: Gateway,
+) -> None:
+    """Replace a virtual key's secret and show the new one, this once."""
+    body = {"key": resolve_key(gateway, key)}
+    if grace_period is not None:
+        body["grace_period"] = grace_period
+    content = gateway.post("/key/regenerate", body)
+    if as_json:
+        print_json(content)
+        return
+    row = msgspec.json.decode(content, type=_Created)
+    sys.stdout.write(f"{row.key}\n")
+    end = (
+        f"works until {row.former_key_until}" if row.former_key_until else "is refused from now on"
+    )
+    note(f"replaced the key of {row.key_alias or row.key_name} ({row.key_id}); the old one {end}")
+
+
+@keys.command()
 @click.argument("key", nargs=-1, required=True)
 @click.option("--yes", is_flag=True, help="Do not ask, even at a terminal.")
 @_json_option
@@ -234,6 +262,7 @@ def _print_row(row: KeyRow) -> None:
         ["guardrails", ", ".join(row.guardrails)],
         ["made", row.created_at],
         ["expires", row.expires or "never"],
+        ["former key until", row.former_key_until],
         ["tags", ", ".join(row.tags)],
         ["metadata", row.metadata or ""],
     ]

@@ -7,6 +7,7 @@ only), so that it starts and serves while NATS is down.
 import asyncio
 import hashlib
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -85,8 +86,15 @@ class RegistrySnapshot:
         self._known_hashes: set[str] = set()
 
     def by_hash(self, key_hash: str) -> KeyRecord | None:
-        """Return the key with this SHA-256, unless it was deleted or replaced."""
-        return self._by_hash.get(key_hash)
+        """Return the key with this SHA-256, unless it was deleted or replaced.
+
+        One that was replaced is found until its grace period ends by the clock of this process.
+        """
+        record = self._by_hash.get(key_hash)
+        if record is None or record.key_hash == key_hash:
+            return record
+        until_us = record.former_key_until_us
+        return record if until_us is not None and time.time_ns() < until_us * 1000 else None
 
     def owners_of(self, key: KeyRecord) -> list[TeamRecord | UserRecord]:
         """Return the team and the user that a key names, where the registry knows them."""
@@ -172,13 +180,24 @@ class RegistrySnapshot:
         """Set the state of one key."""
         before = self.keys.get(record.key_id)
         if before is not None:
-            holder = self._by_hash.get(before.key_hash)
-            if holder is not None and holder.key_id == record.key_id:
-                del self._by_hash[before.key_hash]
+            for old in (before.key_hash, before.former_key_hash):
+                if old is not None and self._holds_hash(record, old):
+                    del self._by_hash[old]
         self.keys[record.key_id] = record
         self._known_hashes.add(record.key_hash)
         if not record.deleted:
             self._by_hash[record.key_hash] = record
+        former = record.former_key_hash
+        if former is None:
+            return
+        self._known_hashes.add(former)
+        if not record.deleted and record.former_key_until_us is not None:
+            # Another key's own hash goes before a former one.
+            self._by_hash.setdefault(former, record)
+
+    def _holds_hash(self, record: KeyRecord, key_hash: str) -> bool:
+        holder = self._by_hash.get(key_hash)
+        return holder is not None and holder.key_id == record.key_id
 
     def clear(self) -> None:
         """Forget everything (the stream is another one)."""

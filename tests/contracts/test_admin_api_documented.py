@@ -25,7 +25,7 @@ OPERATIONS = {
     for method, operation in operations.items()
 }
 DESCRIPTIONS: dict[str, Description] = {
-    f"{method} {path}": handler.opt["description"]
+    re.sub(r":\w+}", "}", f"{method} {path}"): handler.opt["description"]
     for handler in ROUTES
     for path in handler.paths
     for method in handler.http_methods

@@ -112,6 +112,12 @@ def test_a_key_lives_its_life_on_the_command_line(shell: Shell) -> None:
     assert "$0.05 per 1h; opus-*: $1.5 per monthly; $1 more until 2999-01-01T00:00:00Z" in shown
     assert "begins anew" in shown
     assert "60 requests a minute; claude=*: 5 requests a minute" in shown
+    # When its secret is replaced, then the new one is printed alone, and it is the same key.
+    replaced = shell.run("keys", "regenerate", "cli", "--grace-period", "24h")
+    assert replaced.stdout.strip() not in ("", key)
+    assert "works until" in replaced.stderr
+    for secret in (key, replaced.stdout.strip()):
+        assert shell.answer("keys", "info", secret)["info"]["key_id"] == info["key_id"]
     # When it is deleted, then it is gone from the list, and its alias is not known any more.
     assert "deleted 1" in shell.run("keys", "delete", "cli").stderr
     assert "cli" not in shell.run("keys", "list").stdout
@@ -267,7 +273,7 @@ def test_master_key_comes_from_file_environment_or_data_folder(shell: Shell) -> 
 
 def test_every_command_explains_itself(shell: Shell) -> None:
     # Given each command, when --help is asked, then it says what it does, without a gateway.
-    commands = ["create", "list", "info", "block", "unblock", "update", "delete"]
+    commands = ["create", "list", "info", "block", "unblock", "update", "regenerate", "delete"]
     for arguments in [["sql"], ["keys"], *(["keys", name] for name in commands)]:
         done = shell.run(*arguments, "--help", TALLYGATE_URL="http://127.0.0.1:1")
         assert done.returncode == 0

@@ -8,7 +8,7 @@ import httpx
 import msgspec
 import pytest
 
-from schemas.events import KeyCreated, decode_key_event
+from schemas.events import KeyCreated, KeyRotated, decode_key_event
 from schemas.streams import key_subject
 from services.runtime.bus import Bus
 from tests.support.admin import MASTER_KEY, RunningAdmin
@@ -217,3 +217,37 @@ def test_no_secret_reaches_the_log_the_stream_or_an_error(
         found = [text[:200] for text in texts if secret in text]
         # A field name that the caller made up is the caller's own text.
         assert [text for text in found if "not a known field" not in text] == []
+
+
+def test_regenerated_key_keeps_its_id_and_the_old_one_works_for_its_grace_period(
+    admin: RunningAdmin, nats: NatsServer
+) -> None:
+    # Given a key, when its secret is replaced with a grace period, then both show the same key.
+    made = admin.generate(key_alias="rotated", max_budget=5)
+    first, key_id = str(made["key"]), str(made["key_id"])
+    body = {"key": first, "grace_period": "1h"}
+    answer = admin.http.post("/key/regenerate", json=body).json()
+    second = answer["key"]
+    assert (answer["key_id"], answer["key_alias"], answer["max_budget"]) == (key_id, "rotated", 5)
+    assert answer["token"] == hashlib.sha256(second.encode()).hexdigest() != made["token"]
+    assert answer["former_key_until"] is not None
+    for key in (first, second):
+        assert own(admin, key).json()["info"]["key_id"] == key_id
+    # When it is replaced without one, by the path, then the new one alone is known.
+    answer = admin.http.post(f"/key/{key_id}/regenerate", json={}).json()
+    assert answer["former_key_until"] is None
+    assert [own(admin, key).status_code for key in (first, second)] == [401, 401]
+    assert own(admin, answer["key"]).status_code == 200
+    event = decode_key_event(dict(asyncio.run(stored(nats.url)))[key_subject(key_id)])
+    assert isinstance(event, KeyRotated)
+    assert event.route == "POST /key/{key}/regenerate"
+    # And what is no key or no duration is refused by name; an old key is never given again.
+    for path, sent, status, param in (
+        ("/key/regenerate", {"key": "sk-unknown"}, 404, "key"),
+        ("/key/regenerate", {"key": key_id, "grace_period": "soon"}, 400, "grace_period"),
+        ("/key/sk-unknown/regenerate", {}, 404, "key"),
+        ("/key/generate", {"key": second}, 409, "key"),
+    ):
+        response = admin.http.post(path, json=sent)
+        assert (response.status_code, response.json()["error"]["param"]) == (status, param)
+    assert not any(secret in admin.log for secret in (first, second, answer["key"]))

@@ -14,6 +14,7 @@ import pytest
 
 from schemas.budgets import BudgetScope, BudgetState
 from schemas.events import RequestRejected
+from schemas.keys import hash_key, new_key
 from schemas.registry import TeamRecord, UserRecord
 from tests.support.mock import MockAnthropic, Scenario
 from tests.support.nats import NatsServer
@@ -432,6 +433,27 @@ def test_key_that_is_blocked_or_deleted_is_refused_at_once(
     assert time.monotonic() - stored_at < 2.5
     publish_key(nats.url, record)
     wait_for_status(proxy, key, 200)
+
+
+def test_replaced_key_passes_until_its_grace_period_ends_by_the_proxys_clock(
+    proxy: ProxyProcess, nats: NatsServer
+) -> None:
+    # Given a key that was replaced, when its time is not over, then the old and the new one pass;
+    old, record = proxy.issue_record()
+    new = new_key()
+    rotated = msgspec.structs.replace(
+        record,
+        key_hash=hash_key(new),
+        former_key_hash=record.key_hash,
+        former_key_until_us=time.time_ns() // 1000 + 3_600_000_000,
+    )
+    publish_key(nats.url, rotated)
+    wait_for_status(proxy, new, 200)
+    assert post(proxy, old).status_code == 200
+    # When its time ended before now, then the new one alone passes.
+    publish_key(nats.url, msgspec.structs.replace(rotated, former_key_until_us=1))
+    wait_for_status(proxy, old, 401)
+    assert post(proxy, new).status_code == 200
 
 
 @pytest.mark.parametrize("owner", [TeamRecord(team_id="b.l"), UserRecord(user_id="a@b.c")])

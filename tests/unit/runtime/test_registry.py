@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,36 @@ def test_rotated_key_is_known_by_its_new_hash_alone() -> None:
     assert snapshot.by_hash("aa") is None
     assert snapshot.by_hash("bb") == record(key_hash="bb")
     assert snapshot.knew_hash("aa")
+
+
+def test_replaced_key_is_found_until_its_grace_period_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a key whose secret was replaced, with a grace period until 100 s,
+    snapshot = RegistrySnapshot()
+    rotated = record(key_hash="bb", former_key_hash="aa", former_key_until_us=100_000_000)
+    snapshot.apply(message(1, record(key_hash="aa")))
+    snapshot.apply(message(2, rotated))
+    # When the clock stands before, at and after its end, then the old hash is known before alone.
+    for now_ns, found in ((99_999_999_999, rotated), (100_000_000_000, None), (10**12, None)):
+        monkeypatch.setattr(time, "time_ns", lambda now_ns=now_ns: now_ns)
+        assert snapshot.by_hash("aa") == found
+        assert snapshot.by_hash("bb") == rotated
+    # And when it is replaced again or deleted, then both are gone, and still secrets.
+    monkeypatch.setattr(time, "time_ns", lambda: 0)
+    snapshot.apply(message(3, record(key_hash="cc", former_key_hash="bb")))
+    assert (snapshot.by_hash("aa"), snapshot.by_hash("bb")) == (None, None)
+    snapshot.apply(message(4, msgspec.structs.replace(rotated, deleted=True)))
+    assert (snapshot.by_hash("aa"), snapshot.by_hash("bb"), snapshot.by_hash("cc")) == (None,) * 3
+    assert snapshot.knew_hash("aa")
+
+
+def test_former_hash_does_not_hide_the_key_that_has_it_now() -> None:
+    # Given a key with the hash that is another's former one, when the other changes, then it stays.
+    snapshot = RegistrySnapshot()
+    other = record("key_1", "bb", former_key_hash="aa", former_key_until_us=1)
+    snapshot.apply(message(1, other))
+    snapshot.apply(message(2, record("key_2", "aa")))
+    snapshot.apply(message(3, msgspec.structs.replace(other, blocked=True)))
+    assert snapshot.by_hash("aa") == record("key_2", "aa")
 
 
 def test_deleted_key_is_gone_by_hash_and_stays_by_id() -> None:

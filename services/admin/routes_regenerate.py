@@ -1,0 +1,128 @@
+"""The routes that replace a virtual key's secret: its id, settings and spend stay."""
+
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, post
+
+from schemas.errors import BadRequest, NotFound
+from schemas.events import KeyRotated
+from schemas.keys import hash_key, key_name, new_key
+from schemas.registry import KeyRecord
+from services.admin.bodies import Duration, GeneratedKey, KeyText
+from services.admin.describing import Description, described
+from services.admin.directory import find_key, sequence_of
+from services.admin.fields import KEY_FIELDS_WITHOUT_MEANING
+from services.admin.guard import caller_of
+from services.admin.reading import answer_json, read_body
+from services.admin.records import Issue
+from services.admin.shapes import generated_key
+from services.admin.state import AdminState, now_us
+from services.runtime.durations import expiry_from
+
+__all__ = ["REGENERATE_ROUTES", "RegenerateKey", "RegenerateNamedKey", "rotated_record"]
+
+_TAG = "keys"
+_Request = Request[Any, Any, Any]
+_DESCRIPTION = (
+    "The answer holds the new key, this once. The old one is refused from then on or, with "
+    "`grace_period`, when that is over. Id, settings, spend and history stay."
+)
+
+
+class RegenerateNamedKey(msgspec.Struct, frozen=True, kw_only=True):
+    """POST /key/{key}/regenerate: for how long the old key works beside the new one."""
+
+    grace_period: Duration | None = None
+
+
+class RegenerateKey(RegenerateNamedKey, frozen=True, kw_only=True):
+    """POST /key/regenerate: which key, and for how long it works beside the new one."""
+
+    key: KeyText
+
+
+@post(
+    "/key/regenerate",
+    status_code=200,
+    opt=described(
+        Description(
+            summary="Replace a virtual key's secret",
+            description=_DESCRIPTION,
+            tag=_TAG,
+            body=RegenerateKey,
+            answer=GeneratedKey,
+            example_body={"key": "sk-...", "grace_period": "24h"},
+            errors=(400, 404, 409),
+        )
+    ),
+)
+async def regenerate_key(request: _Request, admin: AdminState) -> Response[bytes]:
+    """Replace the secret of the key that the body names."""
+    body = await read_body(request, RegenerateKey, KEY_FIELDS_WITHOUT_MEANING)
+    return await _regenerate(request, admin, body.key, body.grace_period)
+
+
+@post(
+    "/key/{key:str}/regenerate",
+    status_code=200,
+    opt=described(
+        Description(
+            summary="Replace the secret of the key in the path",
+            description=_DESCRIPTION + " Name the key by its id or SHA-256: paths are logged.",
+            tag=_TAG,
+            body=RegenerateNamedKey,
+            answer=GeneratedKey,
+            example_body={"grace_period": "24h"},
+            errors=(400, 404, 409),
+        )
+    ),
+)
+async def regenerate_named_key(request: _Request, admin: AdminState, key: str) -> Response[bytes]:
+    """Replace the secret of the key that the path names."""
+    body = await read_body(request, RegenerateNamedKey, KEY_FIELDS_WITHOUT_MEANING)
+    return await _regenerate(request, admin, key, body.grace_period)
+
+
+async def _regenerate(
+    request: _Request, admin: AdminState, given: str, grace_period: str | None
+) -> Response[bytes]:
+    snapshot = await admin.registry()
+    before = find_key(snapshot, given)
+    if before is None:
+        raise NotFound("Key not found in the registry", param="key")
+    issue = Issue(now_us=now_us(), by=caller_of(request).name)
+    key = new_key()
+    record = rotated_record(before, key, grace_period, issue)
+    await admin.writer.write(KeyRotated, record, expected_sequence=sequence_of(snapshot, before))
+    spend = await admin.ledger.spend_of([record], issue.now_us)
+    return answer_json(
+        generated_key(record, key, issue.now_us, admin.timezone, spend[record.key_id])
+    )
+
+
+def rotated_record(
+    record: KeyRecord, key: str, grace_period: str | None, issue: Issue
+) -> KeyRecord:
+    """Return the record with a new secret. Raises BadRequest for what is no grace period.
+
+    Without one no time is noted: a proxy whose clock is behind refuses the old key at once, too.
+    """
+    until_us = None
+    if grace_period is not None:
+        try:
+            until_us = expiry_from(grace_period, issue.now_us)
+        except ValueError as error:
+            raise BadRequest(f"grace_period: {error}", param="grace_period") from None
+    return msgspec.structs.replace(
+        record,
+        key_hash=hash_key(key),
+        key_name=key_name(key),
+        former_key_hash=record.key_hash,
+        former_key_until_us=until_us,
+        updated_at_us=issue.now_us,
+        updated_by=issue.by,
+    )
+
+
+REGENERATE_ROUTES = (regenerate_key, regenerate_named_key)

@@ -81,10 +81,12 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[
         message = _litestar_message(request, error)
         headers = dict(error.headers or {}) | _allow(request, status)
     else:
+        # The route's own path: what stands in the request's may be a key.
+        route = request.scope.get("path_template", "")
         log.error(
             "a management request ended by a fault",
             exc_info=error,
-            extra={"request_id": request_id, "route": request.scope["path"]},
+            extra={"request_id": request_id, "route": route},
         )
         status, error_type = _SERVER_ERROR, "api_error"
         message = f"tallygate met a fault of its own; its log says more under {request_id}"

@@ -64,7 +64,9 @@ def look(gateway: Gateway) -> dict[str, Check]:
 def test_a_gateway_in_good_order_is_found_well(gateway: Gateway) -> None:
     # Given a gateway that works, started where one with more workers was killed, then every check
     # is well, the exit code is 0, and each check has its place in the document.
-    assert gateway.ask(gateway.new_key()).status_code == 200
+    key = gateway.new_key()
+    # A key works at every proxy a moment after it was made.
+    wait_until(lambda: gateway.ask(key).status_code == 200, DEADLINE_S, "the key works")
 
     def settled() -> bool:
         found = look(gateway)

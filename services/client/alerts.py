@@ -7,7 +7,7 @@ import msgspec
 import rich_click as click
 
 from services.client.gateway import ClientError, Gateway
-from services.client.options import gateway_options
+from services.client.options import gateway_options, json_option
 from services.client.output import cell_text, note, print_json, print_table
 
 __all__ = ["alerts"]
@@ -37,7 +37,7 @@ def alerts() -> None:
 
 
 @alerts.command(name="list")
-@click.option("--json", "as_json", is_flag=True, help="Print the gateway's answer as JSON.")
+@json_option
 @gateway_options
 def list_alerts(*, as_json: bool, gateway: Gateway) -> None:
     """List the destinations of the configuration, and what could not be delivered to them."""
@@ -60,7 +60,7 @@ def list_alerts(*, as_json: bool, gateway: Gateway) -> None:
 
 
 @alerts.command(name="test")
-@click.option("--json", "as_json", is_flag=True, help="Print the gateway's answer as JSON.")
+@json_option
 @gateway_options
 def test_alerts(*, as_json: bool, gateway: Gateway) -> None:
     """Send an alert to all destinations that are told of `alert.tested`."""

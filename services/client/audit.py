@@ -7,7 +7,7 @@ import msgspec
 import rich_click as click
 
 from services.client.gateway import Gateway
-from services.client.options import gateway_options
+from services.client.options import gateway_options, json_option
 from services.client.output import note, print_json, print_table
 
 __all__ = ["audit"]
@@ -61,7 +61,7 @@ class _Page(msgspec.Struct):
 )
 @click.option("--page", type=click.IntRange(1), default=1, help="Which page of so many.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print all that match as CSV.")
-@click.option("--json", "as_json", is_flag=True, help="Print the gateway's answer as JSON.")
+@json_option
 @gateway_options
 def audit(
     *,

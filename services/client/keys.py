@@ -6,18 +6,16 @@ from typing import Any
 import msgspec
 import rich_click as click
 
-from services.client.budget_options import budgets_text
 from services.client.gateway import Gateway
 from services.client.key_rows import (
     KeyPage,
     KeyRow,
-    note_spend_error,
     print_keys,
     resolve_key,
 )
-from services.client.options import gateway_options
-from services.client.output import dollars, note, print_json, print_table
-from services.client.rate_options import rates_text
+from services.client.limited_rows import limit_lines, note_spend_error
+from services.client.options import gateway_options, json_option
+from services.client.output import note, print_json, print_table
 from services.client.settings import read_settings, setting_options, unset_option
 
 __all__ = ["keys"]
@@ -25,7 +23,7 @@ __all__ = ["keys"]
 PAGE_SIZE_MAX = 100
 
 
-class _Created(KeyRow):
+class _Created(KeyRow, kw_only=True):
     key: str = ""
 
 
@@ -35,11 +33,6 @@ class _Info(msgspec.Struct):
 
 class _Deleted(msgspec.Struct):
     deleted_keys: list[str]
-
-
-_json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print the gateway's answer as JSON."
-)
 
 
 @click.group()
@@ -52,7 +45,7 @@ def keys() -> None:
 
 @keys.command()
 @setting_options
-@_json_option
+@json_option
 @gateway_options
 def create(
     *,
@@ -84,7 +77,7 @@ def create(
 @click.option(
     "--size", type=click.IntRange(1, PAGE_SIZE_MAX), default=PAGE_SIZE_MAX, show_default=True
 )
-@_json_option
+@json_option
 @gateway_options
 def list_keys(
     *,
@@ -108,7 +101,7 @@ def list_keys(
 
 @keys.command()
 @click.argument("key")
-@_json_option
+@json_option
 @gateway_options
 def info(
     *,
@@ -126,7 +119,7 @@ def info(
 
 @keys.command()
 @click.argument("key")
-@_json_option
+@json_option
 @gateway_options
 def block(
     *,
@@ -140,7 +133,7 @@ def block(
 
 @keys.command()
 @click.argument("key")
-@_json_option
+@json_option
 @gateway_options
 def unblock(
     *,
@@ -156,7 +149,7 @@ def unblock(
 @click.argument("key")
 @setting_options
 @unset_option
-@_json_option
+@json_option
 @gateway_options
 def update(
     *,
@@ -175,7 +168,7 @@ def update(
 @keys.command()
 @click.argument("key")
 @click.option("--grace-period", help="The old key works for so long beside the new one (24h).")
-@_json_option
+@json_option
 @gateway_options
 def regenerate(
     *,
@@ -203,7 +196,7 @@ def regenerate(
 @keys.command()
 @click.argument("key", nargs=-1, required=True)
 @click.option("--yes", is_flag=True, help="Do not ask, even at a terminal.")
-@_json_option
+@json_option
 @gateway_options
 def delete(
     *,
@@ -239,19 +232,12 @@ def _name(row: KeyRow) -> str:
 
 
 def _print_row(row: KeyRow) -> None:
-    budget = dollars(row.max_budget) or "none"
-    if row.budget_duration:
-        budget += f", {row.budget_duration}, begins anew at {row.budget_reset_at}"
     lines: list[list[Any]] = [
         ["alias", row.key_alias],
         ["key", row.key_name],
         ["id", row.key_id],
         ["status", row.status],
-        ["spend", dollars(row.spend)],
-        ["spend ever", dollars(row.total_spend)],
-        ["budget", budget],
-        ["further budgets", budgets_text(row)],
-        ["rate limits", rates_text(row)],
+        *limit_lines(row),
         ["models", ", ".join(row.models) or "all"],
         ["user", row.user_id],
         ["team", row.team_id],

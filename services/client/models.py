@@ -8,9 +8,8 @@ import msgspec
 import rich_click as click
 
 from services.client.gateway import Gateway
-from services.client.options import gateway_options
+from services.client.options import gateway_options, json_option
 from services.client.output import cell_text, note, print_json, print_table
-from services.client.owners import json_option
 
 __all__ = ["models"]
 

@@ -11,11 +11,15 @@ import rich_click as click
 from services.client.gateway import Gateway, find_master_key
 from services.client.output import note
 
-__all__ = ["gateway_options", "gateway_options_with_key"]
+__all__ = ["gateway_options", "gateway_options_with_key", "json_option"]
 
 URL_DEFAULT = "http://127.0.0.1:4000"
 KEY_VARIABLE = "TALLYGATE_KEY"
 """Holds a virtual key for the commands that need no master key."""
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print the gateway's answer as JSON."
+)
 
 
 def gateway_options_with_key(command: Callable[..., None]) -> Callable[..., None]:

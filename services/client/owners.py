@@ -1,23 +1,23 @@
 """What the commands about teams and about users share: options, rows and how they are shown."""
 
 import sys
-from collections.abc import Callable
-from decimal import Decimal
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 import rich_click as click
 
-from services.client.budget_options import BUDGET_FIELDS, BUDGET_OPTIONS, budgets_text
-from services.client.key_rows import note_spend_error
-from services.client.output import dollars, print_table
-from services.client.rate_options import RATE_FIELDS, RATE_OPTIONS, rates_text
+from services.client.budget_options import BUDGET_FIELDS, BUDGET_OPTIONS
+from services.client.gateway import Gateway
+from services.client.limited_rows import LimitedRow, limit_lines, note_spend_error
+from services.client.output import dollars, note, print_json, print_table
+from services.client.rate_options import RATE_FIELDS, RATE_OPTIONS
 
 __all__ = [
     "OWNER_FIELDS",
     "OwnerRow",
-    "confirm_deletion",
-    "json_option",
+    "delete_owners",
+    "note_change",
     "owner_options",
     "print_details",
     "print_owners",
@@ -33,35 +33,11 @@ OWNER_FIELDS = {
 }
 """Each option of teams and users alike, and the field of the API that it sets."""
 
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print the gateway's answer as JSON."
-)
 
-
-class OwnerRow(msgspec.Struct, kw_only=True):
-    """What is shown of a team or a user; `spend` is that of all of its keys."""
+class OwnerRow(LimitedRow, kw_only=True):
+    """What is shown of a team or a user."""
 
     blocked: bool
-    spend: Decimal | None = None
-    total_spend: Decimal | None = None
-    spend_error: str | None = None
-    max_budget: Decimal | None = None
-    budget_duration: str | None = None
-    budget_reset_at: str | None = None
-    soft_budget: Decimal | None = None
-    budget_limits: list[dict[str, Any]] = []
-    model_max_budget: dict[str, dict[str, Any]] = {}
-    temp_budget_increase: Decimal | None = None
-    temp_budget_expiry: str | None = None
-    strict_budget: bool = False
-    rpm_limit: int | None = None
-    tpm_limit: int | None = None
-    max_parallel_requests: int | None = None
-    model_rpm_limit: dict[str, int] = {}
-    model_tpm_limit: dict[str, int] = {}
-    metadata: dict[str, Any] = {}
-    guardrails: list[str] = []
-    created_at: str | None = None
 
     @property
     def status(self) -> str:
@@ -106,17 +82,10 @@ def print_owners(names: dict[str, list[Any]], rows: list[Any]) -> None:
 
 def print_details(names: list[list[Any]], row: OwnerRow, more: list[list[Any]]) -> None:
     """Print one team or user line by line: `names` first, `more` last."""
-    budget = dollars(row.max_budget) or "none"
-    if row.budget_duration:
-        budget += f", {row.budget_duration}, begins anew at {row.budget_reset_at}"
     lines: list[list[Any]] = [
         *names,
         ["status", row.status],
-        ["spend", dollars(row.spend)],
-        ["spend ever", dollars(row.total_spend)],
-        ["budget", budget],
-        ["further budgets", budgets_text(row)],
-        ["rate limits", rates_text(row)],
+        *limit_lines(row),
         ["guardrails", ", ".join(row.guardrails)],
         ["made", row.created_at],
         ["metadata", row.metadata or ""],
@@ -126,7 +95,23 @@ def print_details(names: list[list[Any]], row: OwnerRow, more: list[list[Any]]) 
     note_spend_error([row])
 
 
-def confirm_deletion(count: int, what: str, *, yes: bool) -> None:
-    """Ask at a terminal whether it is meant. Raises click.Abort where it is not."""
+def note_change(done: str, alias: str | None, owner_id: str, row: OwnerRow) -> None:
+    """Say what was done with a team or a user, and where it stands now."""
+    note(f"{done} {alias or owner_id} ({owner_id}), which is {row.status} now")
+
+
+def delete_owners(
+    gateway: Gateway, what: str, ids: Sequence[str], *, yes: bool, as_json: bool
+) -> None:
+    """Delete teams or users (`what` is one of them), and say how many.
+
+    At a terminal it is asked first whether that is meant. Raises click.Abort where it is not.
+    """
     if not yes and sys.stdin.isatty():
-        click.confirm(f"Delete {count} {what}(s) and all of their keys for ever?", abort=True)
+        click.confirm(f"Delete {len(ids)} {what}(s) and all of their keys for ever?", abort=True)
+    content = gateway.post(f"/{what}/delete", {f"{what}_ids": ids})
+    if as_json:
+        print_json(content)
+        return
+    done = msgspec.json.decode(content, type=dict[str, Any])
+    note(f"deleted {len(done[f'deleted_{what}s'])} {what}(s) and {done['deleted_keys']} key(s)")

@@ -6,7 +6,7 @@ import msgspec
 import rich_click as click
 
 from services.client.gateway import Gateway
-from services.client.options import gateway_options
+from services.client.options import gateway_options, json_option
 from services.client.output import print_json, print_table
 
 __all__ = ["prices"]
@@ -37,7 +37,7 @@ def prices() -> None:
 
 @prices.command(name="list")
 @click.option("--model", help="This model alone, by any of its names.")
-@click.option("--json", "as_json", is_flag=True, help="Print the gateway's answer as JSON.")
+@json_option
 @gateway_options
 def list_prices(*, model: str | None, as_json: bool, gateway: Gateway) -> None:
     """List what every model costs, in US dollars per million tokens.

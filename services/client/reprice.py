@@ -9,7 +9,7 @@ import yaml
 
 from schemas.reprice import RepriceLine, RepriceSums
 from services.client.gateway import ClientError, Gateway
-from services.client.options import gateway_options
+from services.client.options import gateway_options, json_option
 from services.client.output import note, print_json, print_table
 
 __all__ = ["reprice"]
@@ -42,7 +42,7 @@ class _Answer(msgspec.Struct):
 )
 @click.option("--reason", default="", help="Why; kept with the repricing. Needed with --apply.")
 @click.option("--apply", "is_applied", is_flag=True, help="Change the costs. Without it: show.")
-@click.option("--json", "as_json", is_flag=True, help="Print the gateway's answer as JSON.")
+@json_option
 @gateway_options
 def reprice(
     *,

@@ -8,13 +8,13 @@ import rich_click as click
 
 from services.client.gateway import Gateway
 from services.client.key_rows import KeyRow, print_keys
-from services.client.options import gateway_options
+from services.client.options import gateway_options, json_option
 from services.client.output import cell_text, note, print_json
 from services.client.owners import (
     OWNER_FIELDS,
     OwnerRow,
-    confirm_deletion,
-    json_option,
+    delete_owners,
+    note_change,
     owner_options,
     print_details,
     print_owners,
@@ -50,11 +50,6 @@ class _Info(msgspec.Struct):
 
 class _Updated(msgspec.Struct):
     data: _Team
-
-
-class _Deleted(msgspec.Struct):
-    deleted_teams: list[str]
-    deleted_keys: int
 
 
 @click.group()
@@ -161,13 +156,7 @@ def unblock(*, team: str, as_json: bool, gateway: Gateway) -> None:
 @gateway_options
 def delete(*, team: tuple[str, ...], yes: bool, as_json: bool, gateway: Gateway) -> None:
     """Delete teams and all of their keys for ever; their history stays in the ledger."""
-    confirm_deletion(len(team), "team", yes=yes)
-    content = gateway.post("/team/delete", {"team_ids": team})
-    if as_json:
-        print_json(content)
-        return
-    done = msgspec.json.decode(content, type=_Deleted)
-    note(f"deleted {len(done.deleted_teams)} team(s) and {done.deleted_keys} key(s)")
+    delete_owners(gateway, "team", team, yes=yes, as_json=as_json)
 
 
 def _change(gateway: Gateway, path: str, team: str, done: str, *, as_json: bool) -> None:
@@ -179,4 +168,4 @@ def _change(gateway: Gateway, path: str, team: str, done: str, *, as_json: bool)
 
 
 def _tell(done: str, row: _Team) -> None:
-    note(f"{done} {row.team_alias or row.team_id} ({row.team_id}), which is {row.status} now")
+    note_change(done, row.team_alias, row.team_id, row)

@@ -8,13 +8,13 @@ import rich_click as click
 
 from services.client.gateway import Gateway
 from services.client.key_rows import KeyRow, print_keys
-from services.client.options import gateway_options
+from services.client.options import gateway_options, json_option
 from services.client.output import cell_text, note, print_json
 from services.client.owners import (
     OWNER_FIELDS,
     OwnerRow,
-    confirm_deletion,
-    json_option,
+    delete_owners,
+    note_change,
     owner_options,
     print_details,
     print_owners,
@@ -57,11 +57,6 @@ class _Page(msgspec.Struct):
     total: int
     page: int
     total_pages: int
-
-
-class _Deleted(msgspec.Struct):
-    deleted_users: list[str]
-    deleted_keys: int
 
 
 @click.group()
@@ -198,13 +193,7 @@ def unblock(*, user: str, as_json: bool, gateway: Gateway) -> None:
 @gateway_options
 def delete(*, user: tuple[str, ...], yes: bool, as_json: bool, gateway: Gateway) -> None:
     """Delete users and all of their keys for ever; their history stays in the ledger."""
-    confirm_deletion(len(user), "user", yes=yes)
-    content = gateway.post("/user/delete", {"user_ids": user})
-    if as_json:
-        print_json(content)
-        return
-    done = msgspec.json.decode(content, type=_Deleted)
-    note(f"deleted {len(done.deleted_users)} user(s) and {done.deleted_keys} key(s)")
+    delete_owners(gateway, "user", user, yes=yes, as_json=as_json)
 
 
 def _change(gateway: Gateway, user: str, body: dict[str, Any], done: str, *, as_json: bool) -> None:
@@ -213,4 +202,4 @@ def _change(gateway: Gateway, user: str, body: dict[str, Any], done: str, *, as_
         print_json(content)
         return
     row = msgspec.json.decode(content, type=_Updated).data
-    note(f"{done} {row.user_alias or row.user_id} ({row.user_id}), which is {row.status} now")
+    note_change(done, row.user_alias, row.user_id, row)

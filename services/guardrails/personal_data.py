@@ -6,9 +6,7 @@ digits, and one in ten numbers has fitting check digits, a word beside it must s
 
 from functools import cache, lru_cache
 
-import msgspec
-
-from services.guardrails.allowed import build_allowed
+from services.guardrails.chosen import build_chosen
 from services.guardrails.contacts import (
     EMAIL_GATE,
     EMAIL_PATTERN,
@@ -29,7 +27,6 @@ from services.guardrails.money_numbers import (
 )
 from services.guardrails.national_ids import NATIONAL_IDS
 from services.guardrails.rules import Rule, RuleScanner
-from services.guardrails.settings import chosen_rules, read_settings
 
 __all__ = ["build_personal_data", "personal_data_rules"]
 
@@ -42,16 +39,6 @@ _BYTES_MAX = {
     **{pattern: 24 for _, pattern, _ in NATIONAL_IDS if not pattern.startswith("(?i)")},
 }
 """Of the patterns that many texts hold a part of: the longest match (a test compares)."""
-
-
-class PersonalData(msgspec.Struct):
-    """The settings of a guardrail of this kind."""
-
-    rules: list[str] | None = None
-    """The names of the rules that are used; absent: all."""
-    exclude_rules: list[str] = []
-    allow: list[str] = []
-    allow_patterns: list[str] = []
 
 
 @cache
@@ -81,13 +68,7 @@ def personal_data_rules() -> tuple[Rule, ...]:
 
 def build_personal_data(settings: object) -> RuleScanner:
     """Return the scanner of personal data. Raises ConfigError with the place of what is wrong."""
-    read = read_settings(settings, PersonalData)
-    rules = personal_data_rules()
-    known = tuple(dict.fromkeys(rule.name for rule in rules))
-    names = chosen_rules(known, read.rules, read.exclude_rules)
-    allowed = build_allowed(read.allow, read.allow_patterns)
-    chosen = [rule for rule in rules if rule.name in names]
-    return RuleScanner(chosen, _gate(frozenset(names)), allowed)
+    return build_chosen(settings, personal_data_rules(), _gate)
 
 
 @lru_cache(maxsize=8)

@@ -22,6 +22,7 @@ from schemas.budgets import (
 from schemas.events import encode_event
 from schemas.prices import PriceOverlay
 from schemas.streams import MARKS_ASK_SUBJECT, MARKS_SUBJECT
+from services.ledger.asked import answer_until_cancelled
 from services.ledger.budgets import Standing
 from services.runtime.bus import Bus, BusUnavailable
 
@@ -106,14 +107,9 @@ class MarkTeller:
     async def serve(self) -> None:
         """Answer who asks for all marks, for ever, once they have been counted."""
         await self._is_ready.wait()
-        await self._bus.wait_connected()
-        stop = await self._bus.serve(
-            MARKS_ASK_SUBJECT, self.answer, parallel_max=QUESTIONS_AT_ONCE_MAX
+        await answer_until_cancelled(
+            self._bus, MARKS_ASK_SUBJECT, self.answer, parallel_max=QUESTIONS_AT_ONCE_MAX
         )
-        try:
-            await asyncio.Event().wait()
-        finally:
-            await stop()
 
     async def answer(self, payload: bytes) -> bytes:
         """Return the next marks after those that the asker has. Its `id` is the last number told.

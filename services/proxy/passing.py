@@ -62,21 +62,10 @@ class PassingExchange(Exchange):
 class ResultsExchange(PassingExchange):
     """Passes a batch's results on; each that succeeded is booked before it goes to the client."""
 
-    def __init__(
-        self,
-        admitted: Admitted,
-        *,
-        outbox: Outbox,
-        transport: Transport,
-        permit: Permit | None = None,
-    ) -> None:
-        super().__init__(admitted, outbox=outbox, transport=transport, permit=permit)
-        self._line_bytes_max = admitted.setup.settings.response_bytes_metered_max
-
     def _choose_meter(self, kind: bytes, encoding: bytes) -> tuple[Meter, Feed]:
         if self._status != _OK:
             return super()._choose_meter(kind, encoding)
-        meter = ResultsMeter(self._book_result, self._line_bytes_max)
+        meter = ResultsMeter(self._book_result, self._metered_bytes_max)
         is_packed = encoding.strip().lower() not in {b"", b"identity"}
         return meter, Unpacker(meter).feed if is_packed else meter.feed
 

@@ -36,12 +36,8 @@ _Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 
 def read_alerts(reader: ConfigReader, node: Node | None) -> tuple[AlertDestination, ...]:
     """Return the entries of `alerts:`; what is wrong is noted, and then left out."""
-    items = reader.items(node, "alerts")
-    if node is not None and len(items) > DESTINATIONS_MAX:
-        reader.problem(node.line, f"alerts has more than {DESTINATIONS_MAX} entries")
-        return ()
     found: list[AlertDestination] = []
-    for place, item in enumerate(items):
+    for place, item in enumerate(reader.items(node, "alerts", DESTINATIONS_MAX)):
         where = f"alerts[{place}]"
         destination = _read_destination(reader, item, where)
         if destination is None:

@@ -43,12 +43,8 @@ def read_guardrails(
     reader: ConfigReader, node: Node | None, settings: Settings
 ) -> tuple[Guardrail, ...]:
     """Return the entries of `guardrails:`; what is wrong is noted, and then left out."""
-    items = reader.items(node, "guardrails")
-    if node is not None and len(items) > GUARDRAILS_MAX:
-        reader.problem(node.line, f"guardrails has more than {GUARDRAILS_MAX} entries")
-        return ()
     found: dict[str, Guardrail] = {}
-    for place, item in enumerate(items):
+    for place, item in enumerate(reader.items(node, "guardrails", GUARDRAILS_MAX)):
         where = f"guardrails[{place}]"
         guardrail = _read_one(reader, item, where, settings)
         if guardrail is None:

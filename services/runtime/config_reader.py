@@ -139,12 +139,17 @@ class ConfigReader:
             return
         self.problem(entry.line, f"{path} is not known{_advice(key, section)}")
 
-    def items(self, node: Node | None, where: str) -> tuple[Node, ...]:
-        """Return the items of a list; empty where it is missing, null or no list."""
+    def items(
+        self, node: Node | None, where: str, items_max: int | None = None
+    ) -> tuple[Node, ...]:
+        """Return the items of a list; empty where it is missing, null, no list or too long."""
         if node is None or node.value is None:
             return ()
         if not isinstance(node.value, tuple):
             self.problem(node.line, f"{where} must be a list")
+            return ()
+        if items_max is not None and len(node.value) > items_max:
+            self.problem(node.line, f"{where} has more than {items_max} entries")
             return ()
         return node.value
 

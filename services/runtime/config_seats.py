@@ -17,12 +17,8 @@ _NAME_LENGTH_MAX = 256
 
 def read_seats(reader: ConfigReader, node: Node | None) -> tuple[SeatPrice, ...]:
     """Return the entries of `seats:`; what is wrong is noted, and then left out."""
-    items = reader.items(node, "seats")
-    if node is not None and len(items) > SEATS_MAX:
-        reader.problem(node.line, f"seats has more than {SEATS_MAX} entries")
-        return ()
     seats: list[SeatPrice] = []
-    for place, item in enumerate(items):
+    for place, item in enumerate(reader.items(node, "seats", SEATS_MAX)):
         where = f"seats[{place}]"
         seat = _read_seat(reader, item, where)
         if seat is None:

@@ -12,6 +12,7 @@ __all__ = [
     "ENVIRONMENT_PREFIX",
     "RATE_MAX",
     "RATE_MODELS_MAX",
+    "TEAM_MEMBERS_MAX",
     "BudgetWindow",
     "BudgetedRecord",
     "ConfigChange",
@@ -21,8 +22,10 @@ __all__ = [
     "ModelRecord",
     "OnQuotaExhausted",
     "OwnerRecord",
+    "TeamMember",
     "TeamRecord",
     "UserRecord",
+    "UserRole",
 ]
 
 ENVIRONMENT_PREFIX = "os.environ/"
@@ -112,7 +115,8 @@ class KeyRecord(BudgetedRecord, frozen=True, kw_only=True, omit_defaults=True):
     `on_quota_exhausted` says what happens where the quota of its subscription is used up; None: as
     its team says. `deleted` marks the last record of a key: its history stays in the stream, the
     key is refused. `former_key_hash` is that of the key which `key_hash` replaced: it is the same
-    key's until `former_key_until_us`; None: it ended when it was replaced.
+    key's until `former_key_until_us`; None: it ended when it was replaced. `without_role`: somebody
+    else than its user and the admins came to know the key, so the user's role is not the key's.
     """
 
     key_id: str
@@ -138,6 +142,7 @@ class KeyRecord(BudgetedRecord, frozen=True, kw_only=True, omit_defaults=True):
     updated_by: str | None = None
     former_key_hash: str | None = None
     former_key_until_us: int | None = None
+    without_role: bool = False
 
 
 class OwnerRecord(BudgetedRecord, frozen=True, kw_only=True, omit_defaults=True):
@@ -157,23 +162,45 @@ class OwnerRecord(BudgetedRecord, frozen=True, kw_only=True, omit_defaults=True)
     updated_by: str | None = None
 
 
+TEAM_MEMBERS_MAX = 500
+"""A team has so many members at most."""
+
+
+class TeamMember(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A user in a team. An `admin` manages the team's members and keys."""
+
+    user_id: str
+    role: Literal["admin", "user"] = "user"
+
+
 class TeamRecord(OwnerRecord, frozen=True, kw_only=True, omit_defaults=True):
     """The state of one team. Every `team.*` event carries the whole record.
 
     `on_quota_exhausted` holds for its keys that say nothing of it; None: as without a team.
+    `members_with_roles` has each user once.
     """
 
     team_id: str
     team_alias: str | None = None
     on_quota_exhausted: OnQuotaExhausted | None = None
+    members_with_roles: tuple[TeamMember, ...] = ()
+
+
+UserRole = Literal["proxy_admin", "proxy_admin_viewer", "internal_user", "internal_user_viewer"]
+"""What a user's keys may do at the management API: everything, see everything, manage the user's
+own keys, or see these."""
 
 
 class UserRecord(OwnerRecord, frozen=True, kw_only=True, omit_defaults=True):
-    """The state of one user. Every `user.*` event carries the whole record."""
+    """The state of one user. Every `user.*` event carries the whole record.
+
+    Without a `user_role` the user's keys manage nothing, and each sees itself alone.
+    """
 
     user_id: str
     user_alias: str | None = None
     user_email: str | None = None
+    user_role: UserRole | None = None
 
 
 class ModelRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -4,8 +4,8 @@ from typing import Literal
 
 from schemas.errors import BadRequest, Forbidden
 from schemas.registry import KeyRecord
+from services.admin.principal import Principal
 from services.admin.shapes import status_of
-from services.admin.state import Caller
 
 __all__ = ["analyst_from", "check_analyst", "team_seen_by"]
 
@@ -35,18 +35,18 @@ def check_analyst(record: KeyRecord) -> None:
         raise BadRequest(_WITHOUT_TEAM, param="analyst")
 
 
-def team_seen_by(caller: Caller, now_us: int) -> str | None:
+def team_seen_by(caller: Principal, now_us: int) -> str | None:
     """Return the team whose rows the caller may see alone; None: all rows.
 
     Raises Forbidden for a key that may not ask the ledger, or not any more.
     """
     key = caller.key
-    if key is None:
+    if key is None or caller.sees_all:
         return None
     if key.analyst is None:
         raise Forbidden(
             f"the virtual key {key.key_alias or key.key_name} may not ask the ledger: that needs "
-            "the master key, or a key with the permission `analyst`"
+            "the master key, a key with the permission `analyst`, or one of an admin"
         )
     status = status_of(key, now_us)
     if status != "active":

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from schemas.registry import OnQuotaExhausted
+from schemas.registry import OnQuotaExhausted, UserRole
 from services.admin.bodies import (
     PAGE_MAX,
     PAGE_SIZE_MAX,
@@ -95,6 +95,7 @@ class UserSettings(OwnerSettings, frozen=True, kw_only=True):
 
     user_alias: Name | UnsetType | None = UNSET
     user_email: Name | UnsetType | None = UNSET
+    user_role: UserRole | UnsetType | None = UNSET
 
 
 class NewUser(UserSettings, frozen=True, kw_only=True):
@@ -159,7 +160,7 @@ class UserRow(OwnerRow, frozen=True, kw_only=True):
     user_id: str
     user_alias: str | None
     user_email: str | None
-    user_role: str = "internal_user"
+    user_role: UserRole | None
     teams: tuple[str, ...] = ()
 
 

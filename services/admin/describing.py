@@ -1,12 +1,12 @@
 """What a route's handler says of itself, for the guard and for the OpenAPI document."""
 
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-__all__ = ["Access", "Description", "described"]
+from services.admin.access import Access
 
-Access = Literal["public", "own_key", "analyst", "master"]
+__all__ = ["Description", "described"]
 
 
 class Description(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +29,6 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     table: bool = False
 
 
-def described(description: Description, access: Access = "master") -> dict[str, Any]:
-    """Return the `opt` of a handler. Without `access` the route needs the master key."""
+def described(description: Description, access: Access = "admin") -> dict[str, Any]:
+    """Return the `opt` of a handler. Without `access` the route is for admins alone."""
     return {"access": access, "description": description}

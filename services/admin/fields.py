@@ -24,8 +24,8 @@ _SEVERAL = "budgets are set on keys, teams and users: max_budget with budget_dur
 _GUARD = "guardrails are named one by one, in guardrails; those with default_on hold for all"
 _ORGANISATION = "keys belong to a user and a team in this version"
 _ROUTES = (
-    "a virtual key calls the API, reads its own /key/info and, with `analyst`, asks the ledger in "
-    "SQL; all else needs the master key"
+    "what a virtual key may do follows from the user_role of its user and, for SQL, from its "
+    "`analyst`"
 )
 
 KEY_FIELDS_WITHOUT_MEANING: dict[str, str] = {
@@ -65,7 +65,7 @@ KEY_FIELDS_WITHOUT_MEANING: dict[str, str] = {
 
 _KEYS = "keys belong to a team and a user by their own team_id and user_id: set those"
 _NO_BUDGET = "budgets are set on keys, teams and users: max_budget with budget_duration"
-_ROLES = "the master key manages; users have no roles in this version"
+_ROLES = "what members may do follows from their role in the team, admin or user"
 _MAIL = "no mail is sent by this version"
 
 OWNER_FIELDS_WITHOUT_MEANING: dict[str, str] = {
@@ -93,7 +93,6 @@ OWNER_FIELDS_WITHOUT_MEANING: dict[str, str] = {
     "team_member_rpm_limit": _RATE,
     "team_member_tpm_limit": _RATE,
     "teams": _KEYS,
-    "user_role": _ROLES,
 }
 """The same of teams and users."""
 

@@ -1,8 +1,7 @@
 """Who may use which route: decided on every handler, denied unless the handler says otherwise.
 
-A handler without a word needs the master key. `opt={"access": "own_key"}` admits virtual keys
-too, to what is their own; `analyst` those that may ask the ledger, to the rows they may see;
-`opt={"access": "public"}` asks for nothing.
+A handler says with `opt={"access": …}` what it asks for; `services.admin.access` tells the kinds.
+Without a word it is for admins alone.
 """
 
 from typing import Any
@@ -11,10 +10,12 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
 from schemas.errors import Forbidden
+from services.admin.access import Access, is_admitted, refusal_of
 from services.admin.analysts import team_seen_by
 from services.admin.credentials import find_candidates
 from services.admin.origin import note_origin
-from services.admin.state import AdminState, Caller, now_us
+from services.admin.principal import Principal
+from services.admin.state import AdminState, now_us
 
 __all__ = ["caller_of", "require_access"]
 
@@ -23,7 +24,7 @@ async def require_access(
     connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
 ) -> None:
     """Admit the request or raise Unauthenticated, Forbidden, RateLimited or Unavailable."""
-    access = handler.opt.get("access", "master")
+    access: Access = handler.opt.get("access", "admin")
     if access == "public":
         return
     admin: AdminState = connection.app.state.admin
@@ -36,11 +37,8 @@ async def require_access(
         for owner in admin.snapshot.owners_of(caller.key) if caller.key is not None else ():
             if owner.blocked or owner.deleted:
                 raise Forbidden("the team or the user of this virtual key is blocked or deleted")
-    elif caller.key is not None and access != "own_key":
-        raise Forbidden(
-            f"this route needs the master key; the request was made with the virtual key "
-            f"{caller.key.key_alias or caller.key.key_name}"
-        )
+    elif not is_admitted(caller, access):
+        raise Forbidden(refusal_of(caller, access))
     connection.state.caller = caller
     scope = connection.scope
     request_id = scope.get("state", {}).get("request_id", "")
@@ -48,7 +46,7 @@ async def require_access(
     note_origin(address, method, scope["path_template"], request_id)
 
 
-def caller_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
+def caller_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Principal:
     """Return who was admitted by the guard."""
-    caller: Caller = connection.state.caller
+    caller: Principal = connection.state.caller
     return caller

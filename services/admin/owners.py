@@ -29,7 +29,7 @@ __all__ = [
 
 Owner = TypeVar("Owner", bound=OwnerRecord)
 
-_TAKEN_AS_GIVEN = ("team_alias", "user_alias", "user_email", "on_quota_exhausted")
+_TAKEN_AS_GIVEN = ("team_alias", "user_alias", "user_email", "user_role", "on_quota_exhausted")
 
 
 def new_owner_id() -> str:
@@ -84,6 +84,7 @@ def user_row(record: UserRecord, spend: KeySpend, now_us: int, timezone: str) ->
         user_id=record.user_id,
         user_alias=record.user_alias,
         user_email=record.user_email,
+        user_role=record.user_role,
         **own_fields(record, spend, now_us, timezone),
     )
 

@@ -54,7 +54,8 @@ def _of(whose: str, query: Any) -> dict[str, Any]:
             example_query="start_date=2026-11-01&end_date=2026-11-30",
             errors=(400, 404, 408),
             table=True,
-        )
+        ),
+        access="read",
     )
 
 

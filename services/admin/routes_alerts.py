@@ -34,7 +34,8 @@ _TESTED = "alert.tested"
             ),
             tag="alerts",
             answer=AlertDestinations,
-        )
+        ),
+        access="read",
     ),
 )
 async def alerts_list(admin: AdminState) -> Response[bytes]:

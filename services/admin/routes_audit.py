@@ -42,7 +42,8 @@ _OBJECT_TYPES = {name: kind for kind, name in TABLE_NAMES.items()}
             example_query="object_type=key&changed_field=max_budget_usd&start_date=2026-11-01",
             errors=(400, 408),
             table=True,
-        )
+        ),
+        access="read",
     ),
 )
 async def audit(request: _Request, admin: AdminState) -> Response[bytes] | Stream:

@@ -49,7 +49,8 @@ _BASIS = (
                 }
             },
             errors=(400,),
-        )
+        ),
+        access="read",
     ),
 )
 async def calculate_spend(request: _Request, admin: AdminState) -> Response[bytes]:

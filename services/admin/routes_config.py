@@ -54,7 +54,8 @@ async def config_reload(request: _Request, admin: AdminState) -> Response[bytes]
             ),
             tag="configuration",
             answer=ConfigStanding,
-        )
+        ),
+        access="read",
     ),
 )
 async def config_state(admin: AdminState) -> Response[bytes]:

@@ -48,7 +48,8 @@ class GuardrailList(msgspec.Struct, frozen=True, kw_only=True):
             ),
             tag="guardrails",
             answer=GuardrailList,
-        )
+        ),
+        access="read",
     ),
 )
 async def list_guardrails(admin: AdminState) -> Response[bytes]:

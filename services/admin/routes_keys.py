@@ -105,7 +105,8 @@ async def key_info(request: _Request, admin: AdminState) -> Response[bytes]:
     """Show a virtual key, its spend and when its budget begins anew."""
     query = read_query(request, KeyInfoQuery)
     snapshot = await admin.registry()
-    own = caller_of(request).key
+    caller = caller_of(request)
+    own = caller.key
     if query.key is None:
         if own is None:
             raise BadRequest(
@@ -115,8 +116,8 @@ async def key_info(request: _Request, admin: AdminState) -> Response[bytes]:
             )
         record, given = snapshot.keys.get(own.key_id, own), own.key_hash
     else:
-        found = find_key(snapshot, query.key, with_deleted=own is None)
-        if own is not None and (found is None or found.key_id != own.key_id):
+        found = find_key(snapshot, query.key, with_deleted=caller.sees_all)
+        if not caller.sees_all and (own is None or found is None or found.key_id != own.key_id):
             raise Forbidden("a virtual key may see itself alone", param="key")
         record, given = _found(found), query.key
     time_us = now_us()
@@ -136,7 +137,8 @@ async def key_info(request: _Request, admin: AdminState) -> Response[bytes]:
             answer=KeyList,
             example_query="page=1&size=10&return_full_object=true",
             errors=(400,),
-        )
+        ),
+        access="read",
     ),
 )
 async def list_keys(request: _Request, admin: AdminState) -> Response[bytes]:

@@ -228,7 +228,8 @@ async def list_models(request: _Request, admin: AdminState) -> Response[bytes]:
     """List model names."""
     await admin.registry()
     entries = entries_of(admin.config, admin.snapshot.live_models(), None, now_us())
-    key = caller_of(request).key
+    caller = caller_of(request)
+    key = None if caller.sees_all else caller.key
     names = [
         name
         for name in names_of(entries, admin.config)
@@ -247,8 +248,9 @@ async def _entries(request: _Request, admin: AdminState) -> list[ModelEntry]:
         # Settings are worth an answer without prices.
         book = None
     entries = entries_of(admin.config, snapshot.live_models(), book, now_us())
-    key = caller_of(request).key
-    if key is None:
+    caller = caller_of(request)
+    key = caller.key
+    if key is None or caller.sees_all:
         return entries
     return [
         msgspec.structs.replace(

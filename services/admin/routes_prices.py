@@ -36,7 +36,8 @@ class PricesQuery(msgspec.Struct, frozen=True, kw_only=True):
             answer=PricesInForce,
             example_query="model=claude-opus-5",
             errors=(408,),
-        )
+        ),
+        access="read",
     ),
 )
 async def prices(request: _Request, admin: AdminState) -> Response[bytes]:

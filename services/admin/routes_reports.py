@@ -58,7 +58,8 @@ def _listing(summary: str, description: str, query: Any, answer: Any) -> dict[st
             example_query="start_date=2026-11-01&end_date=2026-11-30",
             errors=_ERRORS,
             table=True,
-        )
+        ),
+        access="read",
     )
 
 
@@ -137,7 +138,8 @@ async def spend_tags(request: _Request, admin: AdminState) -> Response[bytes] | 
             example_query="start_date=2026-11-01&end_date=2026-11-30&group_by=team",
             errors=(400, 404, 408),
             table=True,
-        )
+        ),
+        access="read",
     ),
 )
 async def spend_report(request: _Request, admin: AdminState) -> Response[bytes] | Stream:

@@ -68,7 +68,8 @@ _Request = Request[Any, Any, Any]
             example_query="start_date=2026-11-01&end_date=2026-11-30",
             errors=(400, 404, 408),
             table=True,
-        )
+        ),
+        access="read",
     ),
 )
 async def spend_logs(request: _Request, admin: AdminState) -> Response[bytes] | Stream:
@@ -110,7 +111,8 @@ async def spend_logs(request: _Request, admin: AdminState) -> Response[bytes] | 
             example_query="start_date=2026-11-01&model=claude-opus-5&page=1&page_size=50",
             errors=(400, 404, 408),
             table=True,
-        )
+        ),
+        access="read",
     ),
 )
 async def spend_logs_page(request: _Request, admin: AdminState) -> Response[bytes] | Stream:
@@ -186,7 +188,8 @@ def hashes_of(snapshot: RegistrySnapshot) -> HashOf:
             tag="spend",
             answer=GlobalSpend,
             errors=(408,),
-        )
+        ),
+        access="read",
     ),
 )
 async def global_spend(admin: AdminState) -> Response[bytes]:

@@ -179,7 +179,8 @@ async def unblock_team(request: _Request, admin: AdminState) -> Response[bytes]:
             answer=TeamInfo,
             example_query="team_id=blue",
             errors=(400, 404),
-        )
+        ),
+        access="read",
     ),
 )
 async def team_info(request: _Request, admin: AdminState) -> Response[bytes]:
@@ -200,7 +201,8 @@ async def team_info(request: _Request, admin: AdminState) -> Response[bytes]:
             description="All teams that were not deleted, the newest first.",
             tag=_TAG,
             answer=tuple[TeamRow, ...],
-        )
+        ),
+        access="read",
     ),
 )
 async def list_teams(admin: AdminState) -> Response[bytes]:

@@ -63,7 +63,7 @@ _Request = Request[Any, Any, Any]
             tag=_TAG,
             body=NewUser,
             answer=NewUserAnswer,
-            example_body={"user_id": "alice@example.com", "user_alias": "Alice"},
+            example_body={"user_id": "alice@example.com", "user_role": "internal_user"},
             errors=(400, 409),
         )
     ),
@@ -90,6 +90,7 @@ async def new_user(request: _Request, admin: AdminState) -> Response[bytes]:
         user_id=user_id,
         user_alias=record.user_alias,
         user_email=record.user_email,
+        user_role=record.user_role,
         key=secret,
         token=key.key_hash if key is not None else None,
         key_id=key.key_id if key is not None else None,
@@ -168,7 +169,8 @@ async def delete_users(request: _Request, admin: AdminState) -> Response[bytes]:
             answer=UserInfo,
             example_query="user_id=alice@example.com",
             errors=(400, 404),
-        )
+        ),
+        access="read",
     ),
 )
 async def user_info(request: _Request, admin: AdminState) -> Response[bytes]:
@@ -196,7 +198,8 @@ async def user_info(request: _Request, admin: AdminState) -> Response[bytes]:
             answer=UserList,
             example_query="page=1&page_size=25",
             errors=(400,),
-        )
+        ),
+        access="read",
     ),
 )
 async def list_users(request: _Request, admin: AdminState) -> Response[bytes]:

@@ -1,31 +1,29 @@
-"""What the handlers of one admin service share, and who is asking."""
+"""What the handlers of one admin service share."""
 
 import asyncio
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
-import msgspec
-
 from schemas.client_address import proved_address
 from schemas.config import GatewayConfig
 from schemas.errors import RateLimited, Unauthenticated, Unavailable
 from schemas.guardrails import Guardrail
 from schemas.keys import hash_key, same_secret
-from schemas.registry import KeyRecord
 from services.admin.alerts import Alerts
 from services.admin.config_reload import ConfigReload
 from services.admin.failures import FailureLimit
 from services.admin.ledger_client import LedgerClient
 from services.admin.price_view import PriceView
 from services.admin.prices import Prices
+from services.admin.principal import MASTER, Principal, principal_of_key
 from services.admin.repricings import Repricings
 from services.admin.writer import RegistryWriter
 from services.runtime.bus import Bus
 from services.runtime.config_file import ConfigFile
 from services.runtime.registry import RegistrySnapshot
 
-__all__ = ["AdminState", "Caller", "now_us"]
+__all__ = ["AdminState", "now_us"]
 
 REGISTRY_WAIT_S = 3.0
 """A request that comes while the registry is still being read waits so long for it, then 503."""
@@ -35,17 +33,6 @@ REGISTRY_POLL_S = 0.02
 def now_us() -> int:
     """Return the time in microseconds since the epoch."""
     return time.time_ns() // 1000
-
-
-class Caller(msgspec.Struct, frozen=True):
-    """Who asks: the master key (`key` is None) or a virtual key."""
-
-    key: KeyRecord | None = None
-
-    @property
-    def name(self) -> str:
-        """Who is written down as the one who changed something."""
-        return "master_key" if self.key is None else self.key.key_id
 
 
 class AdminState:
@@ -116,7 +103,17 @@ class AdminState:
             await asyncio.sleep(REGISTRY_POLL_S)
         return self.snapshot
 
-    async def identify(self, candidates: list[str], address: str) -> Caller:
+    def principal_of(self, secret: str) -> Principal | None:
+        """Return who has this credential; None where it is neither the master key nor a key.
+
+        It counts no failures: `identify` is for credentials that come from outside.
+        """
+        record = self.snapshot.by_hash(hash_key(secret))
+        if record is not None:
+            return principal_of_key(self.snapshot, record, now_us())
+        return MASTER if same_secret(secret, self._master_key) else None
+
+    async def identify(self, candidates: list[str], address: str) -> Principal:
         """Return who asks. Raises Unauthenticated, RateLimited or Unavailable.
 
         The master key is compared in constant time, and only while the address did not try too
@@ -131,7 +128,7 @@ class AdminState:
         for candidate in candidates:
             record = self.snapshot.by_hash(hash_key(candidate))
             if record is not None:
-                return Caller(record)
+                return principal_of_key(self.snapshot, record, now_us())
         now_s = time.monotonic()
         for candidate in candidates:
             key_hash = hash_key(candidate)
@@ -142,13 +139,13 @@ class AdminState:
                     {"retry-after": str(int(wait_s) + 1)},
                 )
             if same_secret(candidate, self._master_key):
-                return Caller()
+                return MASTER
             if not self.snapshot.loaded:
                 # It may be a virtual key that is not known yet: no verdict before that is sure.
                 snapshot = await self.registry()
                 record = snapshot.by_hash(key_hash)
                 if record is not None:
-                    return Caller(record)
+                    return principal_of_key(snapshot, record, now_us())
             self._failures.failed(address, key_hash, now_s)
         raise Unauthenticated(
             "Authentication Error, Invalid API key provided: it is neither the master key nor a "

@@ -21,7 +21,14 @@ from schemas.events import (
     decode_team_event,
     decode_user_event,
 )
-from schemas.registry import ConfigChange, KeyRecord, ModelRecord, TeamRecord, UserRecord
+from schemas.registry import (
+    ConfigChange,
+    KeyRecord,
+    ModelRecord,
+    TeamMember,
+    TeamRecord,
+    UserRecord,
+)
 from schemas.streams import (
     CONFIG_SUBJECT,
     REGISTRY,
@@ -84,6 +91,7 @@ class RegistrySnapshot:
         self.loaded = False
         self._by_hash: dict[str, KeyRecord] = {}
         self._known_hashes: set[str] = set()
+        self._memberships: dict[str, dict[str, TeamMember]] = {}
 
     def by_hash(self, key_hash: str) -> KeyRecord | None:
         """Return the key with this SHA-256, unless it was deleted or replaced.
@@ -104,6 +112,10 @@ class RegistrySnapshot:
         if key.user_id is not None and (user := self.users.get(key.user_id)) is not None:
             owners.append(user)
         return owners
+
+    def memberships(self, user_id: str) -> dict[str, TeamMember]:
+        """Return a user's place in each live team that the user is a member of, by team id."""
+        return self._memberships.get(user_id, {})
 
     def holds(self, record: KeyRecord | TeamRecord | UserRecord | ModelRecord) -> bool:
         """Tell whether this is the last known state of a key, team, user or model."""
@@ -162,10 +174,17 @@ class RegistrySnapshot:
 
     def put_owner(self, record: TeamRecord | UserRecord) -> None:
         """Set the state of one team or user."""
-        if isinstance(record, TeamRecord):
-            self.teams[record.team_id] = record
-        else:
+        if isinstance(record, UserRecord):
             self.users[record.user_id] = record
+            return
+        before = self.teams.get(record.team_id)
+        self.teams[record.team_id] = record
+        if before is not None:
+            for member in before.members_with_roles:
+                self._memberships.get(member.user_id, {}).pop(record.team_id, None)
+        if not record.deleted:
+            for member in record.members_with_roles:
+                self._memberships.setdefault(member.user_id, {})[record.team_id] = member
 
     def put_model(self, record: ModelRecord) -> None:
         """Set the state of one model."""
@@ -210,6 +229,7 @@ class RegistrySnapshot:
         self.subject_sequences.clear()
         self._by_hash.clear()
         self._known_hashes.clear()
+        self._memberships.clear()
         self.sequence = 0
         self.loaded = False
 

@@ -76,11 +76,7 @@ def test_user_is_made_with_a_key_listed_and_deleted(admin: RunningAdmin, nats: N
     # Given LiteLLM's request for a user, when it is sent, then a key of the user's comes back;
     user_id = "alice@example.com"
     made = post(admin, "/user/new", user_id=user_id, user_email="Alice@Example.com").json()
-    assert (made["user_id"], made["key"][:3], made["user_role"]) == (
-        user_id,
-        "sk-",
-        "internal_user",
-    )
+    assert (made["user_id"], made["key"][:3], made["user_role"]) == (user_id, "sk-", None)
     event = decode_user_event(asyncio.run(stored(nats.url, user_subject(user_id))))
     assert isinstance(event, UserCreated)
     own = get(admin, "/user/info", user_id=user_id)
@@ -112,7 +108,7 @@ def test_user_is_made_with_a_key_listed_and_deleted(admin: RunningAdmin, nats: N
         ("/team/update", {"team_id": "nobody"}, 404, "team_id"),
         ("/team/delete", {"team_ids": []}, 400, "team_ids"),
         ("/team/block", {"team_id": "nobody"}, 404, "team_id"),
-        ("/user/new", {"user_role": "proxy_admin"}, 400, "user_role"),
+        ("/user/new", {"user_role": "boss"}, 400, "user_role"),
         ("/user/delete", {"user_ids": ["nobody"]}, 404, "user_id"),
     ],
 )

@@ -1,0 +1,92 @@
+"""Who asks, and what that lets them do: the master key, or a virtual key and its user. Pure.
+
+A key has the role of the user that it names, while both are in force. What a team admin may do
+comes from the teams' members beside it.
+"""
+
+import msgspec
+
+from schemas.registry import KeyRecord, UserRecord, UserRole
+from services.runtime.registry import RegistrySnapshot
+
+__all__ = ["MASTER", "Principal", "key_problem", "principal_of_key", "principal_of_key_id"]
+
+
+class Principal(msgspec.Struct, frozen=True, kw_only=True):
+    """Who asks. `key` is None for the master key, whose `role` is `proxy_admin`.
+
+    `user_id` is the user whose `role` it is, `teams` are those that this user is a member of, and
+    `teams_administered` those of them that the user manages. A key without a role has none of
+    these, and sees itself alone; `problem` says why, where the key had more otherwise.
+    """
+
+    key: KeyRecord | None = None
+    role: UserRole | None = None
+    user_id: str | None = None
+    teams: frozenset[str] = frozenset()
+    teams_administered: frozenset[str] = frozenset()
+    problem: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Who is written down as the one who changed something."""
+        return "master_key" if self.key is None else self.key.key_id
+
+    @property
+    def manages_all(self) -> bool:
+        """Whether everything may be changed."""
+        return self.role == "proxy_admin"
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether everything may be seen."""
+        return self.role in ("proxy_admin", "proxy_admin_viewer")
+
+    @property
+    def manages_own_keys(self) -> bool:
+        """Whether the user may make, change and delete keys of its own."""
+        return self.role == "internal_user"
+
+
+MASTER = Principal(role="proxy_admin")
+
+
+def principal_of_key(snapshot: RegistrySnapshot, key: KeyRecord, now_us: int) -> Principal:
+    """Return who a virtual key is, as the registry stands."""
+    problem = key_problem(snapshot, key, now_us)
+    user = snapshot.users.get(key.user_id) if key.user_id is not None else None
+    if problem is not None or user is None or user.deleted or key.without_role:
+        return Principal(key=key, problem=problem)
+    teams = snapshot.memberships(user.user_id)
+    return Principal(
+        key=key,
+        role=user.user_role,
+        user_id=user.user_id,
+        teams=frozenset(teams),
+        teams_administered=frozenset(
+            each for each, place in teams.items() if place.role == "admin"
+        ),
+    )
+
+
+def principal_of_key_id(snapshot: RegistrySnapshot, key_id: str, now_us: int) -> Principal | None:
+    """Return who the key with an id is; None where there is no such key, or not any more."""
+    key = snapshot.keys.get(key_id)
+    if key is None or key.deleted:
+        return None
+    return principal_of_key(snapshot, key, now_us)
+
+
+def key_problem(snapshot: RegistrySnapshot, key: KeyRecord, now_us: int) -> str | None:
+    """Return why a key may do nothing now, such as "is blocked"; None: it may."""
+    if key.deleted:
+        return "is deleted"
+    if key.blocked:
+        return "is blocked"
+    if key.expires_at_us is not None and key.expires_at_us <= now_us:
+        return "has expired"
+    for owner in snapshot.owners_of(key):
+        if owner.blocked or owner.deleted:
+            kind = "user" if isinstance(owner, UserRecord) else "team"
+            return f"belongs to a {kind} that is {'deleted' if owner.deleted else 'blocked'}"
+    return None

@@ -1,0 +1,102 @@
+"""Roles at a real admin process: every route is asked for with a key of every role."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.contracts.test_roles_documented import COLUMNS, TABLE
+from tests.support.admin import RunningAdmin
+
+ROLES = ("proxy_admin", "proxy_admin_viewer", "internal_user", "internal_user_viewer")
+Clients = dict[str, httpx.Client]
+
+
+def client_of(admin: RunningAdmin, **fields: object) -> httpx.Client:
+    key = admin.generate(**fields)["key"]
+    headers = {"authorization": f"Bearer {key}"}
+    return httpx.Client(base_url=admin.url, headers=headers, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def clients(admin: RunningAdmin) -> Iterator[Clients]:
+    """Return a client for each column of the table."""
+    made: Clients = {}
+    for role in ROLES:
+        body = {"user_id": f"u-{role}", "user_role": role, "auto_create_key": False}
+        assert admin.http.post("/user/new", json=body).json()["user_role"] == role
+        made[f"`{role}`"] = client_of(admin, user_id=f"u-{role}")
+    made["no role"] = client_of(admin)
+    yield made
+    for client in made.values():
+        client.close()
+
+
+@pytest.mark.parametrize("column", [each for each in COLUMNS if each != "team admin"])
+def test_each_role_may_call_what_the_table_says(clients: Clients, column: str) -> None:
+    # Given a key of a role, when it asks every route of the table for something that cannot be,
+    # then it is refused for its role where the table has a dash, and nowhere else.
+    refused: set[str] = set()
+    for route in TABLE:
+        method, path = route.split(" ")
+        path = path.replace("{key}", "key_of_nobody")
+        # The body is a list, which no route takes: nothing is changed by what is admitted.
+        content = b"[]" if method != "GET" else None
+        answer = clients[column].request(
+            method, path, content=content, headers={"content-type": "application/json"}
+        )
+        assert answer.status_code in (200, 400, 403, 404, 503), (route, answer.text)
+        if answer.status_code == 403:
+            error = answer.json()["error"]
+            assert error["type"] == "permission_error"
+            assert "needs the master key" in error["message"] or "may not ask" in error["message"]
+            refused.add(route)
+    dashes = {"–"} if column in ("`proxy_admin`", "`proxy_admin_viewer`") else {"–", "analyst"}
+    assert refused == {route for route, cells in TABLE.items() if cells[column] in dashes}
+
+
+def test_role_is_changed_for_all_keys_of_the_user_at_once(
+    admin: RunningAdmin, clients: Clients
+) -> None:
+    # Given a viewer's key, when the role is changed, taken away and the user is blocked, then the
+    # next request goes by it; and only admins may change roles.
+    body: dict[str, object] = {"user_id": "u-changing", "user_role": "proxy_admin_viewer"}
+    made = admin.http.post("/user/new", json=body).json()
+    assert made["user_role"] == "proxy_admin_viewer"
+    headers = {"authorization": f"Bearer {made['key']}"}
+
+    def statuses() -> tuple[int, int]:
+        listed = httpx.get(f"{admin.url}/user/list", headers=headers).status_code
+        made_key = httpx.post(f"{admin.url}/key/generate", headers=headers, json={}).status_code
+        return listed, made_key
+
+    assert statuses() == (200, 403)
+    for role, expected in (("proxy_admin", (200, 200)), (None, (403, 403))):
+        changed = clients["`proxy_admin`"].post(
+            "/user/update", json={"user_id": "u-changing", "user_role": role}
+        )
+        assert changed.json()["data"]["user_role"] == role
+        assert statuses() == expected
+    promote = {"user_id": "u-changing", "user_role": "proxy_admin"}
+    assert clients["`proxy_admin_viewer`"].post("/user/update", json=promote).status_code == 403
+    assert admin.http.post("/user/update", json={**promote, "blocked": True}).status_code == 200
+    assert statuses() == (403, 403)
+    wrong = admin.http.post("/user/update", json={**promote, "user_role": "boss"})
+    assert wrong.status_code == 400
+    assert wrong.json()["error"]["param"] == "user_role"
+
+
+def test_admins_key_sees_other_keys_and_itself(admin: RunningAdmin, clients: Clients) -> None:
+    # Given a key that somebody deleted, when admins ask for it, then they are shown it, and what
+    # an admin's key changes is written down as its own.
+    other = admin.generate(key_alias="gone-by-an-admin")
+    gone = clients["`proxy_admin`"].post("/key/delete", json={"keys": [other["key"]]})
+    assert gone.status_code == 200
+    own = clients["`proxy_admin`"].get("/key/info").json()["info"]
+    for column in ("`proxy_admin`", "`proxy_admin_viewer`"):
+        shown = clients[column].get("/key/info", params={"key": str(other["key"])}).json()["info"]
+        assert (shown["status"], shown["updated_by"]) == ("deleted", own["key_id"])
+    for column in ("`internal_user`", "no role"):
+        answer = clients[column].get("/key/info", params={"key": str(other["key"])})
+        assert answer.status_code == 403
+        assert clients[column].get("/key/info").status_code == 200

@@ -16,6 +16,7 @@ EXIT_INTERRUPTED = 130
 _CLIENT_COMMANDS = {
     "alerts": "Show who is told of what at a running gateway, or see whether alerts arrive.",
     "audit": "Show who changed what at a running gateway, when and from where.",
+    "claude-code": "Print, or write into its settings, what Claude Code needs to use a gateway.",
     "keys": "Make, list, block and delete virtual keys of a running gateway.",
     "logs": "List requests in a running gateway's ledger, and what each cost.",
     "models": "List a running gateway's models; add, change and delete those of its registry.",

@@ -4,6 +4,7 @@ import rich_click as click
 
 from services.client.alerts import alerts
 from services.client.audit import audit
+from services.client.claude_code import claude_code
 from services.client.keys import keys
 from services.client.logs import logs
 from services.client.models import models
@@ -30,4 +31,5 @@ client_commands: tuple[click.Command, ...] = (
     reload,
     audit,
     alerts,
+    claude_code,
 )

@@ -11,7 +11,14 @@ import rich_click as click
 from services.client.gateway import Gateway, find_master_key
 from services.client.output import note
 
-__all__ = ["gateway_options", "gateway_options_with_key", "json_option"]
+__all__ = [
+    "KEY_VARIABLE",
+    "URL_DEFAULT",
+    "gateway_options",
+    "gateway_options_with_key",
+    "json_option",
+    "note_in_the_clear",
+]
 
 URL_DEFAULT = "http://127.0.0.1:4000"
 KEY_VARIABLE = "TALLYGATE_KEY"
@@ -84,6 +91,11 @@ def gateway_options(
 def _open_gateway(url: str, file: Path | None, data: Path, key: str | None) -> Gateway:
     """Return the gateway that the options name. Raises ClientError."""
     gateway = Gateway(url, key or find_master_key(file, data, dict(os.environ)))
+    note_in_the_clear(gateway)
+    return gateway
+
+
+def note_in_the_clear(gateway: Gateway) -> None:
+    """Say so where a key goes over a network unencrypted."""
     if gateway.is_in_the_clear:
         note(f"note: the key goes to {gateway.url} unencrypted; https would protect it")
-    return gateway

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from schemas.events import UsageRecord
+from services.client.cli import main
 from tests.support.claude_compared import SESSION_ID, Client, Comparison, Mode, Printed
 from tests.support.mock import (
     Scenario,
@@ -345,6 +346,42 @@ def test_a_stream_that_is_cut_is_repeated_and_both_attempts_are_booked(
     told = record_usage(comparison.mock.messages()[0])
     assert told is not None
     assert broken.usage.input_tokens == told.input_tokens
+
+
+def test_what_the_command_line_writes_is_all_that_the_client_needs(
+    comparison: Comparison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given subscribers with settings of their own, whose shell knows nothing of the gateway
+    here = Mode(name="by settings", environment={}, login=OAUTH, arrives={})
+    client = comparison.client(here, comparison.key)
+    environment = {**client.environment}
+    del environment["ANTHROPIC_BASE_URL"]
+    file = client.home / ".claude" / "settings.json"
+    file.write_text('{"env": {"ANTHROPIC_CUSTOM_HEADERS": "X-Team: blue"}}')
+    # when `tallygate claude-code` writes what they need, once for each way to pay
+    monkeypatch.setenv("TALLYGATE_KEY", comparison.key)
+    monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(file.parent))
+    for mode, model, credential in (
+        ("subscription", "anthropic-claude", ("authorization", f"Bearer {OAUTH}")),
+        ("api-key", "claude-sonnet-5-5", ("x-api-key", COMPANY_KEY)),
+    ):
+        command = ["claude-code", "--write", "--mode", mode, "--model", model]
+        assert main([*command, "--url", comparison.proxy.url]) == 0
+        comparison.mock.reset()
+        printed = Client(client.home, environment).ask("say hi")
+        # then the client asks through the gateway, which sends on what shall pay
+        assert printed.result["result"] == "Hi from the mock of the API."
+        (arrived,) = comparison.mock.messages()
+        assert headers_of(arrived, "x-team") == ["blue"]
+        found = {name: headers_of(arrived, name) for name in ("authorization", "x-api-key")}
+        assert {name: values for name, values in found.items() if values} == {
+            credential[0]: [credential[1]]
+        }
+    # and a key that the gateway does not know is not written
+    before = file.read_bytes()
+    monkeypatch.setenv("TALLYGATE_KEY", "sk-" + "x" * 43)
+    assert main(["claude-code", "--write", "--url", comparison.proxy.url]) == 77
+    assert file.read_bytes() == before
 
 
 def test_the_limit_of_a_subscription_is_told_in_the_same_words(comparison: Comparison) -> None:

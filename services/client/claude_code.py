@@ -1,0 +1,199 @@
+"""`tallygate claude-code`: what a developer sets so that Claude Code asks through the gateway."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import rich_click as click
+
+from schemas.keys import KEY_LENGTH_MAX
+from services.client.claude_settings import (
+    is_readable_by_others,
+    read_claude_settings,
+    settings_file,
+)
+from services.client.claude_variables import (
+    ANTHROPIC_PREFIX,
+    Mode,
+    Setup,
+    spoiling_variables,
+    wanted_variables,
+)
+from services.client.gateway import EXIT_UNAUTHENTICATED, ClientError, Gateway
+from services.client.options import KEY_VARIABLE, URL_DEFAULT, note_in_the_clear
+from services.client.output import cell_text, note, print_json
+
+__all__ = ["claude_code"]
+
+_MODELS_SHOWN_MAX = 12
+
+
+class _Model(msgspec.Struct):
+    id: str
+
+
+class _Models(msgspec.Struct):
+    data: list[_Model]
+
+
+@click.command(name="claude-code")
+@click.option(
+    "--write",
+    "file",
+    is_flag=False,
+    flag_value="",
+    metavar="[FILE]",
+    help="Write it into a settings file of Claude Code, in which all else stays. Without FILE "
+    "that is ~/.claude/settings.json (under $CLAUDE_CONFIG_DIR where that is set).",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["subscription", "api-key"]),
+    default="subscription",
+    show_default=True,
+    help="Whose credential pays: the developer's own (a subscription, or an own API key), beside "
+    "which the virtual key is sent in a header; or the company's API key, which the gateway has.",
+)
+@click.option("--model", help="The model that Claude Code begins with.")
+@click.option(
+    "--key-file",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help=f"A file that holds the virtual key, - for standard input. Without it ${KEY_VARIABLE}, "
+    "and at a terminal it is asked for.",
+)
+@click.option("--no-check", is_flag=True, help="Do not ask the gateway whether it takes the key.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, as a settings file has it.")
+@click.option(
+    "--url",
+    default=URL_DEFAULT,
+    envvar="TALLYGATE_URL",
+    show_default=True,
+    help="Where the gateway is, as the developer's machine reaches it.",
+)
+def claude_code(
+    *,
+    file: str | None,
+    mode: Mode,
+    model: str | None,
+    key_file: Path | None,
+    no_check: bool,
+    as_json: bool,
+    url: str,
+) -> None:
+    """Print, or write into a settings file, what Claude Code needs to use a running gateway.
+
+    What is printed is for a shell: eval "$(tallygate claude-code)". It holds the virtual key.
+
+    tallygate keys create --alias ana | tallygate claude-code --write --key-file -
+    """
+    key = _virtual_key(key_file)
+    with Gateway(url, key) as gateway:
+        note_in_the_clear(gateway)
+        url = gateway.url
+        if not no_check:
+            model = _checked_model(gateway, model)
+    setup = Setup(url, key, mode, model)
+    if file is None:
+        _print(setup, as_json=as_json)
+    else:
+        _write(setup, settings_file(file, os.environ), as_json=as_json)
+
+
+def _virtual_key(file: Path | None) -> str:
+    """Return the virtual key that is named. Raises ClientError."""
+    if file is None:
+        key = os.environ.get(KEY_VARIABLE, "").strip()
+        if not key and sys.stdin.isatty():
+            key = click.prompt("Virtual key", hide_input=True, err=True).strip()
+    elif str(file) == "-":
+        key = sys.stdin.read(KEY_LENGTH_MAX + 2).strip()
+    else:
+        try:
+            with file.open(encoding="utf-8") as opened:
+                key = opened.read(KEY_LENGTH_MAX + 2).strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise ClientError(
+                f"the virtual key cannot be read from {file}: {reason}", EXIT_UNAUTHENTICATED
+            ) from None
+    if not key:
+        raise ClientError(
+            f"no virtual key: set ${KEY_VARIABLE}, or name a file with --key-file",
+            EXIT_UNAUTHENTICATED,
+        )
+    if key.startswith(ANTHROPIC_PREFIX):
+        raise ClientError(
+            "what was given is a credential of Anthropic's, not a virtual key of the gateway; "
+            "that one stays where Claude Code has it",
+            EXIT_UNAUTHENTICATED,
+        )
+    if len(key) > KEY_LENGTH_MAX or not key.isascii() or not key.isprintable() or " " in key:
+        raise ClientError("what was given is no virtual key", EXIT_UNAUTHENTICATED)
+    return key
+
+
+def _checked_model(gateway: Gateway, model: str | None) -> str | None:
+    """Ask the gateway with the key; return the model that Claude Code needs to be told of.
+
+    That is the one named, or the only one that there is. Raises ClientError where the key is
+    refused.
+    """
+    try:
+        found = msgspec.json.decode(gateway.get("/v1/models"), type=_Models).data
+    except msgspec.MsgspecError:
+        raise ClientError(
+            f"{gateway.url}/v1/models answers, but not as tallygate does: is it the gateway's "
+            "address, without /v1?"
+        ) from None
+    names = [each.id for each in found]
+    shown = ", ".join(names[:_MODELS_SHOWN_MAX]) + (", …" if len(names) > _MODELS_SHOWN_MAX else "")
+    if model is not None and model not in names:
+        note(f"note: the gateway does not list {model} for this key, but {shown or 'no model'}")
+    if model is None and len(names) == 1:
+        return names[0]
+    if model is None and names:
+        note(f"note: the gateway serves {shown}; --model names the one to begin with")
+    return model
+
+
+def _print(setup: Setup, *, as_json: bool) -> None:
+    """Print the variables for a shell that has those of this process, or as settings have them."""
+    wanted = wanted_variables(setup, os.environ)
+    if as_json:
+        present = {name: value for name, value in wanted.items() if value is not None}
+        print_json(msgspec.json.encode({"env": present}))
+        return
+    for name, value in wanted.items():
+        line = f"unset {name}" if value is None else f"export {name}={shlex.quote(value)}"
+        sys.stdout.write(f"{line}\n")
+
+
+def _write(setup: Setup, path: Path, *, as_json: bool) -> None:
+    """Write the variables into a settings file, and say what was done."""
+    settings = read_claude_settings(path)
+    before = settings.texts
+    wanted = wanted_variables(setup, before)
+    changes = {name: value for name, value in wanted.items() if value != before.get(name)}
+    if changes:
+        settings.write(changes)
+    done: dict[str, Any] = {
+        "file": str(settings.path),
+        "set": [name for name, value in changes.items() if value is not None],
+        "removed": [name for name, value in changes.items() if value is None],
+    }
+    if as_json:
+        print_json(msgspec.json.encode(done))
+    elif changes:
+        removed = f"; taken away: {', '.join(done['removed'])}" if done["removed"] else ""
+        note(f"wrote {settings.path}: {', '.join(done['set'])}{removed}")
+    else:
+        note(f"{settings.path} has it already")
+    if is_readable_by_others(settings.path):
+        note(f"note: others may read {settings.path}, and the key in it: chmod 600 changes that")
+    if settings.has_key_helper:
+        note("note: the file has an apiKeyHelper, whose credential Claude Code sends, too")
+    for name in spoiling_variables(setup.mode, os.environ):
+        note(f"note: ${cell_text(name)} is set in this shell and would be sent: unset it")

@@ -1,0 +1,71 @@
+"""Which variables point Claude Code at a gateway (docs/claude-code.md has the reasons)."""
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+__all__ = ["ANTHROPIC_PREFIX", "Mode", "Setup", "spoiling_variables", "wanted_variables"]
+
+Mode = Literal["subscription", "api-key"]
+"""Who pays: the developer's own subscription (or own API key), or the company's API key."""
+
+KEY_HEADER = "x-litellm-api-key"
+ANTHROPIC_PREFIX = "sk-ant-"
+"""What a credential of Anthropic's begins with, and no virtual key."""
+
+BASE_URL = "ANTHROPIC_BASE_URL"
+CUSTOM_HEADERS = "ANTHROPIC_CUSTOM_HEADERS"
+TOKEN = "ANTHROPIC_AUTH_TOKEN"  # noqa: S105 - the name of a variable
+API_KEY = "ANTHROPIC_API_KEY"
+MODEL = "ANTHROPIC_MODEL"
+
+
+class Setup(NamedTuple):
+    """What Claude Code is pointed at; without a `model` it keeps the one that it has."""
+
+    url: str
+    key: str
+    mode: Mode
+    model: str | None = None
+
+
+def wanted_variables(setup: Setup, before: Mapping[str, str]) -> dict[str, str | None]:
+    """Return what the variables must be, given those of `before`; None: it must not be there.
+
+    Other custom headers stay. A virtual key from before that the new one would have to compete
+    with goes; a developer's own credential (`sk-ant-…`) stays.
+    """
+    headers = [line for line in before.get(CUSTOM_HEADERS, "").split("\n") if line.strip()]
+    headers = [line for line in headers if _header_name(line) != KEY_HEADER]
+    wanted: dict[str, str | None] = {BASE_URL: setup.url}
+    for name in (TOKEN, API_KEY):
+        if name in before and not before[name].startswith(ANTHROPIC_PREFIX):
+            wanted[name] = None
+    if setup.mode == "subscription":
+        headers.append(f"{KEY_HEADER}: Bearer {setup.key}")
+    else:
+        wanted[TOKEN] = setup.key
+    if headers:
+        wanted[CUSTOM_HEADERS] = "\n".join(headers)
+    elif CUSTOM_HEADERS in before:
+        wanted[CUSTOM_HEADERS] = None
+    if setup.model is not None:
+        wanted[MODEL] = setup.model
+    return wanted
+
+
+def spoiling_variables(mode: Mode, environment: Mapping[str, str]) -> list[str]:
+    """Return the variables of a shell that Claude Code would take in place of the new setup.
+
+    A settings file cannot take a shell's variables away, so whoever has them must be told.
+    """
+    virtual = [
+        name
+        for name in (TOKEN, API_KEY)
+        if environment.get(name) and not environment[name].startswith(ANTHROPIC_PREFIX)
+    ]
+    # In the other mode the new token stands in the place of one, and goes before the other.
+    return virtual if mode == "subscription" else []
+
+
+def _header_name(line: str) -> str:
+    return line.partition(":")[0].strip().lower()

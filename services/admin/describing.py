@@ -13,7 +13,8 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     """One route: what it is for, what it takes and answers, and an example that is tested.
 
     `answer` is the type of the body of a 200, None for a page. `other_answer` is a second one.
-    `table`: the answer can be had as CSV and Arrow, too.
+    `table`: the answer can be had as CSV and Arrow, too. `versioned`: the answer is one record,
+    and carries its ETag. A route that lists 412 among its `errors` compares `If-Match`.
     """
 
     summary: str
@@ -27,6 +28,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     example_query: str = ""
     errors: tuple[int, ...] = ()
     table: bool = False
+    versioned: bool = False
 
 
 def described(description: Description, access: Access = "admin") -> dict[str, Any]:

@@ -10,11 +10,10 @@ from math import ceil
 from operator import attrgetter
 
 from schemas.keys import hash_key
-from schemas.registry import KeyRecord
-from schemas.streams import key_subject
+from schemas.registry import KeyRecord, ModelRecord, TeamRecord, UserRecord
 from services.admin.bodies import KeyListQuery
 from services.admin.shapes import status_of
-from services.runtime.registry import RegistrySnapshot
+from services.runtime.registry import RegistrySnapshot, subject_of
 
 __all__ = ["alias_holders", "find_key", "live_keys", "page_of_keys", "sequence_of"]
 
@@ -43,9 +42,14 @@ def find_key(
     return record
 
 
-def sequence_of(snapshot: RegistrySnapshot, record: KeyRecord) -> int:
-    """Return the stream sequence of a key's last event; 0 where it has none."""
-    return snapshot.subject_sequences.get(key_subject(record.key_id), 0)
+def sequence_of(
+    snapshot: RegistrySnapshot, record: KeyRecord | TeamRecord | UserRecord | ModelRecord
+) -> int:
+    """Return the stream sequence of a record's last event; 0 where it has none.
+
+    It belongs to the record while nothing was awaited since that was taken from the snapshot.
+    """
+    return snapshot.subject_sequences.get(subject_of(record), 0)
 
 
 def live_keys(snapshot: RegistrySnapshot) -> Iterator[KeyRecord]:

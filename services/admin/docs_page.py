@@ -60,11 +60,11 @@ def _operation(path: str, method: str, operation: dict[str, Any]) -> str:
     ]
     if parameters := operation.get("parameters"):
         rows = "".join(
-            f"<tr><td><code>{escape(parameter['name'])}</code></td>"
+            f"<tr><td><code>{escape(parameter['name'])}</code></td><td>{parameter['in']}</td>"
             f"<td><code>{escape(_compact(parameter['schema']))}</code></td></tr>"
             for parameter in parameters
         )
-        parts.append(f"<table><tr><th>query parameter</th><th>type</th></tr>{rows}</table>")
+        parts.append(f"<table><tr><th>parameter</th><th>in</th><th>type</th></tr>{rows}</table>")
     if body := operation.get("requestBody"):
         content = body["content"]["application/json"]
         parts.append(f"<p>Body: {_link(content['schema'])}, for example</p>")

@@ -14,6 +14,7 @@ from services.admin.access import Access, is_admitted, refusal_of
 from services.admin.analysts import team_seen_by
 from services.admin.credentials import find_candidates
 from services.admin.origin import note_origin
+from services.admin.preconditions import note_condition
 from services.admin.principal import Principal
 from services.admin.state import AdminState, now_us
 
@@ -23,7 +24,10 @@ __all__ = ["caller_of", "require_access"]
 async def require_access(
     connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
 ) -> None:
-    """Admit the request or raise Unauthenticated, Forbidden, RateLimited or Unavailable."""
+    """Admit the request or raise Unauthenticated, Forbidden, RateLimited, Unavailable, BadRequest.
+
+    What `If-Match` names may have been read from another admin service: it is waited for.
+    """
     access: Access = handler.opt.get("access", "admin")
     if access == "public":
         return
@@ -44,6 +48,9 @@ async def require_access(
     request_id = scope.get("state", {}).get("request_id", "")
     method = str(scope.get("method", ""))
     note_origin(address, method, scope["path_template"], request_id)
+    condition = note_condition(connection, handler)
+    if condition is not None:
+        await admin.writer.seen(condition.newest)
 
 
 def caller_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Principal:

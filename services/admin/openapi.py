@@ -28,11 +28,25 @@ _STATUS_TEXTS = {
     404: "There is no such key, team or user",
     408: "It took too long",
     409: "The alias or id is taken, or somebody else made a change at the same moment",
+    412: "The record is no longer in the state that `If-Match` names",
     413: "The body is too large",
     415: "The body is not JSON",
     429: "Too many wrong credentials",
     500: "A fault of tallygate",
     503: "NATS or the ledger cannot be reached, or too many requests are running",
+}
+
+
+_ETAG = {
+    "description": "The record's state, for `If-Match` of a later change",
+    "schema": {"type": "string", "pattern": '^"[1-9][0-9]*"$'},
+}
+_IF_MATCH = {
+    "name": "If-Match",
+    "in": "header",
+    "required": False,
+    "description": "The ETag that the decision was made on; the change is made in no other state",
+    "schema": {"type": "string"},
 }
 
 
@@ -114,6 +128,8 @@ def _operation(handler: HTTPRouteHandler, path: str) -> dict[str, Any]:
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
             for name in in_path
         )
+    if 412 in description.errors:  # noqa: PLR2004
+        operation.setdefault("parameters", []).append(_IF_MATCH)
     if description.body is not None:
         (schema,), _ = msgspec.json.schema_components([description.body], ref_template=_REF)
         content = {"schema": schema, "example": description.example_body}
@@ -145,7 +161,10 @@ def _answer(description: Description) -> dict[str, Any]:
     if description.table:
         # Of other forms than JSON a schema says only that they are bytes, or text.
         content |= {"text/csv": {"schema": {"type": "string"}}, ARROW: {"schema": {}}}
-    return {"description": "It is done", "content": content}
+    answer: dict[str, Any] = {"description": "It is done", "content": content}
+    if description.versioned:
+        answer["headers"] = {"ETag": _ETAG}
+    return answer
 
 
 def _parameters(query: type[msgspec.Struct]) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from services.admin.records import Issue
 from services.admin.shapes import KeySpend, key_row, window_start_us
 from services.admin.spend_sql import SPEND_OF_TEAMS, SPEND_OF_USERS, spends_from
 from services.admin.state import AdminState, now_us
-from services.runtime.registry import RegistrySnapshot, subject_of
+from services.runtime.registry import RegistrySnapshot
 
 __all__ = ["delete_with_keys", "id_taken", "keys_of", "rows_of_keys", "spend_of_owners"]
 
@@ -71,15 +71,20 @@ async def delete_with_keys(
     """
     snapshot = await admin.registry()
     count = 0
-    for owner in owners:
+    states = [(owner, sequence_of(snapshot, owner)) for owner in owners]
+    for state in states:
+        admin.writer.check(*state)
+    for owner, expected in states:
         change = TeamDeleted if isinstance(owner, TeamRecord) else UserDeleted
-        expected = snapshot.subject_sequences.get(subject_of(owner), 0)
         await admin.writer.write(change, deleted_owner(owner, issue), expected_sequence=expected)
-        for key in keys_of(snapshot, owner):
+        keys = [(key, sequence_of(snapshot, key)) for key in keys_of(snapshot, owner)]
+        for key, sequence in keys:
             gone = msgspec.structs.replace(
                 key, deleted=True, updated_at_us=issue.now_us, updated_by=issue.by
             )
-            await admin.writer.write(KeyDeleted, gone, expected_sequence=sequence_of(snapshot, key))
+            await admin.writer.write(
+                KeyDeleted, gone, expected_sequence=sequence, is_consequence=True
+            )
             count += 1
     return count
 

@@ -28,6 +28,7 @@ from services.admin.directory import alias_holders, find_key, page_of_keys, sequ
 from services.admin.fields import KEY_FIELDS_WITHOUT_MEANING
 from services.admin.guard import caller_of
 from services.admin.guardrail_names import check_guardrails
+from services.admin.preconditions import etag_header
 from services.admin.reading import answer_json, read_body, read_query
 from services.admin.records import Issue, chosen_key_id, created_record, updated_record
 from services.admin.shapes import generated_key, key_row, key_state, updated_key
@@ -54,6 +55,7 @@ _Request = Request[Any, Any, Any]
             tag=_TAG,
             body=GenerateKey,
             answer=GeneratedKey,
+            versioned=True,
             example_body={
                 "key_alias": "developer-1",
                 "models": ["anthropic-claude"],
@@ -76,11 +78,12 @@ async def generate_key(request: _Request, admin: AdminState) -> Response[bytes]:
     if snapshot.knew_hash(record.key_hash):
         raise Conflict("this key exists already, or did once: choose another", param="key")
     _refuse_taken_alias(snapshot, record)
-    await admin.writer.write(KeyCreated, record, expected_sequence=0)
+    sequence = await admin.writer.write(KeyCreated, record, expected_sequence=0)
     await admin.writer.claim_alias(
         KeyDeleted, record, msgspec.structs.replace(record, deleted=True)
     )
-    return answer_json(generated_key(record, key, issue.now_us, admin.timezone))
+    answer = generated_key(record, key, issue.now_us, admin.timezone)
+    return answer_json(answer, headers=etag_header(sequence))
 
 
 @get(
@@ -95,6 +98,7 @@ async def generate_key(request: _Request, admin: AdminState) -> Response[bytes]:
             tag=_TAG,
             query=KeyInfoQuery,
             answer=KeyInfo,
+            versioned=True,
             example_query="key=sk-...",
             errors=(400, 404),
         ),
@@ -120,10 +124,11 @@ async def key_info(request: _Request, admin: AdminState) -> Response[bytes]:
         if not caller.sees_all and (own is None or found is None or found.key_id != own.key_id):
             raise Forbidden("a virtual key may see itself alone", param="key")
         record, given = _found(found), query.key
+    sequence = sequence_of(snapshot, record)
     time_us = now_us()
     spend = await admin.ledger.spend_of([record], time_us)
     state = key_state(record, spend[record.key_id], time_us, admin.timezone)
-    return answer_json(KeyInfo(key=given, info=state))
+    return answer_json(KeyInfo(key=given, info=state), headers=etag_header(sequence))
 
 
 @get(
@@ -172,7 +177,7 @@ async def list_keys(request: _Request, admin: AdminState) -> Response[bytes]:
             body=DeleteKeys,
             answer=DeletedKeys,
             example_body={"key_aliases": ["developer-1"]},
-            errors=(400, 404, 409),
+            errors=(400, 404, 409, 412),
         )
     ),
 )
@@ -196,6 +201,8 @@ async def delete_keys(request: _Request, admin: AdminState) -> Response[bytes]:
     sequences = {key_id: sequence_of(snapshot, record) for key_id, record in records.items()}
     issue = Issue(now_us=now_us(), by=caller_of(request).name)
     for key_id, record in records.items():
+        admin.writer.check(record, sequences[key_id])
+    for key_id, record in records.items():
         deleted = _touched(record, issue, deleted=True)
         await admin.writer.write(KeyDeleted, deleted, expected_sequence=sequences[key_id])
     return answer_json(DeletedKeys(deleted_keys=given))
@@ -211,8 +218,9 @@ async def delete_keys(request: _Request, admin: AdminState) -> Response[bytes]:
             tag=_TAG,
             body=BlockKey,
             answer=KeyRow,
+            versioned=True,
             example_body={"key": "sk-..."},
-            errors=(400, 404, 409),
+            errors=(400, 404, 409, 412),
         )
     ),
 )
@@ -231,8 +239,9 @@ async def block_key(request: _Request, admin: AdminState) -> Response[bytes]:
             tag=_TAG,
             body=BlockKey,
             answer=KeyRow,
+            versioned=True,
             example_body={"key": "sk-..."},
-            errors=(400, 404, 409),
+            errors=(400, 404, 409, 412),
         )
     ),
 )
@@ -254,8 +263,9 @@ async def unblock_key(request: _Request, admin: AdminState) -> Response[bytes]:
             tag=_TAG,
             body=UpdateKey,
             answer=UpdatedKey,
+            versioned=True,
             example_body={"key": "sk-...", "max_budget": 200.00},
-            errors=(400, 404, 409),
+            errors=(400, 404, 409, 412),
         )
     ),
 )
@@ -269,13 +279,14 @@ async def update_key(request: _Request, admin: AdminState) -> Response[bytes]:
     record = updated_record(before, body, issue)
     if record.key_alias != before.key_alias:
         _refuse_taken_alias(snapshot, record)
-    await admin.writer.write(KeyUpdated, record, expected_sequence=sequence_of(snapshot, before))
+    sequence = await admin.writer.write(
+        KeyUpdated, record, expected_sequence=sequence_of(snapshot, before)
+    )
     if record.key_alias != before.key_alias:
         await admin.writer.claim_alias(KeyUpdated, record, before)
     spend = await admin.ledger.spend_of([record], issue.now_us)
-    return answer_json(
-        updated_key(record, body.key, spend[record.key_id], issue.now_us, admin.timezone)
-    )
+    answer = updated_key(record, body.key, spend[record.key_id], issue.now_us, admin.timezone)
+    return answer_json(answer, headers=etag_header(sequence))
 
 
 async def _set_blocked(request: _Request, admin: AdminState, *, blocked: bool) -> Response[bytes]:
@@ -283,13 +294,15 @@ async def _set_blocked(request: _Request, admin: AdminState, *, blocked: bool) -
     snapshot = await admin.registry()
     record = _found(find_key(snapshot, body.key))
     issue = Issue(now_us=now_us(), by=caller_of(request).name)
+    sequence = sequence_of(snapshot, record)
+    admin.writer.check(record, sequence)
     if record.blocked != blocked:
-        expected = sequence_of(snapshot, record)
         record = _touched(record, issue, blocked=blocked)
         change = KeyBlocked if blocked else KeyUnblocked
-        await admin.writer.write(change, record, expected_sequence=expected)
+        sequence = await admin.writer.write(change, record, expected_sequence=sequence)
     spend = await admin.ledger.spend_of([record], issue.now_us)
-    return answer_json(key_row(record, spend[record.key_id], issue.now_us, admin.timezone))
+    row = key_row(record, spend[record.key_id], issue.now_us, admin.timezone)
+    return answer_json(row, headers=etag_header(sequence))
 
 
 def _touched(record: KeyRecord, issue: Issue, **changes: bool) -> KeyRecord:

@@ -8,7 +8,6 @@ from litestar import Request, Response, get, post
 from schemas.errors import ApiError, BadRequest, Conflict, NotFound
 from schemas.events import ModelCreated, ModelDeleted, ModelUpdated
 from schemas.registry import ModelRecord
-from schemas.streams import model_subject
 from services.admin.bodies_models import (
     DeletedModel,
     DeleteModel,
@@ -24,6 +23,7 @@ from services.admin.bodies_models import (
     UpdateModel,
 )
 from services.admin.describing import Description, described
+from services.admin.directory import sequence_of
 from services.admin.guard import caller_of
 from services.admin.models import (
     checked_model,
@@ -35,6 +35,7 @@ from services.admin.models import (
     names_of,
     updated_model,
 )
+from services.admin.preconditions import etag_header
 from services.admin.reading import answer_json, read_body, read_query
 from services.admin.records import Issue
 from services.admin.state import AdminState, now_us
@@ -63,6 +64,7 @@ _SHOWN_TO_KEYS = "model"
             tag=_TAG,
             body=NewModel,
             answer=ModelRow,
+            versioned=True,
             example_body={
                 "model_name": "claude-fast",
                 "litellm_params": {
@@ -85,8 +87,8 @@ async def new_model(request: _Request, admin: AdminState) -> Response[bytes]:
             "a model with this id exists already, or did once: choose another", param="model_info"
         )
     checked_model(record, admin.config, snapshot.live_models())
-    await admin.writer.write(ModelCreated, record, expected_sequence=0)
-    return answer_json(model_row(record))
+    sequence = await admin.writer.write(ModelCreated, record, expected_sequence=0)
+    return answer_json(model_row(record), headers=etag_header(sequence))
 
 
 @post(
@@ -102,11 +104,12 @@ async def new_model(request: _Request, admin: AdminState) -> Response[bytes]:
             tag=_TAG,
             body=UpdateModel,
             answer=ModelRow,
+            versioned=True,
             example_body={
                 "model_info": {"id": "claude-fast-1"},
                 "litellm_params": {"timeout": 120},
             },
-            errors=(400, 404, 409),
+            errors=(400, 404, 409, 412),
         )
     ),
 )
@@ -118,8 +121,10 @@ async def update_model(request: _Request, admin: AdminState) -> Response[bytes]:
     record = updated_model(before, body, _issue(request))
     others = [each for each in snapshot.live_models() if each.model_id != record.model_id]
     checked_model(record, admin.config, others)
-    await admin.writer.write(ModelUpdated, record, expected_sequence=_sequence(snapshot, before))
-    return answer_json(model_row(record))
+    sequence = await admin.writer.write(
+        ModelUpdated, record, expected_sequence=sequence_of(snapshot, before)
+    )
+    return answer_json(model_row(record), headers=etag_header(sequence))
 
 
 @post(
@@ -136,7 +141,7 @@ async def update_model(request: _Request, admin: AdminState) -> Response[bytes]:
             body=DeleteModel,
             answer=DeletedModel,
             example_body={"id": "claude-fast-1"},
-            errors=(400, 404, 409),
+            errors=(400, 404, 409, 412),
         )
     ),
 )
@@ -149,7 +154,7 @@ async def delete_model(request: _Request, admin: AdminState) -> Response[bytes]:
     record = msgspec.structs.replace(
         before, deleted=True, updated_at_us=issue.now_us, updated_by=issue.by
     )
-    await admin.writer.write(ModelDeleted, record, expected_sequence=_sequence(snapshot, before))
+    await admin.writer.write(ModelDeleted, record, expected_sequence=sequence_of(snapshot, before))
     return answer_json(
         DeletedModel(id=record.model_id, message=f"Model: {record.model_id} deleted successfully")
     )
@@ -162,11 +167,13 @@ async def delete_model(request: _Request, admin: AdminState) -> Response[bytes]:
             summary="Show deployments with their settings and prices",
             description=(
                 "Those of the configuration file, then those of the registry. No credential is "
-                "shown. A virtual key sees those that it may use, without their addresses."
+                "shown. A virtual key sees those that it may use, without their addresses. One "
+                "model of the registry comes with its ETag."
             ),
             tag=_TAG,
             query=ModelInfoQuery,
             answer=ModelInfos,
+            versioned=True,
             example_query="litellm_model_id=claude-fast-1",
             errors=(400, 404),
         ),
@@ -176,13 +183,16 @@ async def delete_model(request: _Request, admin: AdminState) -> Response[bytes]:
 async def model_info(request: _Request, admin: AdminState) -> Response[bytes]:
     """Show deployments with their settings and prices."""
     query = read_query(request, ModelInfoQuery)
-    entries = await _entries(request, admin)
     wanted = query.litellm_model_id
+    # Taken before the entries: an ETag that is too old is refused, one that is too new is not.
+    sequence = _sequence_of_id(await admin.registry(), wanted)
+    entries = await _entries(request, admin)
     if wanted is not None:
         entries = [each for each in entries if each.model_info.id == wanted]
         if not entries:
             raise NotFound("there is no model with this id", param="litellm_model_id")
-    return answer_json(ModelInfos(data=tuple(entries)))
+    headers = etag_header(sequence) if sequence > 0 else None
+    return answer_json(ModelInfos(data=tuple(entries)), headers=headers)
 
 
 @get(
@@ -261,6 +271,12 @@ async def _entries(request: _Request, admin: AdminState) -> list[ModelEntry]:
     ]
 
 
+def _sequence_of_id(snapshot: RegistrySnapshot, model_id: str | None) -> int:
+    """Return the sequence of one model of the registry; 0 for one of the file, and for all."""
+    record = snapshot.models.get(model_id or "")
+    return 0 if record is None or record.deleted else sequence_of(snapshot, record)
+
+
 def _target(admin: AdminState, name: str) -> str:
     return admin.config.router.model_group_alias.get(name, name)
 
@@ -283,10 +299,6 @@ def _found(admin: AdminState, snapshot: RegistrySnapshot, model_id: Any, param: 
             param=param,
         )
     raise NotFound("there is no model with this id; GET /model/info lists them", param=param)
-
-
-def _sequence(snapshot: RegistrySnapshot, record: ModelRecord) -> int:
-    return snapshot.subject_sequences.get(model_subject(record.model_id), 0)
 
 
 MODEL_ROUTES = (

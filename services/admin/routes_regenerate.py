@@ -14,6 +14,7 @@ from services.admin.describing import Description, described
 from services.admin.directory import find_key, sequence_of
 from services.admin.fields import KEY_FIELDS_WITHOUT_MEANING
 from services.admin.guard import caller_of
+from services.admin.preconditions import etag_header
 from services.admin.reading import answer_json, read_body
 from services.admin.records import Issue
 from services.admin.shapes import generated_key
@@ -52,8 +53,9 @@ class RegenerateKey(RegenerateNamedKey, frozen=True, kw_only=True):
             tag=_TAG,
             body=RegenerateKey,
             answer=GeneratedKey,
+            versioned=True,
             example_body={"key": "sk-...", "grace_period": "24h"},
-            errors=(400, 404, 409),
+            errors=(400, 404, 409, 412),
         )
     ),
 )
@@ -73,8 +75,9 @@ async def regenerate_key(request: _Request, admin: AdminState) -> Response[bytes
             tag=_TAG,
             body=RegenerateNamedKey,
             answer=GeneratedKey,
+            versioned=True,
             example_body={"grace_period": "24h"},
-            errors=(400, 404, 409),
+            errors=(400, 404, 409, 412),
         )
     ),
 )
@@ -94,11 +97,12 @@ async def _regenerate(
     issue = Issue(now_us=now_us(), by=caller_of(request).name)
     key = new_key()
     record = rotated_record(before, key, grace_period, issue)
-    await admin.writer.write(KeyRotated, record, expected_sequence=sequence_of(snapshot, before))
-    spend = await admin.ledger.spend_of([record], issue.now_us)
-    return answer_json(
-        generated_key(record, key, issue.now_us, admin.timezone, spend[record.key_id])
+    sequence = await admin.writer.write(
+        KeyRotated, record, expected_sequence=sequence_of(snapshot, before)
     )
+    spend = await admin.ledger.spend_of([record], issue.now_us)
+    answer = generated_key(record, key, issue.now_us, admin.timezone, spend[record.key_id])
+    return answer_json(answer, headers=etag_header(sequence))
 
 
 def rotated_record(

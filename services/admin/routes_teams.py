@@ -8,7 +8,6 @@ from litestar import Request, Response, get, post
 from schemas.errors import NotFound
 from schemas.events import TeamBlocked, TeamCreated, TeamUnblocked, TeamUpdated
 from schemas.registry import TeamRecord
-from schemas.streams import team_subject
 from services.admin.bodies_owners import (
     BlockTeam,
     DeletedTeams,
@@ -21,6 +20,7 @@ from services.admin.bodies_owners import (
     UpdateTeam,
 )
 from services.admin.describing import Description, described
+from services.admin.directory import sequence_of
 from services.admin.fields import OWNER_FIELDS_WITHOUT_MEANING
 from services.admin.guard import caller_of
 from services.admin.guardrail_names import check_guardrails
@@ -31,6 +31,7 @@ from services.admin.owner_changes import (
     spend_of_owners,
 )
 from services.admin.owners import changed_owner, new_owner_id, team_row
+from services.admin.preconditions import etag_header
 from services.admin.reading import answer_json, read_body, read_query
 from services.admin.records import Issue
 from services.admin.state import AdminState, now_us
@@ -55,6 +56,7 @@ _Request = Request[Any, Any, Any]
             tag=_TAG,
             body=NewTeam,
             answer=TeamRow,
+            versioned=True,
             example_body={"team_id": "blue", "max_budget": 1000.0, "budget_duration": "monthly"},
             errors=(400, 409),
         )
@@ -71,8 +73,8 @@ async def new_team(request: _Request, admin: AdminState) -> Response[bytes]:
         raise id_taken("team")
     bare = TeamRecord(team_id=team_id, created_at_us=issue.now_us, created_by=issue.by)
     record = changed_owner(bare, body, issue)
-    await admin.writer.write(TeamCreated, record, expected_sequence=0)
-    return answer_json(await _row(admin, record))
+    sequence = await admin.writer.write(TeamCreated, record, expected_sequence=0)
+    return answer_json(await _row(admin, record), headers=etag_header(sequence))
 
 
 @post(
@@ -85,8 +87,9 @@ async def new_team(request: _Request, admin: AdminState) -> Response[bytes]:
             tag=_TAG,
             body=UpdateTeam,
             answer=UpdatedTeam,
+            versioned=True,
             example_body={"team_id": "blue", "metadata": {"cost_centre": "4711"}},
-            errors=(400, 404, 409),
+            errors=(400, 404, 409, 412),
         )
     ),
 )
@@ -94,10 +97,14 @@ async def update_team(request: _Request, admin: AdminState) -> Response[bytes]:
     """Change some settings of a team."""
     body = await read_body(request, UpdateTeam, OWNER_FIELDS_WITHOUT_MEANING)
     check_guardrails(body.guardrails, admin.guardrail_names)
-    before = _found(await admin.registry(), body.team_id)
+    snapshot = await admin.registry()
+    before = _found(snapshot, body.team_id)
     record = changed_owner(before, body, Issue(now_us=now_us(), by=caller_of(request).name))
-    await admin.writer.write(TeamUpdated, record, expected_sequence=_sequence(admin, before))
-    return answer_json(UpdatedTeam(team_id=record.team_id, data=await _row(admin, record)))
+    sequence = await admin.writer.write(
+        TeamUpdated, record, expected_sequence=sequence_of(snapshot, before)
+    )
+    answer = UpdatedTeam(team_id=record.team_id, data=await _row(admin, record))
+    return answer_json(answer, headers=etag_header(sequence))
 
 
 @post(
@@ -114,7 +121,7 @@ async def update_team(request: _Request, admin: AdminState) -> Response[bytes]:
             body=DeleteTeams,
             answer=DeletedTeams,
             example_body={"team_ids": ["blue"]},
-            errors=(400, 404, 409),
+            errors=(400, 404, 409, 412),
         )
     ),
 )
@@ -138,8 +145,9 @@ async def delete_teams(request: _Request, admin: AdminState) -> Response[bytes]:
             tag=_TAG,
             body=BlockTeam,
             answer=TeamRow,
+            versioned=True,
             example_body={"team_id": "blue"},
-            errors=(400, 404, 409),
+            errors=(400, 404, 409, 412),
         )
     ),
 )
@@ -158,8 +166,9 @@ async def block_team(request: _Request, admin: AdminState) -> Response[bytes]:
             tag=_TAG,
             body=BlockTeam,
             answer=TeamRow,
+            versioned=True,
             example_body={"team_id": "blue"},
-            errors=(400, 404, 409),
+            errors=(400, 404, 409, 412),
         )
     ),
 )
@@ -177,6 +186,7 @@ async def unblock_team(request: _Request, admin: AdminState) -> Response[bytes]:
             tag=_TAG,
             query=TeamInfoQuery,
             answer=TeamInfo,
+            versioned=True,
             example_query="team_id=blue",
             errors=(400, 404),
         ),
@@ -186,11 +196,12 @@ async def unblock_team(request: _Request, admin: AdminState) -> Response[bytes]:
 async def team_info(request: _Request, admin: AdminState) -> Response[bytes]:
     """Show a team and its keys."""
     query = read_query(request, TeamInfoQuery)
-    record = _found(await admin.registry(), query.team_id)
+    snapshot = await admin.registry()
+    record = _found(snapshot, query.team_id)
+    sequence = sequence_of(snapshot, record)
     keys = await rows_of_keys(admin, record)
-    return answer_json(
-        TeamInfo(team_id=record.team_id, team_info=await _row(admin, record), keys=keys)
-    )
+    answer = TeamInfo(team_id=record.team_id, team_info=await _row(admin, record), keys=keys)
+    return answer_json(answer, headers=etag_header(sequence))
 
 
 @get(
@@ -218,15 +229,17 @@ async def list_teams(admin: AdminState) -> Response[bytes]:
 
 async def _set_blocked(request: _Request, admin: AdminState, *, blocked: bool) -> Response[bytes]:
     body = await read_body(request, BlockTeam)
-    record = _found(await admin.registry(), body.team_id)
+    snapshot = await admin.registry()
+    record = _found(snapshot, body.team_id)
+    sequence = sequence_of(snapshot, record)
+    admin.writer.check(record, sequence)
     if record.blocked != blocked:
-        expected = _sequence(admin, record)
         record = msgspec.structs.replace(
             record, blocked=blocked, updated_at_us=now_us(), updated_by=caller_of(request).name
         )
         change = TeamBlocked if blocked else TeamUnblocked
-        await admin.writer.write(change, record, expected_sequence=expected)
-    return answer_json(await _row(admin, record))
+        sequence = await admin.writer.write(change, record, expected_sequence=sequence)
+    return answer_json(await _row(admin, record), headers=etag_header(sequence))
 
 
 async def _row(admin: AdminState, record: TeamRecord) -> TeamRow:
@@ -239,10 +252,6 @@ def _found(snapshot: RegistrySnapshot, team_id: str) -> TeamRecord:
     if record is None or record.deleted:
         raise NotFound(f"there is no team {team_id!r}", param="team_id")
     return record
-
-
-def _sequence(admin: AdminState, record: TeamRecord) -> int:
-    return admin.snapshot.subject_sequences.get(team_subject(record.team_id), 0)
 
 
 TEAM_ROUTES = (

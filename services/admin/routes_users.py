@@ -10,7 +10,6 @@ from schemas.errors import NotFound
 from schemas.events import KeyCreated, KeyDeleted, UserCreated, UserUpdated, time_from_us
 from schemas.keys import new_key, new_key_id
 from schemas.registry import KeyRecord, UserRecord
-from schemas.streams import user_subject
 from services.admin.bodies import GenerateKey
 from services.admin.bodies_owners import (
     DeletedUsers,
@@ -26,7 +25,7 @@ from services.admin.bodies_owners import (
     UserRow,
 )
 from services.admin.describing import Description, described
-from services.admin.directory import alias_holders
+from services.admin.directory import alias_holders, sequence_of
 from services.admin.fields import OWNER_FIELDS_WITHOUT_MEANING
 from services.admin.guard import caller_of
 from services.admin.guardrail_names import check_guardrails
@@ -38,6 +37,7 @@ from services.admin.owner_changes import (
     spend_of_owners,
 )
 from services.admin.owners import changed_owner, new_owner_id, own_fields, user_row
+from services.admin.preconditions import etag_header
 from services.admin.reading import answer_json, read_body, read_query
 from services.admin.records import Issue, created_record
 from services.admin.state import AdminState, now_us
@@ -63,6 +63,7 @@ _Request = Request[Any, Any, Any]
             tag=_TAG,
             body=NewUser,
             answer=NewUserAnswer,
+            versioned=True,
             example_body={"user_id": "alice@example.com", "user_role": "internal_user"},
             errors=(400, 409),
         )
@@ -81,7 +82,7 @@ async def new_user(request: _Request, admin: AdminState) -> Response[bytes]:
     record = changed_owner(bare, body, issue)
     secret = new_key() if body.auto_create_key else None
     key = _first_key(snapshot, body, secret, user_id, issue) if secret is not None else None
-    await admin.writer.write(UserCreated, record, expected_sequence=0)
+    sequence = await admin.writer.write(UserCreated, record, expected_sequence=0)
     if key is not None:
         await admin.writer.write(KeyCreated, key, expected_sequence=0)
         await admin.writer.claim_alias(KeyDeleted, key, msgspec.structs.replace(key, deleted=True))
@@ -98,7 +99,7 @@ async def new_user(request: _Request, admin: AdminState) -> Response[bytes]:
         expires=time_from_us(key.expires_at_us) if key is not None and key.expires_at_us else None,
         **own_fields(record, spend, issue.now_us, admin.timezone),
     )
-    return answer_json(answer)
+    return answer_json(answer, headers=etag_header(sequence))
 
 
 @post(
@@ -114,8 +115,9 @@ async def new_user(request: _Request, admin: AdminState) -> Response[bytes]:
             tag=_TAG,
             body=UpdateUser,
             answer=UpdatedUser,
+            versioned=True,
             example_body={"user_id": "alice@example.com", "blocked": True},
-            errors=(400, 404, 409),
+            errors=(400, 404, 409, 412),
         )
     ),
 )
@@ -123,11 +125,14 @@ async def update_user(request: _Request, admin: AdminState) -> Response[bytes]:
     """Change some settings of a user."""
     body = await read_body(request, UpdateUser, OWNER_FIELDS_WITHOUT_MEANING)
     check_guardrails(body.guardrails, admin.guardrail_names)
-    before = _found(await admin.registry(), body.user_id)
-    expected = admin.snapshot.subject_sequences.get(user_subject(before.user_id), 0)
+    snapshot = await admin.registry()
+    before = _found(snapshot, body.user_id)
     record = changed_owner(before, body, Issue(now_us=now_us(), by=caller_of(request).name))
-    await admin.writer.write(UserUpdated, record, expected_sequence=expected)
-    return answer_json(UpdatedUser(user_id=record.user_id, data=await _row(admin, record)))
+    sequence = await admin.writer.write(
+        UserUpdated, record, expected_sequence=sequence_of(snapshot, before)
+    )
+    answer = UpdatedUser(user_id=record.user_id, data=await _row(admin, record))
+    return answer_json(answer, headers=etag_header(sequence))
 
 
 @post(
@@ -144,7 +149,7 @@ async def update_user(request: _Request, admin: AdminState) -> Response[bytes]:
             body=DeleteUsers,
             answer=DeletedUsers,
             example_body={"user_ids": ["alice@example.com"]},
-            errors=(400, 404, 409),
+            errors=(400, 404, 409, 412),
         )
     ),
 )
@@ -167,6 +172,7 @@ async def delete_users(request: _Request, admin: AdminState) -> Response[bytes]:
             tag=_TAG,
             query=UserInfoQuery,
             answer=UserInfo,
+            versioned=True,
             example_query="user_id=alice@example.com",
             errors=(400, 404),
         ),
@@ -176,7 +182,9 @@ async def delete_users(request: _Request, admin: AdminState) -> Response[bytes]:
 async def user_info(request: _Request, admin: AdminState) -> Response[bytes]:
     """Show a user and the user's keys."""
     query = read_query(request, UserInfoQuery)
-    record = _found(await admin.registry(), query.user_id)
+    snapshot = await admin.registry()
+    record = _found(snapshot, query.user_id)
+    sequence = sequence_of(snapshot, record)
     teams = dict.fromkeys(key.team_id for key in keys_of(admin.snapshot, record) if key.team_id)
     answer = UserInfo(
         user_id=record.user_id,
@@ -184,7 +192,7 @@ async def user_info(request: _Request, admin: AdminState) -> Response[bytes]:
         keys=await rows_of_keys(admin, record),
         teams=tuple(teams),
     )
-    return answer_json(answer)
+    return answer_json(answer, headers=etag_header(sequence))
 
 
 @get(

@@ -37,6 +37,7 @@ from schemas.events import (
 from schemas.registry import KeyRecord, ModelRecord, TeamRecord, UserRecord
 from services.admin.directory import alias_holders, sequence_of
 from services.admin.origin import current_origin
+from services.admin.preconditions import PreconditionFailed, current_condition
 from services.runtime.bus import Bus, BusError, BusUnavailable, WrongLastSequence
 from services.runtime.registry import RegistrySnapshot, subject_of
 
@@ -98,20 +99,49 @@ class RegistryWriter:
         self._progress.set()
         self._progress = asyncio.Event()
 
-    async def write(self, change: Change, record: Changed, *, expected_sequence: int) -> None:
+    async def write(
+        self,
+        change: Change,
+        record: Changed,
+        *,
+        expected_sequence: int,
+        is_consequence: bool = False,
+    ) -> int:
         """Store a record's new state, if its last event is still the one at `expected_sequence`.
 
-        Raises Conflict where it is not, Unavailable where NATS cannot store it (the message says
-        whether it is certain that nothing was stored), BadRequest where the record is too large.
+        Return the sequence of the new event. Raises Conflict where another came between, or
+        PreconditionFailed where the request named the state in `If-Match`; Unavailable where NATS
+        cannot store it (the message says whether it is certain that nothing was stored),
+        BadRequest where the record is too large. `If-Match` is about the records that a request
+        names: a change that only follows from theirs `is_consequence`.
         """
+        if not is_consequence:
+            self.check(record, expected_sequence)
         event = _event(change, record)
         payload = encode_event(event)
         if len(payload) > EVENT_BYTES_MAX:
             raise BadRequest(
                 f"the {_kind(record)}'s settings are longer than {EVENT_BYTES_MAX} bytes altogether"
             )
-        sequence = await self._store(record, event, payload, expected_sequence)
-        await self._seen(sequence)
+        is_demanded = current_condition() is not None and not is_consequence
+        try:
+            sequence = await self._store(record, event, payload, expected_sequence)
+        except Conflict:
+            if is_demanded:
+                raise PreconditionFailed(_kind(record)) from None
+            raise
+        await self.seen(sequence)
+        return sequence
+
+    def check(self, record: Changed, sequence: int) -> None:
+        """Raise PreconditionFailed unless the request's `If-Match` fits a record's state.
+
+        `write` does so for each record; a request that changes several asks for all of them first,
+        and one that finds nothing to change asks, too.
+        """
+        condition = current_condition()
+        if condition is not None and not condition.admits(sequence):
+            raise PreconditionFailed(_kind(record))
 
     async def claim_alias(self, change: KeyChange, record: KeyRecord, before: KeyRecord) -> None:
         """Give a written key's alias back if another key got it at the same moment.
@@ -130,7 +160,7 @@ class RegistryWriter:
             if holder.key_id != record.key_id
         ):
             return
-        await self.write(change, before, expected_sequence=mine)
+        await self.write(change, before, expected_sequence=mine, is_consequence=True)
         raise alias_taken(record.key_alias)
 
     async def _store(
@@ -178,7 +208,7 @@ class RegistryWriter:
                 return False
         return True
 
-    async def _seen(self, sequence: int) -> None:
+    async def seen(self, sequence: int) -> None:
         """Wait until the snapshot stands at a sequence, for OWN_WRITE_WAIT_S at most."""
         deadline_s = time.monotonic() + OWN_WRITE_WAIT_S
         while self._snapshot.sequence < sequence:

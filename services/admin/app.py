@@ -33,6 +33,8 @@ from services.admin.routes_spend import SPEND_ROUTES
 from services.admin.routes_teams import TEAM_ROUTES
 from services.admin.routes_users import USER_ROUTES
 from services.admin.state import AdminState
+from services.admin.ui.app import ui_router
+from services.admin.ui.sessions import Sessions
 from services.runtime.bus import Bus
 from services.runtime.config_follower import ConfigFollower
 from services.runtime.http_server import serve_http
@@ -72,7 +74,7 @@ def application(state: AdminState) -> Litestar:
     """Return the application for a state: every route behind the guard, one error shape."""
     api = OpenApi(ROUTES)
     app = Litestar(
-        route_handlers=list(ROUTES),
+        route_handlers=[*ROUTES, ui_router()],
         guards=[require_access],
         dependencies={
             "admin": Provide(lambda: state, sync_to_thread=False),
@@ -89,6 +91,7 @@ def application(state: AdminState) -> Litestar:
         include_in_schema=False,
     )
     app.state.admin = state
+    app.state.sessions = Sessions()
     return app
 
 

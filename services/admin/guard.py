@@ -16,7 +16,7 @@ from services.admin.credentials import find_candidates
 from services.admin.origin import note_origin
 from services.admin.preconditions import note_condition
 from services.admin.principal import Principal
-from services.admin.state import AdminState, now_us
+from services.admin.state import PROVED_CALLER, AdminState, now_us
 
 __all__ = ["caller_of", "require_access"]
 
@@ -35,7 +35,9 @@ async def require_access(
     headers = connection.scope["headers"]
     client = connection.scope.get("client")
     address = admin.proved_address(headers) or (client[0] if client else "unknown")
-    caller = await admin.identify(find_candidates(headers), address)
+    caller = connection.scope.get("state", {}).get(PROVED_CALLER)
+    if caller is None:
+        caller = await admin.identify(find_candidates(headers), address)
     if access == "analyst":
         team_seen_by(caller, now_us())
         for owner in admin.snapshot.owners_of(caller.key) if caller.key is not None else ():

@@ -23,11 +23,13 @@ from services.runtime.bus import Bus
 from services.runtime.config_file import ConfigFile
 from services.runtime.registry import RegistrySnapshot
 
-__all__ = ["AdminState", "now_us"]
+__all__ = ["PROVED_CALLER", "AdminState", "now_us"]
 
 REGISTRY_WAIT_S = 3.0
 """A request that comes while the registry is still being read waits so long for it, then 503."""
 REGISTRY_POLL_S = 0.02
+PROVED_CALLER = "tallygate.caller"
+"""In a request's state: who asks, where the dashboard asks for one who is logged in."""
 
 
 def now_us() -> int:
@@ -63,6 +65,11 @@ class AdminState:
         self._file = file
         self._master_key = master_key
         self._failures = FailureLimit()
+
+    @property
+    def master_key(self) -> str:
+        """The master key in force."""
+        return self._master_key
 
     def proved_address(self, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
         """Return the address of the client for whom the proxy passed a request on, if it did."""

@@ -1,0 +1,43 @@
+"""The pages under /ui: wiring, and nothing else."""
+
+from litestar import Router, get
+from litestar.exceptions import HTTPException
+
+from schemas.errors import ApiError, NotFound
+from services.admin.ui.access import require_session
+from services.admin.ui.assets import ASSET_ROUTES
+from services.admin.ui.login import LOGIN_ROUTES
+from services.admin.ui.overview import OVERVIEW_ROUTES
+from services.admin.ui.pages import answer_ui_error
+
+__all__ = ["UI_ROUTES", "ui_router"]
+
+
+@get("/{rest:path}")
+async def nowhere(rest: str) -> None:  # noqa: ARG001 - the path has it
+    """Answer for an address that is no page."""
+    raise NotFound("There is no such page.")
+
+
+UI_ROUTES = (
+    *LOGIN_ROUTES,
+    *OVERVIEW_ROUTES,
+    *ASSET_ROUTES,
+    nowhere,
+)
+
+
+def ui_router() -> Router:
+    """Return the router of all pages, each behind a session."""
+    return Router(
+        path="/ui",
+        route_handlers=list(UI_ROUTES),
+        guards=[require_session],
+        exception_handlers={
+            ApiError: answer_ui_error,
+            HTTPException: answer_ui_error,
+            Exception: answer_ui_error,
+        },
+        opt={"access": "public"},
+        include_in_schema=False,
+    )

@@ -1,0 +1,36 @@
+"""Reading the forms of pages."""
+
+import asyncio
+from typing import Any
+from urllib.parse import parse_qsl
+
+from litestar import Request
+
+from schemas.errors import BadRequest
+from services.admin.reading import BODY_TIMEOUT_S
+
+__all__ = ["FIELDS_MAX", "read_form"]
+
+FIELDS_MAX = 200
+_TYPE = "application/x-www-form-urlencoded"
+
+
+async def read_form(request: Request[Any, Any, Any]) -> dict[str, str]:
+    """Return a form's fields; of those with the same name the values, separated by commas.
+
+    Raises BadRequest for what is no form of ours.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _TYPE:
+        raise BadRequest("a form was expected")
+    async with asyncio.timeout(BODY_TIMEOUT_S):
+        payload = await request.body()
+    try:
+        pairs = parse_qsl(
+            payload.decode(), keep_blank_values=True, max_num_fields=FIELDS_MAX, errors="strict"
+        )
+    except (ValueError, UnicodeDecodeError):
+        raise BadRequest("the form cannot be read") from None
+    fields: dict[str, str] = {}
+    for name, value in pairs:
+        fields[name] = f"{fields[name]},{value}" if name in fields and value else value
+    return fields

@@ -1,0 +1,79 @@
+"""Logging in with the master key or a virtual key, and out."""
+
+import time
+from typing import Any
+
+from litestar import Request, Response, get, post
+from litestar.response import Redirect
+
+from schemas.errors import ApiError
+from schemas.keys import hash_key
+from services.admin.state import AdminState
+from services.admin.ui.access import address_of_client, login_cookie, viewer_of
+from services.admin.ui.forms import read_form
+from services.admin.ui.pages import HEADERS, page, redirect
+
+__all__ = ["LOGIN_ROUTES"]
+
+KEY_LENGTH_MAX = 512
+_Request = Request[Any, Any, Any]
+
+
+def _safe_next(given: str) -> str:
+    """Return a path of the dashboard to go to after the login; nothing else is gone to."""
+    is_own = given == "/ui" or given.startswith(("/ui/", "/ui?"))
+    return given if is_own and not given.startswith("/ui/log") and "\\" not in given else "/ui"
+
+
+@get("/login", opt={"session": "none"})
+async def login_page(request: _Request) -> Response[bytes]:
+    """Show the form."""
+    after = _safe_next(request.query_params.get("next", "/ui"))
+    return page(request, "login.html", after=after, problem=None)
+
+
+@post("/login", opt={"session": "none"})
+async def log_in(request: _Request, admin: AdminState) -> Response[Any]:
+    """Open a session for the key that the form holds."""
+    form = await read_form(request)
+    after = _safe_next(form.get("next", "/ui"))
+    secret = form.get("key", "").strip()
+    if not secret or len(secret) > KEY_LENGTH_MAX or not secret.isascii():
+        return page(
+            request,
+            "login.html",
+            status=400,
+            after=after,
+            problem="Enter the master key or your key.",
+        )
+    try:
+        caller = await admin.identify([secret], address_of_client(admin, request))
+    except ApiError as error:
+        problem = (
+            "This is neither the master key nor a virtual key of this gateway."
+            if error.http_status == 401  # noqa: PLR2004
+            else error.message
+        )
+        return page(request, "login.html", status=error.http_status, after=after, problem=problem)
+    if caller.problem is not None:
+        problem = f"This key {caller.problem}."
+        return page(request, "login.html", status=403, after=after, problem=problem)
+    key = caller.key
+    # A key that was replaced opens the session of the new one: it has the same rights until then.
+    key_id, key_hash = (None, hash_key(secret)) if key is None else (key.key_id, key.key_hash)
+    cookie = request.app.state.sessions.open(key_id, key_hash, admin.master_key, int(time.time()))
+    return Redirect(
+        after, status_code=303, headers=HEADERS, cookies=[login_cookie(request, cookie)]
+    )
+
+
+@post("/logout")
+async def log_out(request: _Request) -> Response[Any]:
+    """End the session."""
+    request.app.state.sessions.end(viewer_of(request).session, int(time.time()))
+    answer = redirect(request, "/ui/login")
+    answer.cookies.append(login_cookie(request, "", max_age=0))
+    return answer
+
+
+LOGIN_ROUTES = (login_page, log_in, log_out)

@@ -1,0 +1,29 @@
+"""The dashboard's pages: the one list that the menu, the documents and the tests go by."""
+
+from typing import Literal
+
+import msgspec
+
+__all__ = ["PAGES", "Page", "menu_of"]
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of the menu. `needs` is what its viewer must be: see Viewer."""
+
+    path: str
+    title: str
+    group: Literal["", "Access", "Spend", "Control", "System"]
+    needs: Literal["session", "sees_all", "may_manage"] = "session"
+
+
+PAGES: tuple[Page, ...] = (Page(path="/ui", title="Overview", group=""),)
+"""In the order of the menu."""
+
+
+def menu_of(*, sees_all: bool, may_manage: bool) -> list[tuple[str, list[Page]]]:
+    """Return the pages that a viewer may open, by group."""
+    groups: dict[str, list[Page]] = {}
+    for page in PAGES:
+        if page.needs == "session" or (sees_all if page.needs == "sees_all" else may_manage):
+            groups.setdefault(page.group, []).append(page)
+    return list(groups.items())

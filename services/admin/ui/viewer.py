@@ -1,0 +1,72 @@
+"""Who looks at the dashboard, and which rows of the ledger they may see."""
+
+import msgspec
+
+from services.admin.principal import Principal
+from services.admin.sql_where import Conditions
+from services.admin.ui.sessions import Session
+
+__all__ = ["Viewer"]
+
+
+class Viewer(msgspec.Struct, frozen=True, kw_only=True):
+    """One who is logged in, with the rights that their credential has now.
+
+    `csrf_token` is what every request that changes something must carry.
+    """
+
+    caller: Principal
+    session: Session
+    csrf_token: str
+
+    @property
+    def name(self) -> str:
+        """How the menu calls them."""
+        key = self.caller.key
+        return "master key" if key is None else key.key_alias or key.key_name
+
+    @property
+    def role(self) -> str:
+        """Their role in words; that of a key without one is what it sees."""
+        return self.caller.role or "own key only"
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether every row may be seen."""
+        return self.caller.sees_all
+
+    @property
+    def may_manage(self) -> bool:
+        """Whether everything may be changed."""
+        return self.caller.manages_all
+
+    @property
+    def may_make_keys(self) -> bool:
+        """Whether keys may be made: any, one's own, or those of a team that one manages."""
+        caller = self.caller
+        return caller.manages_all or caller.manages_own_keys or bool(caller.teams_administered)
+
+    def conditions(self) -> Conditions:
+        """Return the conditions that every query for this viewer begins with.
+
+        They hold for all tables and views with key_id, user_id and team_id: every row for those
+        who see all; else those of the user and of the teams that the user manages; for a key
+        without a role its own.
+        """
+        caller = self.caller
+        found = Conditions()
+        if caller.sees_all:
+            return found
+        assert caller.key is not None, "the master key sees all"
+        if caller.role is None:
+            found.add("key_id = {0}::VARCHAR", caller.key.key_id)
+        elif caller.teams_administered:
+            teams = sorted(caller.teams_administered)
+            found.add(
+                "(user_id = {0}::VARCHAR OR list_contains({1}::VARCHAR[], team_id))",
+                caller.user_id,
+                teams,
+            )
+        else:
+            found.add("user_id = {0}::VARCHAR", caller.user_id)
+        return found

@@ -18,6 +18,8 @@ _CLIENT_COMMANDS = {
     "audit": "Show who changed what at a running gateway, when and from where.",
     "claude-code": "Print, or write into its settings, what Claude Code needs to use a gateway.",
     "keys": "Make, list, block and delete virtual keys of a running gateway.",
+    "login": "Sign in to a gateway: its address and a key are kept for the other commands.",
+    "logout": "Forget a gateway that was signed in to, and the key for it.",
     "logs": "List requests in a running gateway's ledger, and what each cost.",
     "models": "List a running gateway's models; add, change and delete those of its registry.",
     "prices": "List what models cost at a running gateway; check the price book beside others.",

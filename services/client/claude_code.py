@@ -9,12 +9,7 @@ from typing import Any
 import msgspec
 import rich_click as click
 
-from schemas.keys import KEY_LENGTH_MAX
-from services.client.claude_settings import (
-    is_readable_by_others,
-    read_claude_settings,
-    settings_file,
-)
+from services.client.claude_settings import read_claude_settings, settings_file
 from services.client.claude_variables import (
     ANTHROPIC_PREFIX,
     Mode,
@@ -22,9 +17,17 @@ from services.client.claude_variables import (
     spoiling_variables,
     wanted_variables,
 )
+from services.client.credentials import KEY_VARIABLE, is_key, read_key
 from services.client.gateway import EXIT_UNAUTHENTICATED, ClientError, Gateway
-from services.client.options import KEY_VARIABLE, URL_DEFAULT, note_in_the_clear
+from services.client.options import (
+    address_options,
+    key_file_option,
+    note_in_the_clear,
+    note_unused_key,
+)
 from services.client.output import cell_text, note, print_json
+from services.client.own_files import is_readable_by_others
+from services.client.profiles import Profile, find_address
 
 __all__ = ["claude_code"]
 
@@ -58,21 +61,13 @@ class _Models(msgspec.Struct):
     "which the virtual key is sent in a header; or the company's API key, which the gateway has.",
 )
 @click.option("--model", help="The model that Claude Code begins with.")
-@click.option(
-    "--key-file",
-    type=click.Path(path_type=Path, allow_dash=True),
-    help=f"A file that holds the virtual key, - for standard input. Without it ${KEY_VARIABLE}, "
-    "and at a terminal it is asked for.",
+@key_file_option(
+    f"A file that holds the virtual key, - for standard input. Without it: the profile's, "
+    f"${KEY_VARIABLE}, and at a terminal it is asked for."
 )
 @click.option("--no-check", is_flag=True, help="Do not ask the gateway whether it takes the key.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, as a settings file has it.")
-@click.option(
-    "--url",
-    default=URL_DEFAULT,
-    envvar="TALLYGATE_URL",
-    show_default=True,
-    help="Where the gateway is, as the developer's machine reaches it.",
-)
+@address_options
 def claude_code(
     *,
     file: str | None,
@@ -81,7 +76,8 @@ def claude_code(
     key_file: Path | None,
     no_check: bool,
     as_json: bool,
-    url: str,
+    url: str | None,
+    profile: str | None,
 ) -> None:
     """Print, or write into a settings file, what Claude Code needs to use a running gateway.
 
@@ -89,36 +85,31 @@ def claude_code(
 
     tallygate keys create --alias ana | tallygate claude-code --write --key-file -
     """
-    key = _virtual_key(key_file)
-    with Gateway(url, key) as gateway:
+    address, signed_in = find_address(url, profile, os.environ)
+    key = _virtual_key(key_file, signed_in)
+    with Gateway(address, key) as gateway:
         note_in_the_clear(gateway)
-        url = gateway.url
+        address = gateway.url
         if not no_check:
             model = _checked_model(gateway, model)
-    setup = Setup(url, key, mode, model)
+    setup = Setup(address, key, mode, model)
     if file is None:
         _print(setup, as_json=as_json)
     else:
         _write(setup, settings_file(file, os.environ), as_json=as_json)
 
 
-def _virtual_key(file: Path | None) -> str:
-    """Return the virtual key that is named. Raises ClientError."""
-    if file is None:
+def _virtual_key(file: Path | None, signed_in: Profile | None) -> str:
+    """Return the virtual key that is meant. Raises ClientError."""
+    if file is not None:
+        key = read_key(file)
+    elif signed_in is not None and not signed_in.is_master_key:
+        key = signed_in.key
+        note_unused_key()
+    else:
         key = os.environ.get(KEY_VARIABLE, "").strip()
         if not key and sys.stdin.isatty():
             key = click.prompt("Virtual key", hide_input=True, err=True).strip()
-    elif str(file) == "-":
-        key = sys.stdin.read(KEY_LENGTH_MAX + 2).strip()
-    else:
-        try:
-            with file.open(encoding="utf-8") as opened:
-                key = opened.read(KEY_LENGTH_MAX + 2).strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is no text"
-            raise ClientError(
-                f"the virtual key cannot be read from {file}: {reason}", EXIT_UNAUTHENTICATED
-            ) from None
     if not key:
         raise ClientError(
             f"no virtual key: set ${KEY_VARIABLE}, or name a file with --key-file",
@@ -130,7 +121,7 @@ def _virtual_key(file: Path | None) -> str:
             "that one stays where Claude Code has it",
             EXIT_UNAUTHENTICATED,
         )
-    if len(key) > KEY_LENGTH_MAX or not key.isascii() or not key.isprintable() or " " in key:
+    if not is_key(key):
         raise ClientError("what was given is no virtual key", EXIT_UNAUTHENTICATED)
     return key
 

@@ -1,6 +1,5 @@
 """The variables in a settings file of Claude Code: read, changed, all else left as it is."""
 
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +9,7 @@ import msgspec
 from services.client.gateway import ClientError
 from services.client.own_files import read_file, replace_file
 
-__all__ = ["ClaudeSettings", "is_readable_by_others", "read_claude_settings", "settings_file"]
+__all__ = ["ClaudeSettings", "read_claude_settings", "settings_file"]
 
 SETTINGS_BYTES_MAX = 1024 * 1024
 """A longer file is refused: it is no settings file."""
@@ -78,8 +77,3 @@ def read_claude_settings(path: Path) -> ClaudeSettings:
         ) from None
     texts = {name: value for name, value in values.items() if isinstance(value, str)}
     return ClaudeSettings(path, content, parts, variables, texts)
-
-
-def is_readable_by_others(path: Path) -> bool:
-    """Tell whether a file may be read by more than its owner."""
-    return bool(path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))

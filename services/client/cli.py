@@ -27,7 +27,8 @@ def main(arguments: list[str]) -> int:
     """Run a client command (`arguments` begin with its name); return the exit code.
 
     0: done. 1: the gateway refused it. 2: wrong usage. 69: the gateway cannot be reached, or
-    cannot do it now. 77: no master key, or a wrong one. 130: interrupted.
+    cannot do it now. 77: no key, a wrong one, or one that may not do
+    this. 130: interrupted.
     """
     try:
         _tallygate.main(args=arguments, prog_name="tallygate", standalone_mode=False)

@@ -6,6 +6,7 @@ from services.client.alerts import alerts
 from services.client.audit import audit
 from services.client.claude_code import claude_code
 from services.client.keys import keys
+from services.client.login import login, logout
 from services.client.logs import logs
 from services.client.models import models
 from services.client.prices import prices
@@ -32,4 +33,6 @@ client_commands: tuple[click.Command, ...] = (
     audit,
     alerts,
     claude_code,
+    login,
+    logout,
 )

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -18,7 +17,6 @@ __all__ = [
     "EXIT_UNAVAILABLE",
     "ClientError",
     "Gateway",
-    "find_master_key",
 ]
 
 EXIT_REFUSED = 1
@@ -26,14 +24,12 @@ EXIT_REFUSED = 1
 EXIT_UNAVAILABLE = 69
 """sysexits' EX_UNAVAILABLE: the gateway cannot be reached, or cannot do this now."""
 EXIT_UNAUTHENTICATED = 77
-"""sysexits' EX_NOPERM: there is no master key, or it is not the gateway's."""
+"""sysexits' EX_NOPERM: there is no key, the gateway does not know it, or it may not do this."""
 
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 30.0
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 """A longer answer is not read: it is not this gateway's."""
-MASTER_KEY_BYTES_MAX = 4096
-MASTER_KEY_VARIABLES = ("TALLYGATE_MASTER_KEY", "LITELLM_MASTER_KEY")
 
 _SERVER_ERROR = 500
 
@@ -55,48 +51,14 @@ class _Error(msgspec.Struct):
     request_id: str | None = None
 
 
-def find_master_key(file: Path | None, data: Path, environment: dict[str, str]) -> str:
-    """Return the master key: from `file`, else the environment, else the data folder.
-
-    Raises ClientError, which says where it was looked for.
-    """
-    if file is not None:
-        return _key_in(file)
-    for name in MASTER_KEY_VARIABLES:
-        if environment.get(name):
-            return environment[name].strip()
-    generated = data / "secrets" / "master_key"
-    if generated.is_file():
-        return _key_in(generated)
-    raise ClientError(
-        f"no master key: neither {' nor '.join(MASTER_KEY_VARIABLES)} is set, nor is there "
-        f"{generated}. Name the data folder with --data, or a file with --master-key-file",
-        EXIT_UNAUTHENTICATED,
-    )
-
-
-def _key_in(path: Path) -> str:
-    try:
-        with path.open(encoding="utf-8") as file:
-            key = file.read(MASTER_KEY_BYTES_MAX).strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise ClientError(
-            f"the master key cannot be read from {path}: {reason}", EXIT_UNAUTHENTICATED
-        ) from None
-    if not key or not key.isascii() or not key.isprintable():
-        raise ClientError(f"{path} holds no master key", EXIT_UNAUTHENTICATED)
-    return key
-
-
 class Gateway:
     """A connection to one gateway. Use it as a context manager.
 
-    Redirects are not followed and the environment's HTTP proxies are not used: the master key
-    goes to the given URL and nowhere else.
+    Redirects are not followed and the environment's HTTP proxies are not used: the key goes
+    to the given URL and nowhere else.
     """
 
-    def __init__(self, url: str, master_key: str) -> None:
+    def __init__(self, url: str, key: str) -> None:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ClientError(f"{url!r} is no URL of a gateway: http://127.0.0.1:4000 is one")
@@ -104,7 +66,7 @@ class Gateway:
         self.is_in_the_clear = parts.scheme == "http" and not _is_loopback(parts.hostname)
         self._http = httpx.Client(
             base_url=self.url,
-            headers={"authorization": f"Bearer {master_key}", "accept": "application/json"},
+            headers={"authorization": f"Bearer {key}", "accept": "application/json"},
             timeout=httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
             follow_redirects=False,
             trust_env=False,

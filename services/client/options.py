@@ -4,95 +4,119 @@ import os
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import rich_click as click
 
-from services.client.gateway import Gateway, find_master_key
+from services.client.credentials import KEY_VARIABLE, MASTER_KEY_VARIABLES, find_key
+from services.client.gateway import Gateway
 from services.client.output import note
+from services.client.profiles import (
+    PROFILE_VARIABLE,
+    URL_DEFAULT,
+    URL_VARIABLE,
+    find_address,
+)
 
 __all__ = [
-    "KEY_VARIABLE",
-    "URL_DEFAULT",
+    "address_options",
     "gateway_options",
     "gateway_options_with_key",
     "json_option",
+    "key_file_option",
     "note_in_the_clear",
+    "note_unused_key",
 ]
 
-URL_DEFAULT = "http://127.0.0.1:4000"
-KEY_VARIABLE = "TALLYGATE_KEY"
-"""Holds a virtual key for the commands that need no master key."""
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print the gateway's answer as JSON."
 )
 
 
-def gateway_options_with_key(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the same options, and one for a virtual key, which is enough for the command."""
-    option = click.option(
+def address_options(command: Command) -> Command:
+    """Add the options that say which gateway is meant: `url` and `profile`."""
+    for option in (
+        click.option(
+            "--profile",
+            help="The gateway that `tallygate login` gave this name, and the key for it. "
+            f"Without it ${PROFILE_VARIABLE}.",
+        ),
+        click.option(
+            "--url",
+            help=f"Where the gateway is. Without it: ${URL_VARIABLE}, the one that was signed in "
+            f"to with `tallygate login`, or {URL_DEFAULT}.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def key_file_option(help_text: str) -> Callable[[Command], Command]:
+    """Return what adds the option that names a file with a credential: `key_file`."""
+    return click.option(
         "--key-file",
-        type=click.Path(path_type=Path),
-        help=f"A file that holds a virtual key with the permission `analyst`, in place of the "
-        f"master key. So does ${KEY_VARIABLE}.",
+        "--master-key-file",
+        "key_file",
+        type=click.Path(path_type=Path, allow_dash=True),
+        help=help_text,
     )
-    return option(gateway_options(command, key_is_enough=True))
+
+
+def gateway_options_with_key(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the same options for a command that virtual keys are meant for more than admins."""
+    return gateway_options(command, virtual_first=True)
 
 
 def gateway_options(
-    command: Callable[..., None], *, key_is_enough: bool = False
+    command: Callable[..., None], *, virtual_first: bool = False
 ) -> Callable[..., None]:
-    """Add the options that say which gateway is meant and where its master key is.
+    """Add the options that say which gateway is meant and where the credential for it is.
 
     The command gets the open gateway as its argument `gateway` in place of them.
     """
 
     @wraps(command)
     def with_gateway(
-        url: str,
-        master_key_file: Path | None,
-        data: Path,
-        key_file: Path | None = None,
-        **values: Any,
+        url: str | None, profile: str | None, key_file: Path | None, data: Path, **values: Any
     ) -> None:
-        file = key_file or master_key_file
-        key = os.environ.get(KEY_VARIABLE) if key_is_enough and file is None else None
-        with _open_gateway(url, file, data, key) as gateway:
+        if url is not None and profile is not None:
+            raise click.UsageError("--url and --profile both say which gateway: give one of them")
+        address, signed_in = find_address(url, profile, os.environ)
+        if key_file is None and signed_in is not None:
+            key = signed_in.key
+            note_unused_key()
+        else:
+            key = find_key(key_file, data, os.environ, virtual_first=virtual_first)
+        with Gateway(address, key) as gateway:
+            note_in_the_clear(gateway)
             command(gateway=gateway, **values)
 
-    for option in (
-        click.option(
-            "--data",
-            type=click.Path(path_type=Path),
-            default=Path("data"),
-            envvar="TALLYGATE_DATA",
-            show_default="./data",
-            help="The gateway's data folder, where a generated master key is.",
-        ),
-        click.option(
-            "--master-key-file",
-            type=click.Path(path_type=Path),
-            help="A file that holds the master key. Without it: $TALLYGATE_MASTER_KEY, "
-            "$LITELLM_MASTER_KEY, or the one in the data folder.",
-        ),
-        click.option(
-            "--url",
-            default=URL_DEFAULT,
-            envvar="TALLYGATE_URL",
-            show_default=True,
-            help="Where the gateway is.",
-        ),
-    ):
-        with_gateway = option(with_gateway)
-    return with_gateway
+    data_option = click.option(
+        "--data",
+        type=click.Path(path_type=Path),
+        default=Path("data"),
+        envvar="TALLYGATE_DATA",
+        show_default="./data",
+        help="The gateway's data folder, where a generated master key is.",
+    )
+    names = [f"${name}" for name in MASTER_KEY_VARIABLES]
+    names.insert(0 if virtual_first else len(names), f"${KEY_VARIABLE}")
+    file_option = key_file_option(
+        "A file that holds the credential, - for standard input: the master key, or a virtual key "
+        f"that may do it. Without it: the profile's, {', '.join(names)}, or the one in the data "
+        "folder."
+    )
+    return address_options(file_option(data_option(with_gateway)))
 
 
-def _open_gateway(url: str, file: Path | None, data: Path, key: str | None) -> Gateway:
-    """Return the gateway that the options name. Raises ClientError."""
-    gateway = Gateway(url, key or find_master_key(file, data, dict(os.environ)))
-    note_in_the_clear(gateway)
-    return gateway
+def note_unused_key() -> None:
+    """Say so where a key in the environment is not used, since a profile has its own."""
+    if os.environ.get(KEY_VARIABLE):
+        note(
+            f"note: ${KEY_VARIABLE} is not used: the profile that was signed in to has its own key"
+        )
 
 
 def note_in_the_clear(gateway: Gateway) -> None:

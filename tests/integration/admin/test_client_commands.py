@@ -241,7 +241,7 @@ def test_cut_answer_is_said_on_standard_error(shell: Shell) -> None:
         (("keys", "nonsense"), {}, 2, "nonsense"),
         (("sql",), {}, 2, "QUERY is missing"),
         (("keys", "list"), {"LITELLM_MASTER_KEY": "sk-wrong-master-key"}, 77, "neither the master"),
-        (("keys", "list"), {"LITELLM_MASTER_KEY": ""}, 77, "--master-key-file"),
+        (("keys", "list"), {"LITELLM_MASTER_KEY": ""}, 77, "--key-file"),
         (("keys", "list", "--master-key-file", "none"), {}, 77, "cannot be read"),
         (("keys", "list"), {"TALLYGATE_URL": "http://127.0.0.1:1"}, 69, "tallygate serve"),
         (("keys", "list"), {"TALLYGATE_URL": "127.0.0.1:1"}, 1, "no URL"),

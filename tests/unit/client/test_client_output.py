@@ -11,7 +11,8 @@ import rich_click as click
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.client.gateway import EXIT_UNAUTHENTICATED, ClientError, Gateway, find_master_key
+from services.client.credentials import find_key
+from services.client.gateway import EXIT_UNAUTHENTICATED, ClientError, Gateway
 from services.client.output import cell_text, csv_text, dollars
 from services.client.settings import read_settings
 
@@ -79,12 +80,12 @@ def test_amount_that_is_none_is_refused(text: str) -> None:
 def test_missing_master_key_says_where_it_was_looked_for(tmp_path: Path) -> None:
     # Given no master key anywhere, when it is looked for, then the message names each place.
     with pytest.raises(ClientError, match="LITELLM_MASTER_KEY") as missing:
-        find_master_key(None, tmp_path / "data", {})
+        find_key(None, tmp_path / "data", {})
     assert missing.value.exit_code == EXIT_UNAUTHENTICATED
     assert not (tmp_path / "data").exists()
     (tmp_path / "bad").write_bytes(b"\xff\xfe")
     with pytest.raises(ClientError, match="no text"):
-        find_master_key(tmp_path / "bad", tmp_path, {})
+        find_key(tmp_path / "bad", tmp_path, {})
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 #
 #   make setup    .venv with everything that is needed to run; then .venv/bin/tallygate
 #   make serve    setup, then the gateway on 127.0.0.1:4000 (ARGS="--port 4001" for other options)
+#   make demo     setup, then the gateway over a stand-in for the API, with made-up history
+#                 (ARGS="--folder demo" keeps it)
 #   make test     setup with the tests' own packages, then all tests, two at a time (WORKERS=1: one);
 #                 PYTEST_ARGS="-k name" runs those that are meant, one after the other
 #   make bench    what the gateway costs (ARGS="--help"); make bench-smoke only sees that it works;
@@ -53,7 +55,7 @@ INSTALL_PROJECT := $(UV) pip install --python $(BIN)/python --quiet --no-deps \
 	--build-constraints requirements-tools.lock --editable . && \
 	$(BIN)/python -m compileall -q prices schemas services
 
-.PHONY: help setup dev serve test test-duckdb2 lint types bench bench-smoke bench-guard lock clean
+.PHONY: help setup dev serve demo test test-duckdb2 lint types bench bench-smoke bench-guard lock clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -92,6 +94,9 @@ $(DEV): requirements-dev.lock $(RUNTIME)
 # exec: a signal to this process is the gateway's, which ends in order.
 serve: setup
 	@exec $(BIN)/tallygate serve --config $(CONFIG) $(ARGS)
+
+demo: setup
+	@exec $(BIN)/tallygate demo $(ARGS)
 
 # A file of tests is one process's, for what its tests share. Those marked `alone` come last, one
 # after the other; not after what is more than a failed test.

@@ -93,6 +93,10 @@ def _function(command: str) -> Callable[[argparse.Namespace], int]:
         from services.commands.serve import serve
 
         return serve
+    if command == "demo":
+        from services.commands.demo import demo
+
+        return demo
     if command == "doctor":
         from services.commands.doctor import run_doctor
 

@@ -20,6 +20,10 @@ SEQUENCE_MAX = 2**62
 WORKERS_MAX = 64
 PORT_DEFAULT = 4000
 ADMIN_PORT_DEFAULT = 4001
+DEMO_REQUESTS_MIN = 100
+DEMO_REQUESTS_MAX = 2_000_000
+DEMO_REQUESTS_DEFAULT = 20_000
+DEMO_PER_MINUTE_MAX = 6000
 
 COMMANDS = {
     "serve": "Run the whole gateway: an embedded nats-server, the proxy, the ledger and the admin "
@@ -43,6 +47,9 @@ COMMANDS = {
     "doctor": "Look at a whole installation from outside, also where parts of it are down: each "
     "line says what is well, what wants attention, and what to do. Exit code 0: all is well, 1: "
     "there are warnings, 2: there are faults. With --client: how Claude Code is set up here.",
+    "demo": "Look at all of it without an account: the whole gateway over a stand-in for the API, "
+    "with three weeks of made-up history and requests that go on. Ctrl-C ends it, and all is gone "
+    "again, unless it has a --folder.",
     "admin": "Run the admin service (keys, spend, SQL, OpenAPI) against an external NATS server.",
 }
 
@@ -87,6 +94,9 @@ def config_path(given: Path | None) -> Path:
 
 def _parser(command: str) -> _Parser:
     parser = _Parser(prog=f"tallygate {command}", description=COMMANDS[command], allow_abbrev=False)
+    if command == "demo":
+        _add_demo_options(parser)
+        return parser
     if command == "doctor":
         _add_doctor_options(parser)
         return parser
@@ -193,6 +203,44 @@ def _add_books_options(parser: argparse.ArgumentParser, command: str) -> None:
             metavar="SEQUENCE",
             help="the last message to take in (default: the last one that there is now)",
         )
+
+
+def _add_demo_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--folder",
+        type=_path,
+        metavar="DIR",
+        help="keep the demo there, and go on with it at the next start (default: a new one, which "
+        "is deleted in the end)",
+    )
+    parser.add_argument(
+        "--port",
+        type=_number("port", 0, PORT_MAX),
+        metavar="P",
+        default=PORT_DEFAULT,
+        help=f"the port on 127.0.0.1; 0 is any free one (default: {PORT_DEFAULT})",
+    )
+    parser.add_argument(
+        "--requests",
+        type=_number("number of requests", DEMO_REQUESTS_MIN, DEMO_REQUESTS_MAX),
+        metavar="N",
+        default=DEMO_REQUESTS_DEFAULT,
+        help=f"how large the history is (default: {DEMO_REQUESTS_DEFAULT})",
+    )
+    parser.add_argument(
+        "--seed",
+        type=_number("seed", 0, SEQUENCE_MAX),
+        metavar="N",
+        default=1,
+        help="another seed is another history; the same one makes the same (default: 1)",
+    )
+    parser.add_argument(
+        "--per-minute",
+        type=_number("number of requests", 0, DEMO_PER_MINUTE_MAX),
+        metavar="N",
+        default=20,
+        help="how many requests go on coming in each minute; 0: none (default: 20)",
+    )
 
 
 def _add_doctor_options(parser: argparse.ArgumentParser) -> None:

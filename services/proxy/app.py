@@ -10,6 +10,7 @@ from typing import Any
 
 from litestar import HttpMethod, Litestar, Request, Response, asgi, route
 from litestar.exceptions import HTTPException
+from litestar.response import Redirect
 from litestar.types import ASGIApp
 
 from schemas.config import GatewayConfig
@@ -64,8 +65,11 @@ def build_app(
     """Return the ASGI application."""
 
     @route(["/", "/api/hello"], http_method=PROBE_METHODS, sync_to_thread=False)
-    def hello() -> dict[str, str]:
-        return {"message": "hello", "service": "tallygate"}
+    def hello(request: Request[Any, Any, Any]) -> Response[Any]:
+        if "text/html" in request.headers.get("accept", ""):
+            # A person with a browser wants the dashboard; programs probe.
+            return Redirect("/ui", status_code=303)
+        return Response({"message": "hello", "service": "tallygate"})
 
     @route(
         ["/health/liveliness", "/health/liveness"],

@@ -162,3 +162,21 @@ def test_long_answer_waits_for_its_client_and_ends_when_it_leaves(
     wait_until(lambda: len(answers._open) == 1, LEFT_TIMEOUT_S)
     connection.close()
     wait_until(lambda: not answers._open and not answers._runs, LEFT_TIMEOUT_S)
+
+
+def test_browser_is_led_to_the_dashboard_whose_files_come_packed(proxy: ProxyProcess) -> None:
+    # Given a browser, when it opens the gateway's address and what the page names, then it comes
+    # to the login page, and the files pass as they were packed; who takes none gets them unpacked.
+    page = httpx.get(proxy.url, headers={"accept": "text/html"}, follow_redirects=True)
+    assert (page.status_code, page.url.path) == (200, "/ui/login")
+    script = next(part for part in page.text.split('"') if "htmx" in part and part.endswith(".js"))
+    packed = httpx.get(proxy.url + script)
+    plain = httpx.get(proxy.url + script, headers={"accept-encoding": "identity"})
+    assert packed.headers["content-encoding"] == "gzip"
+    assert int(packed.headers["content-length"]) * 2 < len(packed.content)
+    assert "content-encoding" not in plain.headers
+    assert packed.content == plain.content
+    without = httpx.Request("GET", proxy.url + script)  # has no Accept-Encoding
+    with httpx.Client() as client:
+        assert "content-encoding" not in client.send(without).headers
+    assert httpx.get(proxy.url).json()["service"] == "tallygate"

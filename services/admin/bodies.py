@@ -52,6 +52,7 @@ Name = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\
 Tag = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
 Models = Annotated[tuple[Name, ...], Meta(max_length=1000)]
 GuardrailNames = Annotated[tuple[Tag, ...], Meta(max_length=GUARDRAILS_MAX)]
+Routes = Annotated[tuple[Tag, ...], Meta(max_length=100)]
 Tags = Annotated[tuple[Tag, ...], Meta(max_length=100)]
 Duration = Annotated[str, Meta(min_length=1, max_length=32)]
 Day = Annotated[str, Meta(max_length=32, extra_json_schema={"format": "date"})]
@@ -75,13 +76,14 @@ class KeySettings(BudgetSettings, frozen=True, kw_only=True):
     store_prompts: bool | UnsetType | None = UNSET
     on_quota_exhausted: OnQuotaExhausted | UnsetType | None = UNSET
     guardrails: GuardrailNames | UnsetType | None = UNSET
+    allowed_routes: Routes | UnsetType | None = UNSET
 
 
 class GenerateKey(KeySettings, frozen=True, kw_only=True):
     """POST /key/generate. `key` is a key of one's own choice; without it a random one is made."""
 
     key: KeyText | None = None
-    key_type: Literal["default", "llm_api"] | None = None
+    key_type: Literal["default", "llm_api", "management", "read_only", "analyst"] | None = None
 
 
 class UpdateKey(KeySettings, frozen=True, kw_only=True):
@@ -140,6 +142,7 @@ class KeyState(BudgetsShown, msgspec.Struct, frozen=True, kw_only=True):
     store_prompts: bool | None
     on_quota_exhausted: OnQuotaExhausted | None
     guardrails: tuple[str, ...]
+    allowed_routes: tuple[str, ...]
     created_at: datetime
     created_by: str | None
     updated_at: datetime

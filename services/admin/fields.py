@@ -34,7 +34,6 @@ KEY_FIELDS_WITHOUT_MEANING: dict[str, str] = {
     "aliases": "model names are those of model_list in the configuration",
     "allowed_cache_controls": "the gateway does not cache responses",
     "allowed_passthrough_routes": _ROUTES,
-    "allowed_routes": _ROUTES,
     "allowed_vector_store_indexes": _ROUTES,
     "auto_rotate": "keys are not rotated by themselves in this version",
     "budget_fallbacks": "a spent budget refuses requests, it does not reroute them",

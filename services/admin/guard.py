@@ -13,6 +13,7 @@ from schemas.errors import Forbidden
 from services.admin.access import Access, is_admitted, refusal_of
 from services.admin.analysts import team_seen_by
 from services.admin.credentials import find_candidates
+from services.admin.key_types import refuse_other_routes
 from services.admin.origin import note_origin
 from services.admin.preconditions import note_condition
 from services.admin.principal import Principal
@@ -45,10 +46,11 @@ async def require_access(
                 raise Forbidden("the team or the user of this virtual key is blocked or deleted")
     elif not is_admitted(caller, access):
         raise Forbidden(refusal_of(caller, access))
-    connection.state.caller = caller
     scope = connection.scope
-    request_id = scope.get("state", {}).get("request_id", "")
     method = str(scope.get("method", ""))
+    refuse_other_routes(caller.key, method, scope["path_template"])
+    connection.state.caller = caller
+    request_id = scope.get("state", {}).get("request_id", "")
     note_origin(address, method, scope["path_template"], request_id)
     condition = note_condition(connection, handler)
     if condition is not None:

@@ -13,6 +13,7 @@ from services.admin.analysts import analyst_from, check_analyst
 from services.admin.bodies import KEY_LENGTH_MIN, METADATA_BYTES_MAX, GenerateKey, KeySettings
 from services.admin.bodies_rates import rate_changes
 from services.admin.budgets import budget_changes
+from services.admin.key_types import allowed_routes, typed
 from services.runtime.durations import expiry_from
 
 __all__ = [
@@ -49,6 +50,7 @@ def created_record(body: GenerateKey, key: str, key_id: str, issue: Issue) -> Ke
     """Return a new key's record. Raises BadRequest where the request asks for what cannot be."""
     if body.key is not None:
         _check_chosen_key(body.key)
+    body = typed(body)
     bare = KeyRecord(
         key_id=key_id,
         key_hash=hash_key(key),
@@ -95,6 +97,8 @@ def updated_record(record: KeyRecord, settings: KeySettings, issue: Issue) -> Ke
         changes["on_quota_exhausted"] = settings.on_quota_exhausted
     if settings.guardrails is not UNSET:
         changes["guardrails"] = tuple(dict.fromkeys(settings.guardrails or ()))
+    if settings.allowed_routes is not UNSET:
+        changes["allowed_routes"] = allowed_routes(settings.allowed_routes or ())
     check_analyst(msgspec.structs.replace(record, **changes))
     return msgspec.structs.replace(
         record, **changes, updated_at_us=issue.now_us, updated_by=issue.by

@@ -28,6 +28,7 @@ from services.admin.directory import alias_holders, find_key, page_of_keys, sequ
 from services.admin.fields import KEY_FIELDS_WITHOUT_MEANING
 from services.admin.guard import caller_of
 from services.admin.guardrail_names import check_guardrails
+from services.admin.key_types import check_routes
 from services.admin.preconditions import etag_header
 from services.admin.reading import answer_json, read_body, read_query
 from services.admin.records import Issue, chosen_key_id, created_record, updated_record
@@ -70,6 +71,7 @@ async def generate_key(request: _Request, admin: AdminState) -> Response[bytes]:
     """Make a virtual key."""
     body = await read_body(request, GenerateKey, KEY_FIELDS_WITHOUT_MEANING)
     check_guardrails(body.guardrails, admin.guardrail_names)
+    check_routes(body.allowed_routes, request.app.route_handler_method_map)
     snapshot = await admin.registry()
     issue = Issue(now_us=now_us(), by=caller_of(request).name)
     key = body.key or new_key()
@@ -273,6 +275,7 @@ async def update_key(request: _Request, admin: AdminState) -> Response[bytes]:
     """Change some settings of a virtual key."""
     body = await read_body(request, UpdateKey, KEY_FIELDS_WITHOUT_MEANING)
     check_guardrails(body.guardrails, admin.guardrail_names)
+    check_routes(body.allowed_routes, request.app.route_handler_method_map)
     snapshot = await admin.registry()
     before = _found(find_key(snapshot, body.key))
     issue = Issue(now_us=now_us(), by=caller_of(request).name)

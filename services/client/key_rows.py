@@ -34,6 +34,7 @@ class KeyRow(LimitedRow, kw_only=True):
     names_end_users: bool = False
     store_prompts: bool | None = None
     on_quota_exhausted: str | None = None
+    allowed_routes: tuple[str, ...] = ()
 
 
 class KeyPage(msgspec.Struct):

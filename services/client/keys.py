@@ -44,17 +44,25 @@ def keys() -> None:
 
 
 @keys.command()
+@click.option(
+    "--key-type",
+    type=click.Choice(["default", "llm_api", "management", "read_only", "analyst"]),
+    help="What it may call, by a name: the API, the management API, what that only shows, or SQL.",
+)
 @setting_options
 @json_option
 @gateway_options
 def create(
     *,
+    key_type: str | None,
     as_json: bool,
     gateway: Gateway,
     **settings: Any,
 ) -> None:
     """Make a virtual key and show it, this once."""
     body = read_settings(settings)
+    if key_type is not None:
+        body["key_type"] = key_type
     content = gateway.post("/key/generate", body)
     if as_json:
         print_json(content)
@@ -242,6 +250,7 @@ def _print_row(row: KeyRow) -> None:
         ["user", row.user_id],
         ["team", row.team_id],
         ["analyst", row.analyst],
+        ["may call", ", ".join(row.allowed_routes) or "all"],
         ["names end users", "yes" if row.names_end_users else "no"],
         ["prompts stored", row.store_prompts],
         ["quota used up", row.on_quota_exhausted],

@@ -27,6 +27,7 @@ _FIELDS = {
     "store_prompts": "store_prompts",
     "on_quota_exhausted": "on_quota_exhausted",
     "guardrail": "guardrails",
+    "allowed_route": "allowed_routes",
     **RATE_FIELDS,
 }
 """Each option and the field of the API that it sets."""
@@ -61,6 +62,12 @@ def setting_options(command: Command) -> Command:
             "--guardrail",
             multiple=True,
             help="A guardrail that its requests must pass; may be given several times.",
+        ),
+        click.option(
+            "--allowed-route",
+            multiple=True,
+            help="A path, or a group such as llm_api_routes, that it may call, and no others; may "
+            "be given several times.",
         ),
         *RATE_OPTIONS,
         click.option("--metadata", help="A JSON object of your own."),

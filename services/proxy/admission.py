@@ -44,6 +44,7 @@ HEADERS_MAX = 200
 HEADER_BYTES_MAX = 64 * 1024
 BODY_TIMEOUTS_MAX = 10
 """A body that always comes on, but slowly, may take so many times `client_body_timeout_s`."""
+_HOT_PATHS = {"messages": "/v1/messages", "count_tokens": "/v1/messages/count_tokens"}
 
 
 class ClientGone(Exception):
@@ -80,8 +81,13 @@ class Admission:
         """Return the draft of a request that begins now, under the setup of this moment."""
         return Draft(request_id, started_at_us, endpoint, self._current.setup)
 
-    def identify(self, headers: RawHeaders, draft: Draft) -> auth.Credentials:
-        """Set the draft's key. Raises ApiError for a request without a usable virtual key."""
+    def identify(
+        self, headers: RawHeaders, draft: Draft, method: str, path: str
+    ) -> auth.Credentials:
+        """Set the draft's key. Raises ApiError for a request without a usable virtual key.
+
+        `method` and `path` (without a prefix) are those of the request.
+        """
         _check_headers(headers)
         if not self._registry.loaded:
             raise Unavailable(
@@ -91,6 +97,8 @@ class Admission:
         credentials = auth.find_credentials(headers)
         draft.key = auth.identify(credentials, self._registry.by_hash, draft.setup.master_key_hash)
         limits.check_key(draft.key, draft.started_at_us)
+        if draft.key.allowed_routes:
+            limits.check_route(draft.key, method, path)
         draft.owners = self._registry.owners_of(draft.key)
         for owner in draft.owners:
             limits.check_owner(draft.key, owner)
@@ -114,7 +122,7 @@ class Admission:
         known = dict(headers)
         agent = known.get(b"user-agent")
         draft.user_agent = agent.decode("latin-1")[:TEXT_MAX] if agent is not None else None
-        credentials = self.identify(headers, draft)
+        credentials = self.identify(headers, draft, "POST", _HOT_PATHS[draft.endpoint])
         assert draft.key is not None
         setup = draft.setup
         body = await self.read(headers, receive, draft, is_whole=is_whole)

@@ -139,7 +139,7 @@ class Api:
         draft.user_agent = agents[0].decode("latin-1")[:_TEXT_MAX] if agents else None
         known = dict(headers)
         draft.client = of_headers(known)
-        credentials = self._admission.identify(headers, draft)
+        credentials = self._admission.identify(headers, draft, scope["method"], found.path)
         assert draft.key is not None
         if draft.key.names_end_users:
             draft.client = with_end_user(draft.client, known)

@@ -8,6 +8,7 @@ from schemas.events import time_from_us
 from schemas.money import usd_text
 from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from services.proxy.routing import names_allowed
+from services.runtime.key_routes import is_allowed, routes_refusal
 
 __all__ = [
     "RETRY_AFTER_S",
@@ -15,6 +16,7 @@ __all__ = [
     "check_key",
     "check_model",
     "check_owner",
+    "check_route",
     "is_exceeded",
     "named",
 ]
@@ -70,6 +72,12 @@ def check_owner(record: KeyRecord, owner: TeamRecord | UserRecord) -> None:
         f"The {named}, to which the virtual key {_named(record)} belongs, is blocked. "
         "Ask your administrator to unblock it"
     )
+
+
+def check_route(record: KeyRecord, method: str, path: str) -> None:
+    """Raise Forbidden where the key may not call this path of the API."""
+    if not is_allowed(record.allowed_routes, method, path):
+        raise Forbidden(routes_refusal(_named(record), record.allowed_routes, method, path))
 
 
 def check_model(record: KeyRecord, model_name: str, target: str | None = None) -> None:

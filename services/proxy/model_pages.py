@@ -52,7 +52,7 @@ async def answer_models(
 ) -> None:
     """Answer with the models that the key may use. Raises ApiError."""
     headers: RawHeaders = list(scope["headers"])
-    admission.identify(headers, draft)
+    admission.identify(headers, draft, scope["method"], found.path)
     assert draft.key is not None
     names = models.usable_names(draft.setup.router, draft.key)
     is_anthropic = bool(header_values(headers, b"anthropic-version"))

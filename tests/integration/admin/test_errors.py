@@ -166,7 +166,7 @@ def test_credential_sent_twice_is_refused(stranger: httpx.Client, name: str) -> 
         ("POST", "/key/generate", {"json": {"key": "sk-short"}}, 400),
         ("POST", "/key/generate", {"json": {"key": "no-prefix-but-long-enough"}}, 400),
         ("POST", "/key/generate", {"json": {"models": ["no-default-models"]}}, 400),
-        ("POST", "/key/generate", {"json": {"key_type": "management"}}, 400),
+        ("POST", "/key/generate", {"json": {"key_type": "master"}}, 400),
         ("POST", "/key/update", {"json": {"max_budget": 1}}, 400),
         ("POST", "/key/update", {"json": {"key": "sk-unknown"}}, 404),
         ("POST", "/key/block", {"json": {"key": "sk-unknown"}}, 404),

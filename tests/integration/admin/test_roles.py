@@ -86,6 +86,51 @@ def test_role_is_changed_for_all_keys_of_the_user_at_once(
     assert wrong.json()["error"]["param"] == "user_role"
 
 
+def test_allowed_routes_limit_what_the_role_allows(admin: RunningAdmin, clients: Clients) -> None:
+    # Given keys of a proxy_admin and of nobody, each made with a key_type, when they call routes,
+    # then they may what both the role and the type allow, and no spelling of a path helps.
+    def status(client: httpx.Client, method: str, path: str) -> int:
+        content = b"[]" if method == "POST" else None
+        headers = {"content-type": "application/json"}
+        return client.request(method, path, content=content, headers=headers).status_code
+
+    routes = (
+        ("GET", "/key/list"),
+        ("POST", "/key/generate"),
+        ("POST", "/key/key_of_nobody/regenerate"),
+        ("POST", "/ledger/sql"),
+        ("GET", "/models"),
+        ("GET", "/key/list/"),
+        ("POST", "/key/%67enerate"),
+    )
+    expected = {
+        "llm_api": (403, 403, 403, 403, 200, 403, 403),
+        "management": (200, 400, 400, 403, 200, 200, 400),
+        "read_only": (200, 403, 403, 403, 200, 200, 403),
+        "analyst": (403, 403, 403, 400, 403, 403, 403),
+    }
+    for key_type, statuses in expected.items():
+        fields: dict[str, object] = {"key_type": key_type, "team_id": "t"}
+        client = client_of(admin, user_id="u-proxy_admin", **fields)
+        assert tuple(status(client, *route) for route in routes) == statuses, key_type
+        client.close()
+        # What the role does not allow, no type adds.
+        client = client_of(admin, **fields)
+        assert {status(client, *route) for route in routes[:3]} == {403}
+        client.close()
+    made = admin.generate(allowed_routes=["/key/info", "analyst_routes"])
+    assert made["allowed_routes"] == ["/key/info", "analyst_routes"]
+    body = {"key": made["key"], "allowed_routes": ["/key/inf"]}
+    wrong = admin.http.post("/key/update", json=body)
+    assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "allowed_routes")
+    assert "did you mean /key/info?" in wrong.json()["error"]["message"]
+    headers = {"authorization": f"Bearer {made['key']}"}
+    assert httpx.get(f"{admin.url}/models", headers=headers).status_code == 403
+    freed = admin.http.post("/key/update", json={**body, "allowed_routes": None})
+    assert freed.json()["allowed_routes"] == []
+    assert httpx.get(f"{admin.url}/models", headers=headers).status_code == 200
+
+
 def test_admins_key_sees_other_keys_and_itself(admin: RunningAdmin, clients: Clients) -> None:
     # Given a key that somebody deleted, when admins ask for it, then they are shown it, and what
     # an admin's key changes is written down as its own.

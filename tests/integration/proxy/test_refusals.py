@@ -143,6 +143,43 @@ def test_blocked_expired_and_not_allowed_are_403(proxy: ProxyProcess, mock: Mock
     assert not mock.messages()
 
 
+def test_key_may_call_its_allowed_routes_alone(proxy: ProxyProcess, mock: MockAnthropic) -> None:
+    # given keys that are limited to routes, when each asks a model, counts and lists models, with
+    # LiteLLM's prefix and without, then it is refused all but its own, and the refusal is booked
+    paths = ("/v1/messages", "/v1/messages/count_tokens", "/v1/models", "/v1/files")
+    served = {
+        ("llm_api_routes",): {*paths},
+        ("/v1/messages",): {"/v1/messages", "/v1/messages/count_tokens"},
+        ("/v1/messages/count_tokens", "/v1/fil*"): {"/v1/messages/count_tokens", "/v1/files"},
+        ("info_routes", "/key/info"): {"/v1/models"},
+        ("management_routes", "analyst_routes"): set(),
+    }
+    for routes, expected in served.items():
+        key = proxy.issue_key(key_alias="ci", allowed_routes=routes)
+        for prefix in ("", "/anthropic"):
+            admitted = set()
+            for path in paths:
+                is_read = path in ("/v1/models", "/v1/files")
+                answer = httpx.request(
+                    "GET" if is_read else "POST",
+                    f"{proxy.url}{prefix}{path}",
+                    content=None if is_read else body(),
+                    headers={"x-litellm-api-key": key, "authorization": OAUTH},
+                    timeout=20,
+                    trust_env=False,
+                )
+                if answer.status_code != 403:
+                    admitted.add(path)
+                    continue
+                message = check_shape(answer, 403, "permission_error")
+                assert f"key ci may not call {'GET' if is_read else 'POST'} {path}." in message
+                assert message.endswith(", ".join(routes))
+                if path == "/v1/messages" and not prefix:
+                    assert refusal_of(proxy, answer).data.key_alias == "ci"
+            assert admitted == expected, routes
+    assert len(mock.messages()) == 4
+
+
 def test_unknown_model_and_path_are_404_and_wrong_method_405(proxy: ProxyProcess) -> None:
     key = proxy.issue_key()
     answer = post(proxy, key, body("gpt-4"))

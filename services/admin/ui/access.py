@@ -1,6 +1,7 @@
 """Who may see which page: every page needs a session unless it says otherwise.
 
-`opt={"session": "none"}` is for pages and files before the login. What changes something
+`opt={"session": "none"}` is for pages and files before the login, `"any"` for what a key with other
+`allowed_routes` may, too. What changes something
 must come from a page of ours: SameSite keeps the cookie at home, `Sec-Fetch-Site` or `Origin` says
 where a request began, and a form carries its session's token (threats: forged requests).
 """
@@ -17,6 +18,7 @@ from litestar.handlers import BaseRouteHandler
 
 from schemas.errors import Forbidden
 from schemas.keys import hash_key
+from services.admin.key_types import refuse_other_routes
 from services.admin.origin import note_origin
 from services.admin.principal import MASTER, principal_of_key_id
 from services.admin.state import AdminState, now_us
@@ -62,6 +64,10 @@ async def require_session(connection: _Connection, handler: BaseRouteHandler) ->
         given = connection.headers.get(CSRF_HEADER, "")
         if not hmac.compare_digest(given.encode(), viewer.csrf_token.encode()):
             raise Forbidden("this form is of another session: reload the page and try again")
+    # Whoever is in can leave.
+    if handler.opt.get("session") != "any":
+        path = connection.scope["path_template"]
+        refuse_other_routes(viewer.caller.key, method, path)
     connection.state.viewer = viewer
 
 

@@ -12,6 +12,7 @@ from services.admin.state import AdminState
 from services.admin.ui.access import address_of_client, login_cookie, viewer_of
 from services.admin.ui.forms import read_form
 from services.admin.ui.pages import HEADERS, page, redirect
+from services.runtime.key_routes import is_allowed
 
 __all__ = ["LOGIN_ROUTES"]
 
@@ -59,6 +60,9 @@ async def log_in(request: _Request, admin: AdminState) -> Response[Any]:
         problem = f"This key {caller.problem}."
         return page(request, "login.html", status=403, after=after, problem=problem)
     key = caller.key
+    if key is not None and not is_allowed(key.allowed_routes, "GET", "/ui"):
+        problem = "This key is limited to other routes than the dashboard's."
+        return page(request, "login.html", status=403, after=after, problem=problem)
     # A key that was replaced opens the session of the new one: it has the same rights until then.
     key_id, key_hash = (None, hash_key(secret)) if key is None else (key.key_id, key.key_hash)
     cookie = request.app.state.sessions.open(key_id, key_hash, admin.master_key, int(time.time()))
@@ -67,7 +71,7 @@ async def log_in(request: _Request, admin: AdminState) -> Response[Any]:
     )
 
 
-@post("/logout")
+@post("/logout", opt={"session": "any"})
 async def log_out(request: _Request) -> Response[Any]:
     """End the session."""
     request.app.state.sessions.end(viewer_of(request).session, int(time.time()))

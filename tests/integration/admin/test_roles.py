@@ -131,6 +131,27 @@ def test_allowed_routes_limit_what_the_role_allows(admin: RunningAdmin, clients:
     assert httpx.get(f"{admin.url}/models", headers=headers).status_code == 200
 
 
+def test_dashboard_is_open_to_keys_that_may_call_it(admin: RunningAdmin) -> None:
+    # Given keys of an admin with a key_type, when they log in to the dashboard, then those that
+    # manage or show may, and one that is limited afterwards is out.
+    statuses = {}
+    for key_type in ("llm_api", "analyst", "management", "read_only", "default"):
+        fields = {"key_type": key_type, "user_id": "u-proxy_admin", "team_id": "t"}
+        key = admin.generate(**fields)["key"]
+        with httpx.Client(base_url=admin.url) as browser:
+            answer = browser.post("/ui/login", data={"key": key})
+            statuses[key_type] = answer.status_code
+            if answer.status_code == 403:
+                assert "limited to other routes" in answer.text
+                continue
+            assert browser.get("/ui").status_code in (200, 503)  # There is no ledger here.
+            changed = admin.http.post("/key/update", json={"key": key, "allowed_routes": ["/v1"]})
+            assert changed.status_code == 200
+            assert browser.get("/ui").status_code == 403
+    refused, admitted = dict.fromkeys(("llm_api", "analyst"), 403), ("management", "read_only")
+    assert statuses == {**refused, **dict.fromkeys((*admitted, "default"), 303)}
+
+
 def test_admins_key_sees_other_keys_and_itself(admin: RunningAdmin, clients: Clients) -> None:
     # Given a key that somebody deleted, when admins ask for it, then they are shown it, and what
     # an admin's key changes is written down as its own.

@@ -1,5 +1,6 @@
 # tallygate. Needs Python 3.11 or newer with venv and pip, and GNU make; the tests also need
-# node and npm (for the real Claude Code).
+# node and npm (for the real Claude Code) and Chromium (for the dashboard; where it is missing and
+# the tests run as root on Debian, they install it).
 #
 #   make setup    .venv with everything that is needed to run; then .venv/bin/tallygate
 #   make serve    setup, then the gateway on 127.0.0.1:4000 (ARGS="--port 4001" for other options)

@@ -4,6 +4,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import msgspec
 
 from services.demo.app import STATE_FILE, DemoState
 from tests.support.gateway import STOP_TIMEOUT_S, TALLYGATE, wait_until
+from tests.support.ports import free_port
 
 __all__ = ["Demo"]
 
@@ -23,7 +25,12 @@ class Demo:
 
     def __init__(self, folder: Path, *, requests: int, per_minute: int, seed: int) -> None:
         self.folder = folder
-        self._options = {"requests": requests, "per-minute": per_minute, "seed": seed, "port": 0}
+        self._options = {
+            "requests": requests,
+            "per-minute": per_minute,
+            "seed": seed,
+            "port": free_port(),
+        }
         self._process: subprocess.Popen[bytes] | None = None
         self._out = folder.with_name(f"{folder.name}.out")
 
@@ -78,6 +85,17 @@ class Demo:
     def state(self) -> DemoState:
         """Its address, keys and sums."""
         return msgspec.json.decode((self.folder / STATE_FILE).read_bytes(), type=DemoState)
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """The ids of what is shown in details, by what they are."""
+        request = (
+            "SELECT request_id, session_id, key_id, user_id, team_id, model FROM requests"
+            " WHERE status = 'success' AND session_id IS NOT NULL"
+            " ORDER BY cost_usd DESC, request_id LIMIT 1"
+        )
+        kinds = ("request_id", "session_id", "key_id", "user_id", "team_id", "model")
+        return dict(zip(kinds, self.sql(request)[0], strict=True))
 
     def admin(self, method: str, path: str, **arguments: Any) -> Any:
         """Call a management route with the master key; return the JSON of a 200."""

@@ -16,6 +16,7 @@ EXIT_INTERRUPTED = 130
 _CLIENT_COMMANDS = {
     "alerts": "Show who is told of what at a running gateway, or see whether alerts arrive.",
     "audit": "Show who changed what at a running gateway, when and from where.",
+    "budgets": "Show what keys, users and teams may spend and have left; set and take it away.",
     "claude-code": "Print, or write into its settings, what Claude Code needs to use a gateway.",
     "keys": "Make, list, block and delete virtual keys of a running gateway.",
     "login": "Sign in to a gateway: its address and a key are kept for the other commands.",

@@ -79,9 +79,13 @@ class ModelBudgetShown(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BudgetUsage(msgspec.Struct, frozen=True, kw_only=True):
-    """What was spent of a budget in its current window; null: the ledger could not be asked."""
+    """What was spent of a budget in its current window, and when that ends (null: never).
+
+    `current_spend` null: the ledger could not be asked.
+    """
 
     current_spend: Decimal | None
+    reset_at: datetime | None = None
 
 
 class BudgetsShown(RatesShown, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 Every query has a `format`: JSON is LiteLLM's shape, CSV and Arrow are the same figures as a table.
 """
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
@@ -145,11 +146,16 @@ class SpendDay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GlobalSpend(msgspec.Struct, frozen=True, kw_only=True):
-    """All spend in the ledger, and the budget of all together that the configuration sets."""
+    """All spend in the ledger, and the budget of all together that the configuration sets.
+
+    `budget_spend` is what counts for that budget in its current window.
+    """
 
     spend: Decimal
     max_budget: Decimal | None = None
     budget_duration: str | None = None
+    budget_spend: Decimal | None = None
+    budget_reset_at: datetime | None = None
 
 
 class SpendPeriodQuery(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,13 +6,20 @@ from decimal import Decimal
 from schemas.errors import ApiError
 from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from schemas.rpc import QueryReply
-from services.runtime.budget_limits import limits_of
+from services.runtime.budget_limits import EVERYBODY, limits_of
 from services.runtime.budget_sql import SPEND_OF_BUDGETS
 from services.runtime.durations import budget_window
 
-__all__ = ["spend_of_budgets"]
+__all__ = ["spend_of_budgets", "spend_of_everybody"]
 
 Ask = Callable[[str, Sequence[object]], Awaitable[QueryReply]]
+
+
+async def spend_of_everybody(ask: Ask, since_us: int, *, with_subscriptions: bool) -> Decimal:
+    """Return what counts for the budget of all keys together since then. Raises as `ask` does."""
+    everybody = ([0], [EVERYBODY.scope_id], [since_us], [None])
+    reply = await ask(SPEND_OF_BUDGETS["global"], (*everybody, since_us, with_subscriptions))
+    return Decimal(reply.rows[0][1]) if reply.rows else Decimal(0)
 
 
 async def spend_of_budgets(

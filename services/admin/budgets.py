@@ -192,10 +192,11 @@ def budgets_shown(
     def resets_at(duration: str) -> datetime:
         return time_from_us(budget_window(duration, now_us, timezone)[1])
 
-    def usage(limit: str) -> BudgetUsage:
-        if spent is None:
-            return BudgetUsage(current_spend=None)
-        return BudgetUsage(current_spend=plain_number(spent.get(limit, Decimal(0))))
+    def usage(limit: str, duration: str | None) -> BudgetUsage:
+        return BudgetUsage(
+            current_spend=None if spent is None else plain_number(spent.get(limit, Decimal(0))),
+            reset_at=None if duration is None else resets_at(duration),
+        )
 
     duration, until_us = record.budget_duration, record.temp_budget_expires_at_us
     return {
@@ -212,7 +213,7 @@ def budgets_shown(
             for each in record.budget_limits
         ),
         "budget_limits_usage": {
-            each.budget_duration: usage(window_limit(each.budget_duration))
+            each.budget_duration: usage(window_limit(each.budget_duration), each.budget_duration)
             for each in record.budget_limits
         },
         "model_max_budget": {
@@ -222,7 +223,8 @@ def budgets_shown(
             for model, each in record.model_max_budget.items()
         },
         "model_max_budget_usage": {
-            model: usage(model_limit(model)) for model in record.model_max_budget
+            model: usage(model_limit(model), each.budget_duration)
+            for model, each in record.model_max_budget.items()
         },
         "temp_budget_increase": _shown(record.temp_budget_increase_usd),
         "temp_budget_expiry": None if until_us is None else time_from_us(until_us),

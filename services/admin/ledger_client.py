@@ -22,7 +22,7 @@ from schemas.rpc import (
     ReaderState,
 )
 from schemas.streams import QUERY_CONTROL_SUBJECT, QUERY_SUBJECT, READER_STATE_SUBJECT
-from services.admin.budget_spend import spend_of_budgets
+from services.admin.budget_spend import spend_of_budgets, spend_of_everybody
 from services.admin.shapes import KeySpend, window_start_us
 from services.admin.spend_sql import SPEND_OF_KEYS, spends_from
 from services.runtime.bus import Bus, BusUnavailable, NobodyServes
@@ -238,6 +238,12 @@ class LedgerClient:
             key_id: msgspec.structs.replace(spends.get(key_id, _NOTHING), budgets=spent)
             for key_id, spent in zip(ids, budgets, strict=True)
         }
+
+    async def spend_of_everybody(self, since_us: int) -> Decimal:
+        """Return what counts for the budget of all keys together since then. Raises ApiError."""
+        return await spend_of_everybody(
+            self.query, since_us, with_subscriptions=self._with_subscriptions
+        )
 
     async def spend_of_budgets(
         self, records: Sequence[KeyRecord | TeamRecord | UserRecord], now_us: int

@@ -7,6 +7,7 @@ from litestar import Request, Response, get, post
 from litestar.response import Stream
 
 from schemas.errors import BadRequest, NotFound
+from schemas.events import time_from_us
 from services.admin.analysts import team_seen_by
 from services.admin.bodies import SqlAnswer, SqlQuery
 from services.admin.bodies_spend import (
@@ -44,6 +45,7 @@ from services.admin.sql_answers import (
 )
 from services.admin.sql_where import Conditions, log_conditions
 from services.admin.state import AdminState, now_us
+from services.runtime.durations import budget_window
 from services.runtime.registry import RegistrySnapshot
 
 __all__ = ["SPEND_ROUTES", "hashes_of", "key_id_of"]
@@ -200,11 +202,16 @@ async def global_spend(admin: AdminState) -> Response[bytes]:
     budget = admin.budget
     if budget is None:
         return answer_json(GlobalSpend(spend=spend))
+    start_us, end_us = 0, None
+    if budget.budget_duration is not None:
+        start_us, end_us = budget_window(budget.budget_duration, now_us(), admin.timezone)
     return answer_json(
         GlobalSpend(
             spend=spend,
             max_budget=plain_number(budget.max_budget_usd),
             budget_duration=budget.budget_duration,
+            budget_spend=plain_number(await admin.ledger.spend_of_everybody(start_us)),
+            budget_reset_at=None if end_us is None else time_from_us(end_us),
         )
     )
 

@@ -95,10 +95,10 @@ def _model(text: str) -> tuple[str, dict[str, Any]]:
 
 def budgets_text(row: Any) -> str:
     """Return a key's further budgets for people, "none" where it has none."""
-    parts = [f"${each['max_budget']} per {each['budget_duration']}" for each in row.budget_limits]
+    parts = [f"${each.max_budget} per {each.budget_duration}" for each in row.budget_limits]
     for model, each in row.model_max_budget.items():
-        period = f" per {each['time_period']}" if each.get("time_period") else ""
-        parts.append(f"{model}: ${each['budget_limit']}{period}")
+        period = f" per {each.time_period}" if each.time_period else ""
+        parts.append(f"{model}: ${each.budget_limit}{period}")
     if row.temp_budget_increase is not None:
         parts.append(f"${row.temp_budget_increase} more until {row.temp_budget_expiry}")
     if row.soft_budget is not None:

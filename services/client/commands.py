@@ -4,6 +4,7 @@ import rich_click as click
 
 from services.client.alerts import alerts
 from services.client.audit import audit
+from services.client.budgets import budgets
 from services.client.claude_code import claude_code
 from services.client.keys import keys
 from services.client.login import login, logout
@@ -24,6 +25,7 @@ client_commands: tuple[click.Command, ...] = (
     keys,
     teams,
     users,
+    budgets,
     models,
     prices,
     spend,

@@ -10,7 +10,28 @@ from services.client.budget_options import budgets_text
 from services.client.output import dollars, note
 from services.client.rate_options import rates_text
 
-__all__ = ["LimitedRow", "limit_lines", "note_spend_error"]
+__all__ = ["BudgetUsage", "LimitedRow", "limit_lines", "note_spend_error"]
+
+
+class WindowBudget(msgspec.Struct):
+    """A further window."""
+
+    budget_duration: str
+    max_budget: Decimal
+
+
+class ModelBudget(msgspec.Struct):
+    """What may be spent on a model; `time_period` None: for ever."""
+
+    budget_limit: Decimal
+    time_period: str | None = None
+
+
+class BudgetUsage(msgspec.Struct):
+    """What was spent of one of these (None: not known), and when its window ends (None: never)."""
+
+    current_spend: Decimal | None = None
+    reset_at: str | None = None
 
 
 class LimitedRow(msgspec.Struct, kw_only=True):
@@ -23,8 +44,10 @@ class LimitedRow(msgspec.Struct, kw_only=True):
     budget_duration: str | None = None
     budget_reset_at: str | None = None
     soft_budget: Decimal | None = None
-    budget_limits: list[dict[str, Any]] = []
-    model_max_budget: dict[str, dict[str, Any]] = {}
+    budget_limits: list[WindowBudget] = []
+    budget_limits_usage: dict[str, BudgetUsage] = {}
+    model_max_budget: dict[str, ModelBudget] = {}
+    model_max_budget_usage: dict[str, BudgetUsage] = {}
     temp_budget_increase: Decimal | None = None
     temp_budget_expiry: str | None = None
     strict_budget: bool = False

@@ -169,8 +169,10 @@ def test_usage_is_shown_for_each_budget_and_unknown_is_not_nothing() -> None:
     assert known["budget_limits"] == [
         {"budget_duration": "1d", "max_budget": 10, "reset_at": "2026-11-26T00:00:00Z"}
     ]
-    assert known["budget_limits_usage"] == {"1d": {"current_spend": 2.5}}
+    assert known["budget_limits_usage"] == {
+        "1d": {"current_spend": 2.5, "reset_at": "2026-11-26T00:00:00Z"}
+    }
     assert known["model_max_budget"] == {"m": {"budget_limit": 1, "time_period": None}}
-    assert known["model_max_budget_usage"] == {"m": {"current_spend": 0}}
+    assert known["model_max_budget_usage"] == {"m": {"current_spend": 0, "reset_at": None}}
     unknown = budgets_shown(record, None, NOW_US, "UTC")
     assert unknown["budget_limits_usage"]["1d"].current_spend is None

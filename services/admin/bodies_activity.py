@@ -34,8 +34,8 @@ class ActivityQuery(msgspec.Struct, frozen=True, kw_only=True):
     `timezone` is LiteLLM's offset in minutes: days are those of UTC, so it can only be 0.
     """
 
-    start_date: Day | None = None
-    end_date: Day | None = None
+    start_date: Day
+    end_date: Day
     model: Name | None = None
     api_key: KeyText | None = None
     page: Annotated[int, Meta(ge=1, le=100_000)] = 1

@@ -213,8 +213,8 @@ class ReportQuery(msgspec.Struct, frozen=True, kw_only=True):
     With `api_key` or `internal_user_id` and no `group_by` it is by key.
     """
 
-    start_date: Day | None = None
-    end_date: Day | None = None
+    start_date: Day
+    end_date: Day
     group_by: Literal["team", "customer", "api_key", "user"] | None = None
     api_key: KeyText | None = None
     internal_user_id: Name | None = None

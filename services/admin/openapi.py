@@ -15,6 +15,7 @@ from services.admin.errors import JSON, AdminErrorBody
 __all__ = ["OpenApi"]
 
 ARROW = "application/vnd.apache.arrow.stream"
+_PYTHON_END = r"\Z"
 _PATH_PARAMETER = re.compile(r"{(\w+):\w+}")
 _REF = "#/components/schemas/{name}"
 _ALWAYS = (400, 401, 403, 429, 500, 503)
@@ -46,7 +47,10 @@ _IF_MATCH = {
     "in": "header",
     "required": False,
     "description": "The ETag that the decision was made on; the change is made in no other state",
-    "schema": {"type": "string"},
+    "schema": {
+        "type": "string",
+        "pattern": r'^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*"){0,99})$',
+    },
 }
 
 
@@ -102,7 +106,7 @@ class OpenApi:
             if description.body is not None:
                 types.append(description.body)
         _, components = msgspec.json.schema_components(types, ref_template=_REF)
-        schemas = {name: _with_numbers(schema) for name, schema in components.items()}
+        schemas = {name: _on_wire(schema) for name, schema in components.items()}
         for handler in self._handlers:
             body = handler.opt["description"].body
             if body is not None:
@@ -155,7 +159,7 @@ def _answer(description: Description) -> dict[str, Any]:
     if description.other_answer is not None:
         types.append(description.other_answer)
     schemas, _ = msgspec.json.schema_components(types, ref_template=_REF)
-    numbers = [_with_numbers(schema) for schema in schemas]
+    numbers = [_on_wire(schema) for schema in schemas]
     schema = numbers[0] if len(numbers) == 1 else {"anyOf": numbers}
     content: dict[str, Any] = {JSON: {"schema": schema}}
     if description.table:
@@ -170,18 +174,24 @@ def _answer(description: Description) -> dict[str, Any]:
 def _parameters(query: type[msgspec.Struct]) -> list[dict[str, Any]]:
     _, components = msgspec.json.schema_components([query], ref_template=_REF)
     properties: dict[str, Any] = components[query.__name__]["properties"]
+    required = components[query.__name__].get("required", ())
     return [
-        {"name": name, "in": "query", "required": False, "schema": _with_numbers(schema)}
+        {"name": name, "in": "query", "required": name in required, "schema": _on_wire(schema)}
         for name, schema in properties.items()
     ]
 
 
-def _with_numbers(schema: Any) -> Any:
-    """Return a schema in which money is what it is on the wire: a JSON number."""
+def _on_wire(schema: Any) -> Any:
+    """Return a schema as the wire has it: money is a JSON number, patterns are ECMA-262's.
+
+    There the end of the text is `$`; what it is in Python is a mere letter.
+    """
     if isinstance(schema, dict):
         if schema.get("format") == "decimal":
             return {"type": "number"}
-        return {name: _with_numbers(value) for name, value in schema.items()}
+        return {name: _on_wire(value) for name, value in schema.items()}
     if isinstance(schema, list):
-        return [_with_numbers(value) for value in schema]
+        return [_on_wire(value) for value in schema]
+    if isinstance(schema, str) and schema.endswith(_PYTHON_END):
+        return schema.removesuffix(_PYTHON_END) + "$"
     return schema

@@ -22,6 +22,7 @@ QUERY_PARAMETERS_MAX = 50
 
 Body = TypeVar("Body", bound=msgspec.Struct)
 
+_MISSING = re.compile(r"missing required field `(\w+)`$")
 _PATH = re.compile(r" - at `\$\.?([A-Za-z_]*)")
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
@@ -112,6 +113,9 @@ def _names(struct: type[msgspec.Struct]) -> frozenset[str]:
 def _wrong_field(error: msgspec.ValidationError, struct: type[msgspec.Struct]) -> BadRequest:
     """Return msgspec's verdict as ours: what was expected, and in which field."""
     text = str(error)
+    missing = _MISSING.search(text)
+    if missing is not None:
+        return BadRequest(f"{missing[1]} is needed", param=missing[1])
     found = _PATH.search(text)
     if found is None or not found[1]:
         return BadRequest(text)

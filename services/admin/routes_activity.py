@@ -121,9 +121,6 @@ async def _answer(
 
 def _add_common(conditions: Conditions, query: ActivityQuery, snapshot: RegistrySnapshot) -> None:
     """Add what both routes know. Raises BadRequest, NotFound."""
-    for name in ("start_date", "end_date"):
-        if getattr(query, name) is None:
-            raise BadRequest(f"{name} is needed, such as 2026-11-30", param=name)
     if query.timezone != 0:
         raise BadRequest("days are those of UTC: timezone can only be 0", param="timezone")
     day_conditions(conditions, query.start_date, query.end_date)

@@ -145,9 +145,6 @@ async def spend_tags(request: _Request, admin: AdminState) -> Response[bytes] | 
 async def spend_report(request: _Request, admin: AdminState) -> Response[bytes] | Stream:
     """Report spend in a period."""
     query = read_query(request, ReportQuery)
-    for name in ("start_date", "end_date"):
-        if getattr(query, name) is None:
-            raise BadRequest(f"{name} is needed, such as 2026-11-30", param=name)
     snapshot = await admin.registry()
     hash_of = hashes_of(snapshot)
     by_key = query.api_key is not None or query.internal_user_id is not None
@@ -188,7 +185,7 @@ async def _by_day(
     hash_of: HashOf,
 ) -> Response[bytes] | Stream:
     """Return the report by team, or by end user where the conditions are about `requests`."""
-    start_date, end_date = query.start_date or "", query.end_date or ""
+    start_date, end_date = query.start_date, query.end_date
     is_by_customer = query.group_by == "customer"
     sql = report_by_customer if is_by_customer else report_by_team
     column = "started_at" if is_by_customer else "day"

@@ -1,6 +1,8 @@
 """docs/admin-api.md and the OpenAPI document are subjects of tests: they say what is served."""
 
 import re
+from base64 import b64encode
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +126,8 @@ def test_openapi_document_holds_together() -> None:
     assert len(ids) == len(set(ids))
     assert b'"decimal"' not in msgspec.json.encode(API)
     assert API["openapi"] == "3.1.0"
+    # Patterns are those of JSON Schema (ECMA-262), which has no \\Z.
+    assert rb"\Z" not in msgspec.json.encode(API)
     for route, operation in OPERATIONS.items():
         assert operation["summary"], route
         assert operation["description"], route
@@ -133,7 +137,13 @@ def test_page_needs_no_script_and_no_other_host() -> None:
     # Given the page, when its text is searched, then it loads nothing and runs nothing.
     page = render_docs(API)
     assert not re.search(r"<script|<link|<img|<iframe|@import|url\(|src=|https?://", page)
-    assert "default-src 'none'" in DOCS_HEADERS["content-security-policy"]
+    # And its policy admits the one style sheet that it has, by its digest, and nothing else.
+    (style,) = re.findall(r"<style>(.*?)</style>", page, flags=re.DOTALL)
+    digest = b64encode(sha256(style.encode()).digest()).decode()
+    policy = DOCS_HEADERS["content-security-policy"]
+    assert f"default-src 'none'; style-src 'sha256-{digest}';" in policy
+    assert "unsafe" not in policy
+    assert not re.search(r"<[^>]* style=", page)
     assert all(path in page for path in API["paths"])
 
 

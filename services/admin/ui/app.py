@@ -6,9 +6,11 @@ from litestar.exceptions import HTTPException
 from schemas.errors import ApiError, NotFound
 from services.admin.ui.access import require_session
 from services.admin.ui.assets import ASSET_ROUTES
+from services.admin.ui.budgets import BUDGET_PAGE_ROUTES
 from services.admin.ui.login import LOGIN_ROUTES
 from services.admin.ui.overview import OVERVIEW_ROUTES
 from services.admin.ui.pages import answer_ui_error
+from services.admin.ui.usage import USAGE_ROUTES
 
 __all__ = ["UI_ROUTES", "ui_router"]
 
@@ -22,6 +24,8 @@ async def nowhere(rest: str) -> None:  # noqa: ARG001 - the path has it
 UI_ROUTES = (
     *LOGIN_ROUTES,
     *OVERVIEW_ROUTES,
+    *USAGE_ROUTES,
+    *BUDGET_PAGE_ROUTES,
     *ASSET_ROUTES,
     nowhere,
 )

@@ -16,7 +16,11 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     needs: Literal["session", "sees_all", "may_manage"] = "session"
 
 
-PAGES: tuple[Page, ...] = (Page(path="/ui", title="Overview", group=""),)
+PAGES: tuple[Page, ...] = (
+    Page(path="/ui", title="Overview", group=""),
+    Page(path="/ui/usage", title="Usage", group=""),
+    Page(path="/ui/budgets", title="Budgets", group="Control"),
+)
 """In the order of the menu."""
 
 

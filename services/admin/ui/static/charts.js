@@ -118,7 +118,7 @@
           y: { range: (_, min, max) => [0, data.top || (max > 0 ? max * 1.08 : 1)] },
         },
         axes: [
-          { stroke: text, font, grid: { show: false }, ticks: { show: false }, space: 64,
+          { stroke: text, font, grid: { show: false }, ticks: { show: false }, space: 64, size: 28, gap: 6,
             values: (_, splits) => splits.map((value) => timeText(value, data.step === "day" ? "day" : "hour").replace(/^.*, /, (head) => data.step === "day" ? head : "")) },
           { stroke: text, font, grid: { stroke: line, width: 1 }, ticks: { show: false }, size: 52, space: 44,
             values: (_, splits) => splits.map((value) => onAxis(value, data.unit)) },

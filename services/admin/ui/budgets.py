@@ -1,0 +1,229 @@
+"""Budgets: what is set, what is spent of it, when it begins anew, and what was told of it."""
+
+import asyncio
+from collections import defaultdict
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, get
+
+from schemas.errors import ApiError
+from schemas.events import time_from_us
+from schemas.registry import KeyRecord, TeamRecord, UserRecord
+from services.admin.state import AdminState, now_us
+from services.admin.ui.access import viewer_of
+from services.admin.ui.asking import PAGE_TIMEOUT_S, Row, ask
+from services.admin.ui.formats import share
+from services.admin.ui.pages import page
+from services.admin.ui.viewer import Viewer
+from services.runtime.budget_limits import Limit, global_limits, limits_of
+from services.runtime.budget_sql import SPEND_OF_BUDGETS
+from services.runtime.durations import budget_window
+from services.runtime.registry import RegistrySnapshot
+
+__all__ = ["BUDGET_PAGE_ROUTES", "BudgetRow", "budget_rows", "limits_seen"]
+
+ASKED_MAX = 1000
+"""The spend of so many budgets is asked for one page; a search narrows them."""
+EVENTS_MAX = 30
+_Request = Request[Any, Any, Any]
+_STATES = {"exceeded": 0, "warned": 1, "ok": 2}
+_PLACES = {"key": "/ui/keys/", "team": "/ui/teams/", "user": "/ui/users/"}
+WARN_AT = 80
+FULL = 100
+
+
+class BudgetRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One budget as it stands: amounts in US dollars, `share` in percent of the limit.
+
+    `pace_usd` is what the window will have cost at its end if it goes on as so far; None where
+    there is no end, or the window has hardly begun.
+    """
+
+    scope: str
+    scope_id: str
+    name: str
+    href: str
+    what: str
+    limit_usd: Decimal | None
+    soft_usd: Decimal | None
+    spent_usd: Decimal
+    left_usd: Decimal | None
+    share: float | None
+    resets_at: datetime | None
+    pace_usd: Decimal | None
+    strict: bool
+    state: str
+
+
+@get("/budgets")
+async def budgets(request: _Request, admin: AdminState) -> Response[bytes]:
+    """Show all budgets that the viewer may see, the most used first."""
+    viewer = viewer_of(request)
+    search = request.query_params.get("search", "").strip().lower()[:200]
+    snapshot = await admin.registry()
+    limits = [
+        limit
+        for limit in limits_seen(admin, viewer, snapshot)
+        if search in f"{limit.name}\n{limit.budget_id.scope_id}\n{limit.budget_id.scope}".lower()
+    ]
+    problem = ""
+    rows: list[BudgetRow] = []
+    events: list[Row] = []
+    try:
+        rows, events = await asyncio.gather(
+            budget_rows(admin, limits[:ASKED_MAX]), _events(admin, viewer)
+        )
+    except ApiError as error:
+        problem = error.message
+    return page(
+        request,
+        "budgets.html",
+        rows=rows,
+        events=events,
+        problem=problem,
+        search=search,
+        count=len(limits),
+        asked_max=ASKED_MAX,
+        timezone=admin.timezone,
+    )
+
+
+BUDGET_PAGE_ROUTES = (budgets,)
+
+
+def limits_seen(admin: AdminState, viewer: Viewer, snapshot: RegistrySnapshot) -> list[Limit]:
+    """Return the budgets that a viewer may see: all, or of own keys, the user and the teams."""
+    caller = viewer.caller
+    records: list[KeyRecord | TeamRecord | UserRecord]
+    if viewer.sees_all:
+        records = [*snapshot.teams.values(), *snapshot.users.values(), *snapshot.keys.values()]
+        found = [*global_limits(admin.budget)]
+    else:
+        assert caller.key is not None, "the master key sees all"
+        found = []
+        records = [snapshot.keys.get(caller.key.key_id, caller.key)]
+        if caller.user_id is not None:
+            records = [
+                *(snapshot.teams[each] for each in sorted(caller.teams) if each in snapshot.teams),
+                *([snapshot.users[caller.user_id]] if caller.user_id in snapshot.users else ()),
+                *(key for key in snapshot.keys.values() if key.user_id == caller.user_id),
+            ]
+    return [*found, *(limit for record in records for limit in limits_of(record))]
+
+
+async def budget_rows(admin: AdminState, limits: list[Limit]) -> list[BudgetRow]:
+    """Return budgets with what is spent of them, the most used first. Raises ApiError."""
+    time_us = now_us()
+    by_scope: dict[str, list[Limit]] = defaultdict(list)
+    for limit in limits:
+        by_scope[limit.budget_id.scope].append(limit)
+    spends = await asyncio.gather(
+        *(_spends(admin, scope, group, time_us) for scope, group in by_scope.items())
+    )
+    rows = [
+        _row(limit, spend, time_us, admin.timezone)
+        for group, spent in zip(by_scope.values(), spends, strict=True)
+        for limit, spend in zip(group, spent, strict=True)
+    ]
+    return sorted(rows, key=lambda row: (_STATES[row.state], -(row.share or 0), row.name))
+
+
+async def _spends(
+    admin: AdminState, scope: str, limits: list[Limit], time_us: int
+) -> list[Decimal]:
+    starts_us = [_window(limit, time_us, admin.timezone)[0] for limit in limits]
+    parameters = (
+        list(range(len(limits))),
+        [limit.budget_id.scope_id for limit in limits],
+        starts_us,
+        [limit.model for limit in limits],
+        min(starts_us),
+        admin.config.settings.budgets_count_subscriptions,
+    )
+    reply = await admin.ledger.query(SPEND_OF_BUDGETS[scope], parameters, timeout_s=PAGE_TIMEOUT_S)
+    found = [Decimal(0)] * len(limits)
+    for number, spent_usd in reply.rows:
+        found[number] = Decimal(spent_usd)
+    return found
+
+
+def _window(limit: Limit, time_us: int, timezone: str) -> tuple[int, int | None]:
+    if limit.budget_duration is None:
+        return 0, None
+    start_us, end_us = budget_window(limit.budget_duration, time_us, timezone)
+    return start_us, end_us
+
+
+def _row(limit: Limit, spent_usd: Decimal, time_us: int, timezone: str) -> BudgetRow:
+    max_usd = limit.max_at(time_us)
+    start_us, end_us = _window(limit, time_us, timezone)
+    pace = None
+    if end_us is not None and time_us - start_us > (end_us - start_us) // 20:
+        passed = Decimal(time_us - start_us) / Decimal(end_us - start_us)
+        pace = (spent_usd / passed).quantize(Decimal("0.000001"))
+    used = share(spent_usd, max_usd)
+    if max_usd is not None and spent_usd >= max_usd:
+        used, state = (used if used is not None else float(FULL)), "exceeded"
+    else:
+        near = used is not None and used >= WARN_AT
+        soft = limit.soft_budget_usd is not None and spent_usd >= limit.soft_budget_usd
+        state = "warned" if near or soft else "ok"
+    scope, scope_id = limit.budget_id.scope, limit.budget_id.scope_id
+    return BudgetRow(
+        scope="all" if scope == "global" else scope,
+        scope_id=scope_id,
+        name=limit.name,
+        href=f"{_PLACES[scope]}{scope_id}" if scope in _PLACES else "",
+        what=_what(limit),
+        limit_usd=max_usd,
+        soft_usd=limit.soft_budget_usd,
+        spent_usd=spent_usd,
+        left_usd=None if max_usd is None else max(Decimal(0), max_usd - spent_usd),
+        share=used,
+        resets_at=None if end_us is None else time_from_us(end_us),
+        pace_usd=pace,
+        strict=limit.strict,
+        state=state,
+    )
+
+
+_PERIODS = {
+    "monthly": "a month",
+    "30d": "a month",
+    "1mo": "a month",
+    "weekly": "a week",
+    "7d": "a week",
+    "1w": "a week",
+    "daily": "a day",
+    "24h": "a day",
+    "1d": "a day",
+    "hourly": "an hour",
+    "1h": "an hour",
+}
+
+
+def _what(limit: Limit) -> str:
+    """Return what a budget is for, in words: a month, in all, for claude-opus-*."""
+    duration = limit.budget_duration
+    period = "in all" if duration is None else _PERIODS.get(duration, f"each {duration}")
+    return period if limit.model is None else f"{period}, for {limit.model}"
+
+
+async def _events(admin: AdminState, viewer: Viewer) -> list[Row]:
+    """Return what was told of budgets lately; those who do not see all see those of their own."""
+    where, parameters = "", []
+    if not viewer.sees_all:
+        caller = viewer.caller
+        assert caller.key is not None, "the master key sees all"
+        where = "WHERE (scope = 'key' AND scope_id = $1) OR (scope = 'user' AND scope_id = $2)"
+        parameters = [caller.key.key_id, caller.user_id]
+    return await ask(
+        admin,
+        "SELECT event, told_at, scope, scope_id, name, spend_usd, max_budget_usd, soft_budget_usd, "
+        f"budget, threshold, resets_at FROM budget_events {where} "
+        f"ORDER BY stream_sequence DESC LIMIT {EVENTS_MAX}",
+        parameters,
+    )

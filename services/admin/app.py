@@ -22,6 +22,7 @@ from services.admin.routes_calculate import CALCULATE_ROUTES
 from services.admin.routes_config import CONFIG_ROUTES
 from services.admin.routes_guardrails import GUARDRAIL_ROUTES
 from services.admin.routes_keys import KEY_ROUTES
+from services.admin.routes_members import MEMBER_ROUTES
 from services.admin.routes_models import MODEL_ROUTES
 from services.admin.routes_pages import PAGE_ROUTES
 from services.admin.routes_prices import PRICE_ROUTES
@@ -53,6 +54,7 @@ ROUTES = (
     *KEY_ROUTES,
     *REGENERATE_ROUTES,
     *TEAM_ROUTES,
+    *MEMBER_ROUTES,
     *USER_ROUTES,
     *SPEND_ROUTES,
     *REPORT_ROUTES,

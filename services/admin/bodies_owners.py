@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -19,12 +19,16 @@ from services.admin.bodies import (
 from services.admin.bodies_budgets import BudgetSettings, BudgetsShown
 
 __all__ = [
+    "MEMBERS_ADDED_MAX",
     "OWNERS_DELETED_MAX",
     "BlockTeam",
     "DeleteTeams",
     "DeleteUsers",
     "DeletedTeams",
     "DeletedUsers",
+    "GivenMember",
+    "GivenMembers",
+    "MemberRow",
     "NewTeam",
     "NewUser",
     "NewUserAnswer",
@@ -51,6 +55,23 @@ OWNERS_DELETED_MAX = 100
 Ids = Annotated[tuple[Name, ...], Meta(min_length=1, max_length=OWNERS_DELETED_MAX)]
 
 
+TEAMS_JOINED_MAX = 100
+"""One request makes a user a member of at most so many teams."""
+MEMBERS_ADDED_MAX = 100
+"""One request adds at most so many members."""
+
+
+class GivenMember(msgspec.Struct, frozen=True, kw_only=True):
+    """A member, named by `user_id` or by the mail address of a user."""
+
+    role: Literal["admin", "user"] = "user"
+    user_id: Name | None = None
+    user_email: Name | None = None
+
+
+GivenMembers = Annotated[tuple[GivenMember, ...], Meta(max_length=MEMBERS_ADDED_MAX)]
+
+
 class OwnerSettings(BudgetSettings, frozen=True, kw_only=True):
     """What can be set on teams and users alike. Absent: it stays; null takes it away."""
 
@@ -70,6 +91,7 @@ class NewTeam(TeamSettings, frozen=True, kw_only=True):
     """POST /team/new. Without `team_id` a random one is made."""
 
     team_id: Name | None = None
+    members_with_roles: GivenMembers | None = None
 
 
 class UpdateTeam(TeamSettings, frozen=True, kw_only=True):
@@ -99,13 +121,14 @@ class UserSettings(OwnerSettings, frozen=True, kw_only=True):
 
 
 class NewUser(UserSettings, frozen=True, kw_only=True):
-    """POST /user/new. Without `user_id` a random one is made.
+    """POST /user/new. Without `user_id` a random one is made. `teams` get the user as a member.
 
     With `auto_create_key`, the default, a key of the user's is made too: `key_alias` and
     `duration` (how long it lives) are that key's.
     """
 
     user_id: Name | None = None
+    teams: Annotated[tuple[Name, ...], Meta(max_length=TEAMS_JOINED_MAX)] | None = None
     auto_create_key: bool = True
     key_alias: Name | None = None
     duration: Duration | None = None
@@ -145,13 +168,21 @@ class OwnerRow(BudgetsShown, frozen=True, kw_only=True):
     organization_id: None = None
 
 
+class MemberRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A user in a team; `user_email` is that of the user."""
+
+    user_id: str
+    user_email: str | None
+    role: Literal["admin", "user"]
+
+
 class TeamRow(OwnerRow, frozen=True, kw_only=True):
     """A team."""
 
     team_id: str
     team_alias: str | None
     on_quota_exhausted: OnQuotaExhausted | None
-    members_with_roles: tuple[str, ...] = ()
+    members_with_roles: tuple[MemberRow, ...]
 
 
 class UserRow(OwnerRow, frozen=True, kw_only=True):
@@ -161,7 +192,7 @@ class UserRow(OwnerRow, frozen=True, kw_only=True):
     user_alias: str | None
     user_email: str | None
     user_role: UserRole | None
-    teams: tuple[str, ...] = ()
+    teams: tuple[str, ...]
 
 
 class NewUserAnswer(UserRow, frozen=True, kw_only=True):
@@ -209,9 +240,9 @@ class TeamInfoQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UserInfoQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """GET /user/info."""
+    """GET /user/info: without `user_id` the user whose key it is."""
 
-    user_id: Name
+    user_id: Name | None = None
 
 
 class TeamInfo(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from operator import attrgetter
 from schemas.keys import hash_key
 from schemas.registry import KeyRecord, ModelRecord, TeamRecord, UserRecord
 from services.admin.bodies import KeyListQuery
+from services.admin.principal import Principal
 from services.admin.shapes import status_of
 from services.runtime.registry import RegistrySnapshot, subject_of
 
@@ -64,14 +65,17 @@ def alias_holders(snapshot: RegistrySnapshot, key_alias: str) -> list[KeyRecord]
 
 
 def page_of_keys(
-    snapshot: RegistrySnapshot, query: KeyListQuery, now_us: int
+    snapshot: RegistrySnapshot, query: KeyListQuery, now_us: int, caller: Principal
 ) -> tuple[list[KeyRecord], int, int]:
     """Return one page of the keys that match, how many match, and how many pages they make.
+
+    Keys that the caller does not see are as if they were not there.
 
     Keys without the value that is sorted by come last, whichever the order is; equal ones come in
     the order in which the snapshot got to know them.
     """
-    found = list(_matching(snapshot, query, now_us))
+    matching = _matching(snapshot, query, now_us)
+    found = list(matching if caller.sees_all else filter(caller.sees_key, matching))
     value = attrgetter(_SORT_FIELDS[query.sort_by])
     if query.sort_by in _ALWAYS_THERE:
         with_value, without = found, []

@@ -12,6 +12,7 @@ from schemas.errors import BadRequest
 
 __all__ = [
     "KEY_FIELDS_WITHOUT_MEANING",
+    "MEMBER_FIELDS_WITHOUT_MEANING",
     "OWNER_FIELDS_WITHOUT_MEANING",
     "refuse_unknown_fields",
 ]
@@ -76,8 +77,7 @@ OWNER_FIELDS_WITHOUT_MEANING: dict[str, str] = {
     "aliases": KEY_FIELDS_WITHOUT_MEANING["aliases"],
     "budget_id": _NO_BUDGET,
     "invite_user": _MAIL,
-    "members": _KEYS,
-    "members_with_roles": _KEYS,
+    "members": "members are given in members_with_roles, and by POST /team/member_add",
     "model_aliases": KEY_FIELDS_WITHOUT_MEANING["aliases"],
     "models": "the models that may be used are listed on the keys in this version",
     "organizations": _ORGANISATION,
@@ -91,9 +91,15 @@ OWNER_FIELDS_WITHOUT_MEANING: dict[str, str] = {
     "team_member_permissions": _ROLES,
     "team_member_rpm_limit": _RATE,
     "team_member_tpm_limit": _RATE,
-    "teams": _KEYS,
 }
 """The same of teams and users."""
+
+MEMBER_FIELDS_WITHOUT_MEANING: dict[str, str] = {
+    "allowed_models": "the models that may be used are listed on the keys in this version",
+    "rpm_limit": _RATE,
+    "tpm_limit": _RATE,
+}
+"""The same of members of teams."""
 
 _EMPTY = frozenset({b"null", b"false", b'""', b"[]", b"{}", b"0", b"0.0"})
 

@@ -12,7 +12,9 @@ from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from services.admin.bodies import PAGE_SIZE_MAX, KeyRow
 from services.admin.directory import live_keys, sequence_of
 from services.admin.ledger_client import SPEND_TIMEOUT_S
+from services.admin.members import change_team, without
 from services.admin.owners import deleted_owner
+from services.admin.principal import MASTER, Principal
 from services.admin.records import Issue
 from services.admin.shapes import KeySpend, key_row, window_start_us
 from services.admin.spend_sql import SPEND_OF_TEAMS, SPEND_OF_USERS, spends_from
@@ -21,6 +23,7 @@ from services.runtime.registry import RegistrySnapshot
 
 __all__ = ["delete_with_keys", "id_taken", "keys_of", "rows_of_keys", "spend_of_owners"]
 
+_OF_OTHERS = KeySpend(error="shown to the team's admins alone", budgets=None)
 _NOTHING = KeySpend(window_usd=Decimal(0), total_usd=Decimal(0))
 
 
@@ -31,20 +34,28 @@ def keys_of(snapshot: RegistrySnapshot, owner: TeamRecord | UserRecord) -> list[
     return [key for key in live_keys(snapshot) if value(key) == owner_id]
 
 
-async def rows_of_keys(admin: AdminState, owner: TeamRecord | UserRecord) -> tuple[KeyRow, ...]:
-    """Return rows of an owner's first keys with their spend."""
-    keys = keys_of(admin.snapshot, owner)[:PAGE_SIZE_MAX]
+async def rows_of_keys(
+    admin: AdminState, owner: TeamRecord | UserRecord, caller: Principal
+) -> tuple[KeyRow, ...]:
+    """Return rows of an owner's first keys, of those that the caller sees, with their spend."""
+    keys = [key for key in keys_of(admin.snapshot, owner) if caller.sees_key(key)][:PAGE_SIZE_MAX]
     time_us = now_us()
     spends = await admin.ledger.spend_of(keys, time_us)
     return tuple(key_row(key, spends[key.key_id], time_us, admin.timezone) for key in keys)
 
 
 async def spend_of_owners(
-    admin: AdminState, owners: Sequence[TeamRecord | UserRecord]
+    admin: AdminState, owners: Sequence[TeamRecord | UserRecord], caller: Principal = MASTER
 ) -> list[KeySpend]:
-    """Return what teams, or users, spent. Where the ledger cannot say, each says why not."""
+    """Return what teams, or users, spent. Where the ledger cannot say, each says why not.
+
+    What a team spent is shown to those who manage it or see everything.
+    """
     if not owners:
         return []
+    if isinstance(owners[0], TeamRecord) and not caller.sees_all:
+        shown = [each for each in owners if isinstance(each, TeamRecord)]
+        return await _spend_of_own_teams(admin, shown, caller)
     query = SPEND_OF_TEAMS if isinstance(owners[0], TeamRecord) else SPEND_OF_USERS
     ids = [_own_id(owner)[1] for owner in owners]
     time_us = now_us()
@@ -59,6 +70,16 @@ async def spend_of_owners(
         msgspec.structs.replace(spends.get(owner_id, _NOTHING), budgets=spent)
         for owner_id, spent in zip(ids, budgets, strict=True)
     ]
+
+
+async def _spend_of_own_teams(
+    admin: AdminState, teams: Sequence[TeamRecord], caller: Principal
+) -> list[KeySpend]:
+    managed = [each for each in teams if caller.manages_team(each.team_id)]
+    spends = dict(
+        zip([each.team_id for each in managed], await spend_of_owners(admin, managed), strict=True)
+    )
+    return [spends.get(each.team_id, _OF_OTHERS) for each in teams]
 
 
 async def delete_with_keys(
@@ -77,6 +98,8 @@ async def delete_with_keys(
     for owner, expected in states:
         change = TeamDeleted if isinstance(owner, TeamRecord) else UserDeleted
         await admin.writer.write(change, deleted_owner(owner, issue), expected_sequence=expected)
+        if isinstance(owner, UserRecord):
+            await _leave_teams(admin, owner.user_id, issue)
         keys = [(key, sequence_of(snapshot, key)) for key in keys_of(snapshot, owner)]
         for key, sequence in keys:
             gone = msgspec.structs.replace(
@@ -87,6 +110,13 @@ async def delete_with_keys(
             )
             count += 1
     return count
+
+
+async def _leave_teams(admin: AdminState, user_id: str, issue: Issue) -> None:
+    for team_id in list(admin.snapshot.memberships(user_id)):
+        await change_team(
+            admin, team_id, lambda team: without(team, user_id), issue, is_consequence=True
+        )
 
 
 def id_taken(kind: str) -> Conflict:

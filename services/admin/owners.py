@@ -11,18 +11,20 @@ from schemas.errors import BadRequest
 from schemas.events import time_from_us
 from schemas.registry import OwnerRecord, TeamRecord, UserRecord
 from services.admin.bodies import METADATA_BYTES_MAX
-from services.admin.bodies_owners import OwnerSettings, TeamRow, UserRow
+from services.admin.bodies_owners import MemberRow, OwnerSettings, TeamRow, UserRow
 from services.admin.bodies_rates import rate_changes, rates_shown
 from services.admin.budgets import budget_changes, budgets_shown
 from services.admin.money import plain_number
 from services.admin.records import Issue
 from services.admin.shapes import KeySpend
+from services.runtime.registry import RegistrySnapshot
 
 __all__ = [
     "changed_owner",
     "deleted_owner",
     "new_owner_id",
     "own_fields",
+    "team_fields",
     "team_row",
     "user_row",
 ]
@@ -68,23 +70,48 @@ def deleted_owner(record: Owner, issue: Issue) -> Owner:
     )
 
 
-def team_row(record: TeamRecord, spend: KeySpend, now_us: int, timezone: str) -> TeamRow:
+def team_row(
+    snapshot: RegistrySnapshot, record: TeamRecord, spend: KeySpend, now_us: int, timezone: str
+) -> TeamRow:
     """Return a team as LiteLLM shows it."""
-    return TeamRow(
-        team_id=record.team_id,
-        team_alias=record.team_alias,
-        on_quota_exhausted=record.on_quota_exhausted,
+    return TeamRow(**team_fields(snapshot, record, spend, now_us, timezone))
+
+
+def team_fields(
+    snapshot: RegistrySnapshot, record: TeamRecord, spend: KeySpend, now_us: int, timezone: str
+) -> dict[str, Any]:
+    """Return the fields of TeamRow."""
+    return {
+        "team_id": record.team_id,
+        "team_alias": record.team_alias,
+        "on_quota_exhausted": record.on_quota_exhausted,
+        "members_with_roles": _members(snapshot, record),
         **own_fields(record, spend, now_us, timezone),
+    }
+
+
+def _members(snapshot: RegistrySnapshot, record: TeamRecord) -> tuple[MemberRow, ...]:
+    users = snapshot.users
+    return tuple(
+        MemberRow(
+            user_id=each.user_id,
+            user_email=users[each.user_id].user_email if each.user_id in users else None,
+            role=each.role,
+        )
+        for each in record.members_with_roles
     )
 
 
-def user_row(record: UserRecord, spend: KeySpend, now_us: int, timezone: str) -> UserRow:
+def user_row(
+    snapshot: RegistrySnapshot, record: UserRecord, spend: KeySpend, now_us: int, timezone: str
+) -> UserRow:
     """Return a user as LiteLLM shows it."""
     return UserRow(
         user_id=record.user_id,
         user_alias=record.user_alias,
         user_email=record.user_email,
         user_role=record.user_role,
+        teams=tuple(sorted(snapshot.memberships(record.user_id))),
         **own_fields(record, spend, now_us, timezone),
     )
 

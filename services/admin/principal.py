@@ -47,6 +47,36 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the user may make, change and delete keys of its own."""
         return self.role == "internal_user"
 
+    @property
+    def has_part(self) -> bool:
+        """Whether the caller is somebody's: with a role, or in charge of a team."""
+        return self.role is not None or bool(self.teams_administered)
+
+    def sees_key(self, key: KeyRecord) -> bool:
+        """Tell whether a key is one of the caller's own, or of a team that it manages."""
+        return (
+            self.sees_all
+            or (self.key is not None and self.key.key_id == key.key_id)
+            or (self.role is not None and self.user_id == key.user_id)
+            or key.team_id in self.teams_administered
+        )
+
+    def manages_key(self, key: KeyRecord) -> bool:
+        """Tell whether a key may be changed by the caller."""
+        return (
+            self.manages_all
+            or (self.manages_own_keys and self.user_id == key.user_id)
+            or key.team_id in self.teams_administered
+        )
+
+    def sees_team(self, team_id: str) -> bool:
+        """Tell whether a team is one that the caller is a member of."""
+        return self.sees_all or (self.has_part and team_id in self.teams)
+
+    def manages_team(self, team_id: str) -> bool:
+        """Tell whether the caller manages a team's members and keys."""
+        return self.manages_all or team_id in self.teams_administered
+
 
 MASTER = Principal(role="proxy_admin")
 

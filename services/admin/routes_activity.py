@@ -26,8 +26,9 @@ from services.admin.bodies_activity import (
 )
 from services.admin.days import midnight_us
 from services.admin.describing import Description, described
+from services.admin.guard import caller_of
+from services.admin.own_spend import add_own, key_id_of
 from services.admin.reading import answer_json, read_query
-from services.admin.routes_spend import key_id_of
 from services.admin.sql_answers import answer_table, chosen_format
 from services.admin.sql_where import Conditions, day_conditions
 from services.admin.state import AdminState
@@ -55,7 +56,7 @@ def _of(whose: str, query: Any) -> dict[str, Any]:
             errors=(400, 404, 408),
             table=True,
         ),
-        access="read",
+        access="own",
     )
 
 
@@ -96,7 +97,10 @@ async def _answer(
     entity: Entity,
 ) -> Response[bytes] | Stream:
     snapshot = await admin.registry()
-    _add_common(conditions, query, snapshot)
+    caller = caller_of(request)
+    key_id = key_id_of(snapshot, query.api_key, caller)
+    _add_common(conditions, query, key_id)
+    add_own(conditions, caller)
     form = chosen_format(query.format, request.headers.get("accept"))
     if form != "json":
         table = activity_table(conditions.where, entity)
@@ -119,14 +123,13 @@ async def _answer(
     return answer_json(ActivityPage(results=tuple(days), metadata=metadata))
 
 
-def _add_common(conditions: Conditions, query: ActivityQuery, snapshot: RegistrySnapshot) -> None:
-    """Add what both routes know. Raises BadRequest, NotFound."""
+def _add_common(conditions: Conditions, query: ActivityQuery, key_id: str | None) -> None:
+    """Add what both routes know. Raises BadRequest."""
     if query.timezone != 0:
         raise BadRequest("days are those of UTC: timezone can only be 0", param="timezone")
     day_conditions(conditions, query.start_date, query.end_date)
     if query.model is not None:
         conditions.add("(model_name = {0}::VARCHAR OR model = {0}::VARCHAR)", query.model)
-    key_id = key_id_of(snapshot, query.api_key)
     if key_id is not None:
         conditions.add("key_id = {0}::VARCHAR", key_id)
 

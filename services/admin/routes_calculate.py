@@ -50,7 +50,7 @@ _BASIS = (
             },
             errors=(400,),
         ),
-        access="read",
+        access="own",
     ),
 )
 async def calculate_spend(request: _Request, admin: AdminState) -> Response[bytes]:

@@ -28,6 +28,7 @@ from services.admin.directory import alias_holders, find_key, page_of_keys, sequ
 from services.admin.fields import KEY_FIELDS_WITHOUT_MEANING
 from services.admin.guard import caller_of
 from services.admin.guardrail_names import check_guardrails
+from services.admin.key_rights import check_managed, for_caller
 from services.admin.key_types import check_routes
 from services.admin.preconditions import etag_header
 from services.admin.reading import answer_json, read_body, read_query
@@ -64,7 +65,8 @@ _Request = Request[Any, Any, Any]
                 "budget_duration": "monthly",
             },
             errors=(400, 409),
-        )
+        ),
+        access="keys",
     ),
 )
 async def generate_key(request: _Request, admin: AdminState) -> Response[bytes]:
@@ -73,10 +75,11 @@ async def generate_key(request: _Request, admin: AdminState) -> Response[bytes]:
     check_guardrails(body.guardrails, admin.guardrail_names)
     check_routes(body.allowed_routes, request.app.route_handler_method_map)
     snapshot = await admin.registry()
-    issue = Issue(now_us=now_us(), by=caller_of(request).name)
+    caller = caller_of(request)
+    issue = Issue(now_us=now_us(), by=caller.name)
     key = body.key or new_key()
     key_id = new_key_id() if body.key is None else chosen_key_id(key)
-    record = created_record(body, key, key_id, issue)
+    record = for_caller(snapshot, caller, None, created_record(body, key, key_id, issue))
     if snapshot.knew_hash(record.key_hash):
         raise Conflict("this key exists already, or did once: choose another", param="key")
     _refuse_taken_alias(snapshot, record)
@@ -122,9 +125,9 @@ async def key_info(request: _Request, admin: AdminState) -> Response[bytes]:
             )
         record, given = snapshot.keys.get(own.key_id, own), own.key_hash
     else:
-        found = find_key(snapshot, query.key, with_deleted=caller.sees_all)
-        if not caller.sees_all and (own is None or found is None or found.key_id != own.key_id):
-            raise Forbidden("a virtual key may see itself alone", param="key")
+        found = find_key(snapshot, query.key, with_deleted=True)
+        if not caller.sees_all and (found is None or not caller.sees_key(found)):
+            raise Forbidden("a virtual key may see its own keys alone", param="key")
         record, given = _found(found), query.key
     sequence = sequence_of(snapshot, record)
     time_us = now_us()
@@ -145,7 +148,7 @@ async def key_info(request: _Request, admin: AdminState) -> Response[bytes]:
             example_query="page=1&size=10&return_full_object=true",
             errors=(400,),
         ),
-        access="read",
+        access="own",
     ),
 )
 async def list_keys(request: _Request, admin: AdminState) -> Response[bytes]:
@@ -153,7 +156,7 @@ async def list_keys(request: _Request, admin: AdminState) -> Response[bytes]:
     query = read_query(request, KeyListQuery)
     snapshot = await admin.registry()
     time_us = now_us()
-    records, total, pages = page_of_keys(snapshot, query, time_us)
+    records, total, pages = page_of_keys(snapshot, query, time_us, caller_of(request))
     keys: tuple[str | KeyRow, ...] = tuple(record.key_hash for record in records)
     if query.return_full_object:
         spends = await admin.ledger.spend_of(records, time_us)
@@ -180,7 +183,8 @@ async def list_keys(request: _Request, admin: AdminState) -> Response[bytes]:
             answer=DeletedKeys,
             example_body={"key_aliases": ["developer-1"]},
             errors=(400, 404, 409, 412),
-        )
+        ),
+        access="keys",
     ),
 )
 async def delete_keys(request: _Request, admin: AdminState) -> Response[bytes]:
@@ -190,18 +194,19 @@ async def delete_keys(request: _Request, admin: AdminState) -> Response[bytes]:
         raise BadRequest("send either keys or key_aliases, with at least one entry", param="keys")
     snapshot = await admin.registry()
     given = body.keys or body.key_aliases or ()
+    caller = caller_of(request)
     records: dict[str, KeyRecord] = {}
     for position, text in enumerate(given, start=1):
         record = _by_alias(snapshot, text) if body.key_aliases else find_key(snapshot, text)
-        if record is None:
+        if record is None or not caller.sees_key(record):
             # The text is not repeated: it may be a key.
             raise NotFound(
                 f"entry {position} of {len(given)} is no live key; nothing was deleted",
                 param="key_aliases" if body.key_aliases else "keys",
             )
-        records[record.key_id] = record
+        records[record.key_id] = check_managed(caller, record)
     sequences = {key_id: sequence_of(snapshot, record) for key_id, record in records.items()}
-    issue = Issue(now_us=now_us(), by=caller_of(request).name)
+    issue = Issue(now_us=now_us(), by=caller.name)
     for key_id, record in records.items():
         admin.writer.check(record, sequences[key_id])
     for key_id, record in records.items():
@@ -223,7 +228,8 @@ async def delete_keys(request: _Request, admin: AdminState) -> Response[bytes]:
             versioned=True,
             example_body={"key": "sk-..."},
             errors=(400, 404, 409, 412),
-        )
+        ),
+        access="team",
     ),
 )
 async def block_key(request: _Request, admin: AdminState) -> Response[bytes]:
@@ -244,7 +250,8 @@ async def block_key(request: _Request, admin: AdminState) -> Response[bytes]:
             versioned=True,
             example_body={"key": "sk-..."},
             errors=(400, 404, 409, 412),
-        )
+        ),
+        access="team",
     ),
 )
 async def unblock_key(request: _Request, admin: AdminState) -> Response[bytes]:
@@ -268,7 +275,8 @@ async def unblock_key(request: _Request, admin: AdminState) -> Response[bytes]:
             versioned=True,
             example_body={"key": "sk-...", "max_budget": 200.00},
             errors=(400, 404, 409, 412),
-        )
+        ),
+        access="keys",
     ),
 )
 async def update_key(request: _Request, admin: AdminState) -> Response[bytes]:
@@ -277,9 +285,10 @@ async def update_key(request: _Request, admin: AdminState) -> Response[bytes]:
     check_guardrails(body.guardrails, admin.guardrail_names)
     check_routes(body.allowed_routes, request.app.route_handler_method_map)
     snapshot = await admin.registry()
-    before = _found(find_key(snapshot, body.key))
-    issue = Issue(now_us=now_us(), by=caller_of(request).name)
-    record = updated_record(before, body, issue)
+    caller = caller_of(request)
+    before = check_managed(caller, find_key(snapshot, body.key))
+    issue = Issue(now_us=now_us(), by=caller.name)
+    record = for_caller(snapshot, caller, before, updated_record(before, body, issue))
     if record.key_alias != before.key_alias:
         _refuse_taken_alias(snapshot, record)
     sequence = await admin.writer.write(
@@ -295,8 +304,9 @@ async def update_key(request: _Request, admin: AdminState) -> Response[bytes]:
 async def _set_blocked(request: _Request, admin: AdminState, *, blocked: bool) -> Response[bytes]:
     body = await read_body(request, BlockKey)
     snapshot = await admin.registry()
-    record = _found(find_key(snapshot, body.key))
-    issue = Issue(now_us=now_us(), by=caller_of(request).name)
+    caller = caller_of(request)
+    record = check_managed(caller, find_key(snapshot, body.key))
+    issue = Issue(now_us=now_us(), by=caller.name)
     sequence = sequence_of(snapshot, record)
     admin.writer.check(record, sequence)
     if record.blocked != blocked:

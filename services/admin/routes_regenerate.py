@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, post
 
-from schemas.errors import BadRequest, NotFound
+from schemas.errors import BadRequest
 from schemas.events import KeyRotated
 from schemas.keys import hash_key, key_name, new_key
 from schemas.registry import KeyRecord
@@ -14,6 +14,7 @@ from services.admin.describing import Description, described
 from services.admin.directory import find_key, sequence_of
 from services.admin.fields import KEY_FIELDS_WITHOUT_MEANING
 from services.admin.guard import caller_of
+from services.admin.key_rights import check_managed, regenerated_by
 from services.admin.preconditions import etag_header
 from services.admin.reading import answer_json, read_body
 from services.admin.records import Issue
@@ -56,7 +57,8 @@ class RegenerateKey(RegenerateNamedKey, frozen=True, kw_only=True):
             versioned=True,
             example_body={"key": "sk-...", "grace_period": "24h"},
             errors=(400, 404, 409, 412),
-        )
+        ),
+        access="keys",
     ),
 )
 async def regenerate_key(request: _Request, admin: AdminState) -> Response[bytes]:
@@ -78,7 +80,8 @@ async def regenerate_key(request: _Request, admin: AdminState) -> Response[bytes
             versioned=True,
             example_body={"grace_period": "24h"},
             errors=(400, 404, 409, 412),
-        )
+        ),
+        access="keys",
     ),
 )
 async def regenerate_named_key(request: _Request, admin: AdminState, key: str) -> Response[bytes]:
@@ -91,12 +94,11 @@ async def _regenerate(
     request: _Request, admin: AdminState, given: str, grace_period: str | None
 ) -> Response[bytes]:
     snapshot = await admin.registry()
-    before = find_key(snapshot, given)
-    if before is None:
-        raise NotFound("Key not found in the registry", param="key")
-    issue = Issue(now_us=now_us(), by=caller_of(request).name)
+    caller = caller_of(request)
+    before = check_managed(caller, find_key(snapshot, given))
+    issue = Issue(now_us=now_us(), by=caller.name)
     key = new_key()
-    record = rotated_record(before, key, grace_period, issue)
+    record = regenerated_by(caller, rotated_record(before, key, grace_period, issue))
     sequence = await admin.writer.write(
         KeyRotated, record, expected_sequence=sequence_of(snapshot, before)
     )

@@ -20,6 +20,9 @@ from services.admin.bodies_spend import (
 )
 from services.admin.by_days import query_by_days, whole
 from services.admin.describing import Description, described
+from services.admin.guard import caller_of
+from services.admin.own_spend import add_own, key_id_of, own_listed
+from services.admin.principal import Principal
 from services.admin.reading import answer_json, read_query
 from services.admin.report_sql import (
     HashOf,
@@ -36,7 +39,7 @@ from services.admin.report_sql import (
     teams_from,
     users_from,
 )
-from services.admin.routes_spend import hashes_of, key_id_of
+from services.admin.routes_spend import hashes_of
 from services.admin.sql_answers import TRUNCATED_HEADER, answer_table, chosen_format
 from services.admin.sql_where import Conditions, day_conditions
 from services.admin.state import AdminState
@@ -59,7 +62,7 @@ def _listing(summary: str, description: str, query: Any, answer: Any) -> dict[st
             errors=_ERRORS,
             table=True,
         ),
-        access="read",
+        access="own",
     )
 
 
@@ -76,8 +79,10 @@ async def spend_keys(request: _Request, admin: AdminState) -> Response[bytes] | 
     """List keys by what they spent."""
     query = read_query(request, SpendPeriodQuery)
     hash_of = hashes_of(await admin.registry())
-    conditions = _of_period(query)
+    caller = caller_of(request)
+    conditions = _of_period(query, caller)
     sql = spend_of_all_keys(conditions.where)
+    sql = own_listed(sql, conditions, caller, "key_id user_id team_id")
     return await _answer(
         request, admin, sql, conditions, query.format, lambda reply: keys_from(reply, hash_of)
     )
@@ -95,8 +100,9 @@ async def spend_keys(request: _Request, admin: AdminState) -> Response[bytes] | 
 async def spend_users(request: _Request, admin: AdminState) -> Response[bytes] | Stream:
     """List users by what their keys spent."""
     query = read_query(request, UserSpendQuery)
-    conditions = _of_period(query)
-    sql = spend_of_all_users(conditions.where)
+    caller = caller_of(request)
+    conditions = _of_period(query, caller)
+    sql = own_listed(spend_of_all_users(conditions.where), conditions, caller, "user_id")
     if query.user_id is not None:
         mark = len(conditions.parameters) + 1
         sql = f"SELECT * FROM ({sql}) WHERE user_id = ${mark}::VARCHAR"  # noqa: S608 - ours
@@ -116,7 +122,7 @@ async def spend_users(request: _Request, admin: AdminState) -> Response[bytes] |
 async def spend_tags(request: _Request, admin: AdminState) -> Response[bytes] | Stream:
     """List tags by what the keys that have them spent."""
     query = read_query(request, SpendPeriodQuery)
-    conditions = _of_period(query)
+    conditions = _of_period(query, caller_of(request))
     sql = spend_of_tags(conditions.where)
     return await _answer(request, admin, sql, conditions, query.format, tags_from)
 
@@ -139,7 +145,7 @@ async def spend_tags(request: _Request, admin: AdminState) -> Response[bytes] | 
             errors=(400, 404, 408),
             table=True,
         ),
-        access="read",
+        access="own",
     ),
 )
 async def spend_report(request: _Request, admin: AdminState) -> Response[bytes] | Stream:
@@ -152,9 +158,11 @@ async def spend_report(request: _Request, admin: AdminState) -> Response[bytes] 
     of_requests = group_by == "customer" or query.customer_id is not None
     if of_requests and group_by != "customer":
         raise BadRequest("customer_id goes with group_by=customer alone", param="customer_id")
+    caller = caller_of(request)
     conditions = Conditions()
+    add_own(conditions, caller)
     for column, value in (
-        ("key_id", key_id_of(snapshot, query.api_key)),
+        ("key_id", key_id_of(snapshot, query.api_key, caller)),
         ("user_id", query.internal_user_id),
         ("team_id", query.team_id),
         ("end_user_id", query.customer_id),
@@ -198,8 +206,9 @@ async def _by_day(
     return answer_json((customers_from if is_by_customer else teams_from)(lines, hash_of))
 
 
-def _of_period(query: SpendPeriodQuery) -> Conditions:
+def _of_period(query: SpendPeriodQuery, caller: Principal) -> Conditions:
     conditions = Conditions()
+    add_own(conditions, caller)
     day_conditions(conditions, query.start_date, query.end_date)
     return conditions
 

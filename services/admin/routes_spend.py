@@ -6,7 +6,7 @@ from typing import Any
 from litestar import Request, Response, get, post
 from litestar.response import Stream
 
-from schemas.errors import BadRequest, NotFound
+from schemas.errors import BadRequest
 from schemas.events import time_from_us
 from services.admin.analysts import team_seen_by
 from services.admin.bodies import SqlAnswer, SqlQuery
@@ -20,16 +20,16 @@ from services.admin.bodies_spend import (
 )
 from services.admin.by_days import query_by_days
 from services.admin.describing import Description, described
-from services.admin.directory import find_key
 from services.admin.guard import caller_of
 from services.admin.money import budget_problem, plain_number
 from services.admin.newest_logs import newest_logs
+from services.admin.own_spend import add_own, key_id_of
 from services.admin.reading import answer_json, read_body, read_query
 from services.admin.report_sql import HashOf
 from services.admin.spend_sql import (
-    GLOBAL_SPEND,
     all_logs,
     days_from,
+    global_spend_sql,
     logs_count,
     logs_from,
     spend_by_day,
@@ -48,7 +48,7 @@ from services.admin.state import AdminState, now_us
 from services.runtime.durations import budget_window
 from services.runtime.registry import RegistrySnapshot
 
-__all__ = ["SPEND_ROUTES", "hashes_of", "key_id_of"]
+__all__ = ["SPEND_ROUTES", "hashes_of"]
 
 _Request = Request[Any, Any, Any]
 
@@ -71,7 +71,7 @@ _Request = Request[Any, Any, Any]
             errors=(400, 404, 408),
             table=True,
         ),
-        access="read",
+        access="own",
     ),
 )
 async def spend_logs(request: _Request, admin: AdminState) -> Response[bytes] | Stream:
@@ -81,16 +81,19 @@ async def spend_logs(request: _Request, admin: AdminState) -> Response[bytes] | 
     of_single_ones = (query.request_id, query.session_id, query.end_user)
     has_period = query.start_date is not None and query.end_date is not None
     is_summary = has_period and query.summarize and not any(of_single_ones)
-    key_id = key_id_of(snapshot, query.api_key)
+    caller = caller_of(request)
+    key_id = key_id_of(snapshot, query.api_key, caller)
     form = chosen_format(query.format, request.headers.get("accept"))
     if is_summary and form == "json":
         assert query.start_date is not None and query.end_date is not None, "it has a period"  # noqa: PT018
         others = log_conditions(query, key_id, None, None, of_days=True)
+        add_own(others, caller)
         days = await query_by_days(
             admin.ledger, spend_by_day, others, query.start_date, query.end_date
         )
         return answer_json(days_from(days.rows))
     conditions = log_conditions(query, key_id, query.start_date, query.end_date, of_days=is_summary)
+    add_own(conditions, caller)
     if form != "json":
         sql = (spend_by_day if is_summary else all_logs)(conditions.where)
         return await answer_table(request, admin.ledger, sql, conditions.parameters, form)
@@ -114,16 +117,17 @@ async def spend_logs(request: _Request, admin: AdminState) -> Response[bytes] | 
             errors=(400, 404, 408),
             table=True,
         ),
-        access="read",
+        access="own",
     ),
 )
 async def spend_logs_page(request: _Request, admin: AdminState) -> Response[bytes] | Stream:
     """List one page of requests and their cost."""
     query = read_query(request, SpendLogsPageQuery)
     snapshot = await admin.registry()
-    conditions = log_conditions(
-        query, key_id_of(snapshot, query.api_key), query.start_date, query.end_date
-    )
+    caller = caller_of(request)
+    key_id = key_id_of(snapshot, query.api_key, caller)
+    conditions = log_conditions(query, key_id, query.start_date, query.end_date)
+    add_own(conditions, caller)
     _add_amounts(conditions, query)
     sql = (
         f"{rows_of_logs(conditions.where, query.sort_by, query.sort_order)} "
@@ -158,16 +162,6 @@ def _add_amounts(conditions: Conditions, query: SpendLogsPageQuery) -> None:
         conditions.add(f"cost_usd {comparison} {{0}}::DECIMAL(38, 12)", f"{amount_usd:f}")
 
 
-def key_id_of(snapshot: RegistrySnapshot, given: str | None) -> str | None:
-    """Return the id of the key that a filter names, deleted ones too. Raises NotFound."""
-    if given is None:
-        return None
-    record = find_key(snapshot, given, with_deleted=True)
-    if record is None:
-        raise NotFound("Key not found in the registry", param="api_key")
-    return record.key_id
-
-
 def hashes_of(snapshot: RegistrySnapshot) -> HashOf:
     """Return what tells the SHA-256 of a key by its id."""
 
@@ -185,22 +179,25 @@ def hashes_of(snapshot: RegistrySnapshot) -> HashOf:
             summary="Show all spend",
             description=(
                 "The sum of the costs of all requests in the ledger, and the budget of all keys "
-                "together."
+                "together; for a key that sees its own alone, the sum of that."
             ),
             tag="spend",
             answer=GlobalSpend,
             errors=(408,),
         ),
-        access="read",
+        access="own",
     ),
 )
-async def global_spend(admin: AdminState) -> Response[bytes]:
-    """Show the spend of all keys together."""
-    reply = await admin.ledger.query(GLOBAL_SPEND)
+async def global_spend(request: _Request, admin: AdminState) -> Response[bytes]:
+    """Show the spend of all keys together, or all that is the caller's own."""
+    caller = caller_of(request)
+    conditions = Conditions()
+    add_own(conditions, caller)
+    reply = await admin.ledger.query(global_spend_sql(conditions.where), conditions.parameters)
     spend = money_from(reply.rows[0][0] or 0)
     assert spend is not None, "a sum that is NULL was made 0"
     budget = admin.budget
-    if budget is None:
+    if budget is None or not caller.sees_all:
         return answer_json(GlobalSpend(spend=spend))
     start_us, end_us = 0, None
     if budget.budget_duration is not None:

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, get, post
 
-from schemas.errors import NotFound
+from schemas.errors import Forbidden
 from schemas.events import TeamBlocked, TeamCreated, TeamUnblocked, TeamUpdated
 from schemas.registry import TeamRecord
 from services.admin.bodies_owners import (
@@ -24,6 +24,7 @@ from services.admin.directory import sequence_of
 from services.admin.fields import OWNER_FIELDS_WITHOUT_MEANING
 from services.admin.guard import caller_of
 from services.admin.guardrail_names import check_guardrails
+from services.admin.members import found_team, members_of, with_members
 from services.admin.owner_changes import (
     delete_with_keys,
     id_taken,
@@ -32,10 +33,10 @@ from services.admin.owner_changes import (
 )
 from services.admin.owners import changed_owner, new_owner_id, team_row
 from services.admin.preconditions import etag_header
+from services.admin.principal import MASTER, Principal
 from services.admin.reading import answer_json, read_body, read_query
 from services.admin.records import Issue
 from services.admin.state import AdminState, now_us
-from services.runtime.registry import RegistrySnapshot
 
 __all__ = ["TEAM_ROUTES"]
 
@@ -73,6 +74,8 @@ async def new_team(request: _Request, admin: AdminState) -> Response[bytes]:
         raise id_taken("team")
     bare = TeamRecord(team_id=team_id, created_at_us=issue.now_us, created_by=issue.by)
     record = changed_owner(bare, body, issue)
+    members = await members_of(admin, body.members_with_roles or (), issue)
+    record = with_members(record, members)
     sequence = await admin.writer.write(TeamCreated, record, expected_sequence=0)
     return answer_json(await _row(admin, record), headers=etag_header(sequence))
 
@@ -98,7 +101,7 @@ async def update_team(request: _Request, admin: AdminState) -> Response[bytes]:
     body = await read_body(request, UpdateTeam, OWNER_FIELDS_WITHOUT_MEANING)
     check_guardrails(body.guardrails, admin.guardrail_names)
     snapshot = await admin.registry()
-    before = _found(snapshot, body.team_id)
+    before = found_team(snapshot, body.team_id)
     record = changed_owner(before, body, Issue(now_us=now_us(), by=caller_of(request).name))
     sequence = await admin.writer.write(
         TeamUpdated, record, expected_sequence=sequence_of(snapshot, before)
@@ -129,7 +132,7 @@ async def delete_teams(request: _Request, admin: AdminState) -> Response[bytes]:
     """Delete teams and their keys."""
     body = await read_body(request, DeleteTeams)
     snapshot = await admin.registry()
-    teams = {team_id: _found(snapshot, team_id) for team_id in body.team_ids}
+    teams = {team_id: found_team(snapshot, team_id) for team_id in body.team_ids}
     issue = Issue(now_us=now_us(), by=caller_of(request).name)
     count = await delete_with_keys(admin, teams.values(), issue)
     return answer_json(DeletedTeams(deleted_teams=body.team_ids, deleted_keys=count))
@@ -190,17 +193,21 @@ async def unblock_team(request: _Request, admin: AdminState) -> Response[bytes]:
             example_query="team_id=blue",
             errors=(400, 404),
         ),
-        access="read",
+        access="part",
     ),
 )
 async def team_info(request: _Request, admin: AdminState) -> Response[bytes]:
     """Show a team and its keys."""
     query = read_query(request, TeamInfoQuery)
+    caller = caller_of(request)
     snapshot = await admin.registry()
-    record = _found(snapshot, query.team_id)
+    record = found_team(snapshot, query.team_id)
+    if not caller.sees_team(record.team_id):
+        raise Forbidden("you are no member of this team", param="team_id")
     sequence = sequence_of(snapshot, record)
-    keys = await rows_of_keys(admin, record)
-    answer = TeamInfo(team_id=record.team_id, team_info=await _row(admin, record), keys=keys)
+    keys = await rows_of_keys(admin, record, caller)
+    team = await _row(admin, record, caller)
+    answer = TeamInfo(team_id=record.team_id, team_info=team, keys=keys)
     return answer_json(answer, headers=etag_header(sequence))
 
 
@@ -209,28 +216,39 @@ async def team_info(request: _Request, admin: AdminState) -> Response[bytes]:
     opt=described(
         Description(
             summary="List teams",
-            description="All teams that were not deleted, the newest first.",
+            description=(
+                "All teams that were not deleted, the newest first; for a user those that the user "
+                "is a member of."
+            ),
             tag=_TAG,
             answer=tuple[TeamRow, ...],
         ),
-        access="read",
+        access="part",
     ),
 )
-async def list_teams(admin: AdminState) -> Response[bytes]:
+async def list_teams(request: _Request, admin: AdminState) -> Response[bytes]:
     """List the teams."""
+    caller = caller_of(request)
     snapshot = await admin.registry()
-    teams = [team for team in snapshot.teams.values() if not team.deleted]
+    teams = [
+        team
+        for team in snapshot.teams.values()
+        if not team.deleted and caller.sees_team(team.team_id)
+    ]
     teams.sort(key=lambda team: team.created_at_us, reverse=True)
-    spends = await spend_of_owners(admin, teams)
+    spends = await spend_of_owners(admin, teams, caller)
     return answer_json(
-        [team_row(*pair, now_us(), admin.timezone) for pair in zip(teams, spends, strict=True)]
+        [
+            team_row(snapshot, *pair, now_us(), admin.timezone)
+            for pair in zip(teams, spends, strict=True)
+        ]
     )
 
 
 async def _set_blocked(request: _Request, admin: AdminState, *, blocked: bool) -> Response[bytes]:
     body = await read_body(request, BlockTeam)
     snapshot = await admin.registry()
-    record = _found(snapshot, body.team_id)
+    record = found_team(snapshot, body.team_id)
     sequence = sequence_of(snapshot, record)
     admin.writer.check(record, sequence)
     if record.blocked != blocked:
@@ -242,16 +260,9 @@ async def _set_blocked(request: _Request, admin: AdminState, *, blocked: bool) -
     return answer_json(await _row(admin, record), headers=etag_header(sequence))
 
 
-async def _row(admin: AdminState, record: TeamRecord) -> TeamRow:
-    (spend,) = await spend_of_owners(admin, [record])
-    return team_row(record, spend, now_us(), admin.timezone)
-
-
-def _found(snapshot: RegistrySnapshot, team_id: str) -> TeamRecord:
-    record = snapshot.teams.get(team_id)
-    if record is None or record.deleted:
-        raise NotFound(f"there is no team {team_id!r}", param="team_id")
-    return record
+async def _row(admin: AdminState, record: TeamRecord, caller: Principal = MASTER) -> TeamRow:
+    (spend,) = await spend_of_owners(admin, [record], caller)
+    return team_row(admin.snapshot, record, spend, now_us(), admin.timezone)
 
 
 TEAM_ROUTES = (

@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, get, post
 
-from schemas.errors import NotFound
+from schemas.errors import BadRequest, Forbidden, NotFound
 from schemas.events import KeyCreated, KeyDeleted, UserCreated, UserUpdated, time_from_us
 from schemas.keys import new_key, new_key_id
-from schemas.registry import KeyRecord, UserRecord
+from schemas.registry import KeyRecord, TeamMember, UserRecord
 from services.admin.bodies import GenerateKey
 from services.admin.bodies_owners import (
     DeletedUsers,
@@ -29,6 +29,7 @@ from services.admin.directory import alias_holders, sequence_of
 from services.admin.fields import OWNER_FIELDS_WITHOUT_MEANING
 from services.admin.guard import caller_of
 from services.admin.guardrail_names import check_guardrails
+from services.admin.members import change_team, found_team, with_members
 from services.admin.owner_changes import (
     delete_with_keys,
     id_taken,
@@ -78,11 +79,18 @@ async def new_user(request: _Request, admin: AdminState) -> Response[bytes]:
     user_id = body.user_id or new_owner_id()
     if user_id in snapshot.users:
         raise id_taken("user")
+    for team_id in body.teams or ():
+        found_team(snapshot, team_id)
     bare = UserRecord(user_id=user_id, created_at_us=issue.now_us, created_by=issue.by)
     record = changed_owner(bare, body, issue)
     secret = new_key() if body.auto_create_key else None
     key = _first_key(snapshot, body, secret, user_id, issue) if secret is not None else None
     sequence = await admin.writer.write(UserCreated, record, expected_sequence=0)
+    member = TeamMember(user_id=user_id)
+    for team_id in dict.fromkeys(body.teams or ()):
+        await change_team(
+            admin, team_id, lambda team: with_members(team, [member]), issue, is_consequence=True
+        )
     if key is not None:
         await admin.writer.write(KeyCreated, key, expected_sequence=0)
         await admin.writer.claim_alias(KeyDeleted, key, msgspec.structs.replace(key, deleted=True))
@@ -92,6 +100,7 @@ async def new_user(request: _Request, admin: AdminState) -> Response[bytes]:
         user_alias=record.user_alias,
         user_email=record.user_email,
         user_role=record.user_role,
+        teams=body.teams or (),
         key=secret,
         token=key.key_hash if key is not None else None,
         key_id=key.key_id if key is not None else None,
@@ -168,7 +177,7 @@ async def delete_users(request: _Request, admin: AdminState) -> Response[bytes]:
     opt=described(
         Description(
             summary="Show a user",
-            description="The settings, the spend, the keys, and the teams of these keys.",
+            description="The settings, the spend, the keys, and the teams of both.",
             tag=_TAG,
             query=UserInfoQuery,
             answer=UserInfo,
@@ -176,20 +185,27 @@ async def delete_users(request: _Request, admin: AdminState) -> Response[bytes]:
             example_query="user_id=alice@example.com",
             errors=(400, 404),
         ),
-        access="read",
+        access="part",
     ),
 )
 async def user_info(request: _Request, admin: AdminState) -> Response[bytes]:
     """Show a user and the user's keys."""
     query = read_query(request, UserInfoQuery)
+    caller = caller_of(request)
+    user_id = query.user_id or caller.user_id
+    if user_id is None:
+        raise BadRequest("name a user (?user_id=…): the master key is none", param="user_id")
+    if not caller.sees_all and user_id != caller.user_id:
+        raise Forbidden("a user may see itself alone", param="user_id")
     snapshot = await admin.registry()
-    record = _found(snapshot, query.user_id)
+    record = _found(snapshot, user_id)
     sequence = sequence_of(snapshot, record)
-    teams = dict.fromkeys(key.team_id for key in keys_of(admin.snapshot, record) if key.team_id)
+    teams = dict.fromkeys(sorted(snapshot.memberships(user_id)))
+    teams |= dict.fromkeys(key.team_id for key in keys_of(snapshot, record) if key.team_id)
     answer = UserInfo(
         user_id=record.user_id,
         user_info=await _row(admin, record),
-        keys=await rows_of_keys(admin, record),
+        keys=await rows_of_keys(admin, record, caller),
         teams=tuple(teams),
     )
     return answer_json(answer, headers=etag_header(sequence))
@@ -226,7 +242,8 @@ async def list_users(request: _Request, admin: AdminState) -> Response[bytes]:
     spends = await spend_of_owners(admin, users)
     answer = UserList(
         users=tuple(
-            user_row(*pair, now_us(), admin.timezone) for pair in zip(users, spends, strict=True)
+            user_row(snapshot, *pair, now_us(), admin.timezone)
+            for pair in zip(users, spends, strict=True)
         ),
         total=len(found),
         page=query.page,
@@ -247,7 +264,7 @@ def _first_key(
 
 async def _row(admin: AdminState, record: UserRecord) -> UserRow:
     (spend,) = await spend_of_owners(admin, [record])
-    return user_row(record, spend, now_us(), admin.timezone)
+    return user_row(admin.snapshot, record, spend, now_us(), admin.timezone)
 
 
 def _found(snapshot: RegistrySnapshot, user_id: str) -> UserRecord:

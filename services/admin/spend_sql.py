@@ -15,12 +15,12 @@ from services.admin.money import plain_number
 from services.admin.shapes import KeySpend
 
 __all__ = [
-    "GLOBAL_SPEND",
     "SPEND_OF_KEYS",
     "SPEND_OF_TEAMS",
     "SPEND_OF_USERS",
     "all_logs",
     "days_from",
+    "global_spend_sql",
     "logs_count",
     "logs_from",
     "money",
@@ -44,8 +44,6 @@ GROUP BY wanted.key_id
 SPEND_OF_TEAMS = SPEND_OF_KEYS.replace("key_id", "team_id")
 SPEND_OF_USERS = SPEND_OF_KEYS.replace("key_id", "user_id")
 """The same of teams and of users: $1 are their ids."""
-
-GLOBAL_SPEND = "SELECT sum(cost_usd) AS spend FROM spend_parts"
 
 _LOG_COLUMNS = (
     "request_id",
@@ -112,6 +110,11 @@ def all_logs(where: str) -> str:
 def logs_count(where: str) -> str:
     """Return the SQL for the number of requests."""
     return f"SELECT count(*) AS requests FROM requests {where}"  # noqa: S608 - constants only
+
+
+def global_spend_sql(where: str) -> str:
+    """Return the SQL for the sum of all spend."""
+    return f"SELECT sum(cost_usd) AS spend FROM spend_parts {where}"  # noqa: S608 - constants only
 
 
 def spend_by_day(where: str) -> str:

@@ -145,7 +145,7 @@ def test_every_table_and_column_can_be_found_with_its_comment(service: QueryServ
     ("text", "parameters"),
     [
         (spend_sql.SPEND_OF_KEYS, (["key-1"], [0])),
-        (spend_sql.GLOBAL_SPEND, ()),
+        (spend_sql.global_spend_sql(""), ()),
         (spend_sql.spend_logs("WHERE key_id = $1"), ("key-1",)),
         (spend_sql.spend_by_day(""), ()),
         (spend_sql.all_logs(""), ()),

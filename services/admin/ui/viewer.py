@@ -2,6 +2,7 @@
 
 import msgspec
 
+from services.admin.own_spend import add_own
 from services.admin.principal import Principal
 from services.admin.sql_where import Conditions
 from services.admin.ui.sessions import Session
@@ -53,20 +54,6 @@ class Viewer(msgspec.Struct, frozen=True, kw_only=True):
         who see all; else those of the user and of the teams that the user manages; for a key
         without a role its own.
         """
-        caller = self.caller
         found = Conditions()
-        if caller.sees_all:
-            return found
-        assert caller.key is not None, "the master key sees all"
-        if caller.role is None:
-            found.add("key_id = {0}::VARCHAR", caller.key.key_id)
-        elif caller.teams_administered:
-            teams = sorted(caller.teams_administered)
-            found.add(
-                "(user_id = {0}::VARCHAR OR list_contains({1}::VARCHAR[], team_id))",
-                caller.user_id,
-                teams,
-            )
-        else:
-            found.add("user_id = {0}::VARCHAR", caller.user_id)
+        add_own(found, self.caller)
         return found

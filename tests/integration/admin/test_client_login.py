@@ -74,11 +74,11 @@ def test_who_has_signed_in_need_not_say_where_and_who_again(
     # Then commands ask that gateway with that key, whatever key the environment has.
     monkeypatch.setenv("LITELLM_MASTER_KEY", "sk-of-another-gateway")
     assert run("keys", "list").code == 0
-    refused = run("keys", "list", "--profile", "ana")
+    refused = run("users", "list", "--profile", "ana")
     assert refused.code == 77
     assert "ana" in refused.err
     monkeypatch.setenv("TALLYGATE_PROFILE", "ana")
-    assert run("keys", "list").code == 77
+    assert run("users", "list").code == 77
     # Then another address gets no profile's key.
     assert run("keys", "list", "--url", admin.url).code == 77
     # Then Claude Code is set up with the virtual key of the profile, and never with a master key.

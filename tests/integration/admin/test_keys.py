@@ -98,7 +98,9 @@ def test_key_shows_itself_and_nothing_else(admin: RunningAdmin) -> None:
     for name in ("key", "token", "key_id"):
         assert own(admin, key, key=str(other[name])).status_code == 403
     assert own(admin, key, key="sk-no-such-key").status_code == 403
-    for path in ("/key/list", "/spend/logs", "/global/spend"):
+    listed = httpx.get(admin.url + "/key/list", headers={"Authorization": f"Bearer {key}"}).json()
+    assert listed["keys"] == [mine["token"]]
+    for path in ("/user/list", "/audit", "/team/list"):
         headers = {"Authorization": f"Bearer {key}"}
         assert httpx.get(admin.url + path, headers=headers).status_code == 403
 

@@ -93,6 +93,9 @@ def test_example_of_the_document_is_answered_as_it_says(
     if description.body is not None:
         example = description.example_body or {}
         parts["body"] = example if is_new else as_here(filled, example)
+    if route in ("POST /team/member_update", "POST /team/member_delete"):
+        member = {"user_id": parts["body"]["user_id"]}
+        made(filled, "/team/member_add", "team_id", team_id=parts["body"]["team_id"], member=member)
     # Then it is done, and the answer is of the type that the document has for it.
     assert document.ask(route, **parts) == STATUS.get(route, 200)
 

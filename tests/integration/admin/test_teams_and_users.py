@@ -102,7 +102,7 @@ def test_user_is_made_with_a_key_listed_and_deleted(admin: RunningAdmin, nats: N
     ("path", "body", "status", "param"),
     [
         ("/team/new", {"tpd_limit": 5}, 400, "tpd_limit"),
-        ("/team/new", {"members_with_roles": [{"role": "admin"}]}, 400, "members_with_roles"),
+        ("/team/new", {"members_with_roles": [{"role": "admin"}]}, 400, "user_id"),
         ("/team/new", {"team_alais": "x"}, 400, "team_alais"),
         ("/team/new", {"metadata": {"a": "x" * 17_000}}, 400, "metadata"),
         ("/team/update", {"team_id": "nobody"}, 404, "team_id"),
@@ -148,5 +148,5 @@ def test_virtual_key_manages_no_team_and_no_user(admin: RunningAdmin) -> None:
     headers = {"authorization": f"Bearer {admin.generate()['key']}"}
     for path in ("/team/new", "/team/delete", "/user/new", "/user/update"):
         assert httpx.post(f"{admin.url}{path}", headers=headers, json={}).status_code == 403
-    for path in ("/team/list", "/user/list", "/team/info", "/user/info"):
+    for path in ("/team/list", "/user/list", "/team/info?team_id=x", "/user/info"):
         assert httpx.get(f"{admin.url}{path}", headers=headers).status_code == 403

@@ -18,6 +18,7 @@ from services.admin.directory import alias_holders, find_key, page_of_keys
 from services.admin.failures import ADDRESSES_MAX, FAILURES_MAX, WINDOW_S, FailureLimit
 from services.admin.fields import KEY_FIELDS_WITHOUT_MEANING, refuse_unknown_fields
 from services.admin.money import BUDGET_USD_MAX, budget_problem, plain_number
+from services.admin.principal import MASTER
 from services.admin.reading import decode_body
 from services.admin.records import Issue, chosen_key_id, created_record, updated_record
 from services.admin.shapes import KeySpend, key_state, status_of, window_start_us
@@ -239,7 +240,7 @@ def test_pages_together_hold_every_key_once(
     snapshot, found, page, pages = snapshot_of(*records), [], 1, 1
     while page <= pages:
         query = KeyListQuery(page=page, size=size, sort_order=order, sort_by=sort_by)
-        rows, total, pages = page_of_keys(snapshot, query, NOW_US)
+        rows, total, pages = page_of_keys(snapshot, query, NOW_US, MASTER)
         assert total == len(records)
         assert len(rows) <= size
         found += [row.key_id for row in rows]

@@ -65,10 +65,13 @@ def running_query_reader(
     nats_url: str,
     rows: list[dict[str, Any]],
     others: dict[str, list[dict[str, Any]]] | None = None,
+    *,
+    sequence_query: str | None = None,
 ) -> Iterator[QueryService]:
     """Answer queries on QUERY_SUBJECT from the ledger's own schema, for a with statement.
 
-    `rows` are requests, `others` rows of other tables by their names.
+    `rows` are requests, `others` rows of other tables by their names. `sequence_query` tells what
+    answers say of the stream's message that they stand at.
     """
     folder.mkdir(parents=True, exist_ok=True)
     connection = duckdb.connect(str(folder / "reader.duckdb"))
@@ -76,7 +79,9 @@ def running_query_reader(
     for table, filled in {"requests": rows, **(others or {})}.items():
         _fill(connection, table, filled)
     count(connection, "in")
-    service = QueryService(connection, memory_bytes_max=_MEMORY_BYTES_MAX)
+    service = QueryService(
+        connection, memory_bytes_max=_MEMORY_BYTES_MAX, sequence_query=sequence_query
+    )
     loop = asyncio.new_event_loop()
     serving, stop = threading.Event(), asyncio.Event()
 

@@ -8,6 +8,7 @@ from services.admin.ui.access import require_session
 from services.admin.ui.assets import ASSET_ROUTES
 from services.admin.ui.budgets import BUDGET_PAGE_ROUTES
 from services.admin.ui.login import LOGIN_ROUTES
+from services.admin.ui.logs import LOG_ROUTES
 from services.admin.ui.overview import OVERVIEW_ROUTES
 from services.admin.ui.pages import answer_ui_error
 from services.admin.ui.usage import USAGE_ROUTES
@@ -24,6 +25,7 @@ async def nowhere(rest: str) -> None:  # noqa: ARG001 - the path has it
 UI_ROUTES = (
     *LOGIN_ROUTES,
     *OVERVIEW_ROUTES,
+    *LOG_ROUTES,
     *USAGE_ROUTES,
     *BUDGET_PAGE_ROUTES,
     *ASSET_ROUTES,

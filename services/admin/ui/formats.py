@@ -6,6 +6,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 __all__ = [
     "FILTERS",
     "ago",
+    "clock",
     "day",
     "duration",
     "exact_time",
@@ -141,6 +142,14 @@ def day(value: date | None, *, with_year: bool = False) -> str:
     return f"{value:%b} {value.day}" + (f", {value.year}" if with_year else "")
 
 
+def clock(moment: datetime | None) -> str:
+    """Return a time to the second, for lists: Nov 25, 17:52:08."""
+    if moment is None:
+        return NOTHING
+    utc = moment.astimezone(UTC)
+    return f"{day(utc.date())}, {utc:%H:%M:%S}"
+
+
 def exact_time(moment: datetime | None) -> str:
     """Return a time to the millisecond: 2026-11-25 17:52:08.123 UTC."""
     if moment is None:
@@ -158,6 +167,7 @@ FILTERS = {
     function.__name__: function
     for function in (
         ago,
+        clock,
         day,
         duration,
         exact_time,

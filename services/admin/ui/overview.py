@@ -5,6 +5,7 @@ from collections import defaultdict
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from urllib.parse import quote
 
 from litestar import Request, Response, get
 
@@ -151,12 +152,13 @@ _TOPS = {
     "model": ("Models", "coalesce(model, model_name, 'unknown')", "/ui/logs?model="),
 }
 """By what spend is shown: the title, the SQL of the name, and where a name leads to."""
+_NAMELESS = ("no key", "no user", "no team", "unknown")
 
 
 async def _top(admin: AdminState, viewer: Viewer, month: date, by: str) -> list[dict[str, Any]]:
     conditions = viewer.conditions()
     conditions.add("day >= {0}::DATE", month.isoformat())
-    _, name, _ = _TOPS[by]
+    _, name, href = _TOPS[by]
     rows = await ask(
         admin,
         f"SELECT {name} AS name, sum(cost_usd) AS cost_usd FROM spend_parts {conditions.where} "
@@ -170,7 +172,7 @@ async def _top(admin: AdminState, viewer: Viewer, month: date, by: str) -> list[
             "value": usd(row["cost_usd"]),
             "exact": usd_exact(row["cost_usd"]),
             "share": share(row["cost_usd"], largest) or 0.0,
-            "href": "",
+            "href": "" if row["name"] in _NAMELESS else f"{href}{quote(row['name'])}",
         }
         for row in rows
     ]

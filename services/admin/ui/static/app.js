@@ -67,6 +67,20 @@
     document.dispatchEvent(new CustomEvent("tallygate:theme"));
   }
 
+  // What asks again and again is paused by its button, and by itself while nobody looks.
+  function pause(button) {
+    const isPaused = button.getAttribute("aria-pressed") !== "true";
+    button.setAttribute("aria-pressed", String(isPaused));
+    button.querySelector(".dot").classList.toggle("live", !isPaused);
+    button.querySelector("[data-pause-word]").textContent = isPaused ? "Paused" : "Live";
+  }
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    const { id } = event.target;
+    const isPolling = event.target.getAttribute("hx-trigger")?.startsWith("every");
+    const button = id && document.querySelector(`[data-pause="#${id}"]`);
+    if (isPolling && (document.hidden || button?.getAttribute("aria-pressed") === "true")) event.preventDefault();
+  });
+
   document.addEventListener("click", (event) => {
     const target = event.target.closest("button, a");
     if (!target) return;
@@ -75,7 +89,8 @@
     else if (target.matches("[data-menu]")) {
       const isOpen = document.getElementById("menu").classList.toggle("open");
       target.setAttribute("aria-expanded", String(isOpen));
-    } else if (target.matches("[data-close]")) target.closest("dialog").close();
+    } else if (target.matches("[data-pause]")) pause(target);
+    else if (target.matches("[data-close]")) target.closest("dialog").close();
   });
 
   // A form of filters is sent as soon as one of its choices changes; what is empty is left out.

@@ -1,0 +1,226 @@
+"""Which requests the page Logs shows, and in which order: read from its address. Pure.
+
+Every state of the page has an address, and what stands in an address is checked here: a wrong
+value is told on the page.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+
+from schemas.errors import BadRequest
+from schemas.events import us_from_time
+from services.admin.days import moment_us
+from services.admin.sql_where import Conditions
+
+__all__ = ["FIELDS", "PERIODS", "SORTS", "STATUSES", "LogView", "narrowed", "read_view"]
+
+VALUE_CHARS_MAX = 256
+"""A value of a filter is at most so long."""
+
+PERIODS = {
+    "1h": ("1 h", timedelta(hours=1)),
+    "24h": ("24 h", timedelta(days=1)),
+    "7d": ("7 d", timedelta(days=7)),
+    "30d": ("30 d", timedelta(days=30)),
+}
+"""What `period` may say: how it is called, and how far back it reaches."""
+
+STATUSES = {
+    "success": ("Success", "status = 'success'"),
+    "refused": ("Refused by the gateway", "status = 'refused'"),
+    "error": ("Error", "status = 'failure' AND error_type IS DISTINCT FROM 'lost'"),
+    "closed": ("Left by the client", "status = 'client_closed'"),
+    "lost": ("Lost", "error_type = 'lost'"),
+}
+"""What `status` may say: how it is called, and which rows are meant."""
+
+SORTS = {
+    "time": ("started_at", "make_timestamp({}::BIGINT)"),
+    "tokens": ("total_tokens", "{}::BIGINT"),
+    "cost": ("coalesce(cost_usd, -1)", "{}::DECIMAL(18, 12)"),
+    "duration": ("duration_ms", "{}::BIGINT"),
+    "first_byte": ("coalesce(ttfb_ms, -1)", "{}::BIGINT"),
+}
+"""What `sort` may say: the SQL of the order, and of a value in it. What is unknown is below 0."""
+
+FIELDS = ("key", "user", "team", "model", "status", "session", "period", "from", "to")
+"""The filters, as they stand in an address."""
+_ORDERS = ("desc", "asc")
+_OF_PAGING = ("sort", "order", "below", "after", "upto", "shown")
+_ID = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+class LogView(msgspec.Struct, frozen=True, kw_only=True):
+    """What an address asks for. `problem`: what is wrong with it; then nothing is to be shown.
+
+    `below` is the last row that was shown, as `value~request id`. `after` and `upto` are messages
+    of the stream: rows that came after the one, or up to the other. `shown` rows came live.
+    """
+
+    filters: dict[str, str] = {}
+    sort: str = "time"
+    order: str = "desc"
+    below: str = ""
+    after: int = 0
+    upto: int = 0
+    shown: int = 0
+    problem: str = ""
+
+    def get(self, name: str) -> str:
+        """Return the value of a filter; empty where it is not set."""
+        return self.filters.get(name, "")
+
+    @property
+    def by(self) -> str:
+        """The order's name, for the heads of tables."""
+        return self.sort
+
+    @property
+    def is_live(self) -> bool:
+        """Whether requests that come now belong at the top."""
+        is_newest_first = self.sort == "time" and self.order == "desc"
+        return is_newest_first and not (self.below or self.problem or self.get("to"))
+
+    def url(self, by: str) -> str:
+        """Return the address of the same rows in another order, or the other way round."""
+        turned = "asc" if self.order == "desc" else "desc"
+        return self.address("/ui/logs", sort=by, order=turned if by == self.sort else "desc")
+
+    def without(self, *names: str, **changes: str) -> str:
+        """Return the address of the page with some filters left out and others changed."""
+        kept = {name: value for name, value in self.filters.items() if name not in names}
+        other = msgspec.structs.replace(self, filters={**kept, **changes}, below="")
+        return other.address("/ui/logs")
+
+    def address(self, path: str, **changes: object) -> str:
+        """Return an address with these filters and this order; `changes` are added."""
+        given: dict[str, object] = {**self.filters, "sort": self.sort, "order": self.order}
+        given.update(changes)
+        usual = {"sort": "time", "order": "desc"}
+        said = {name: value for name, value in given.items() if value and value != usual.get(name)}
+        return f"{path}?{urlencode(said)}" if said else path
+
+    def mark_of(self, row: Mapping[str, Any]) -> str:
+        """Return what stands for a row in `below`."""
+        value: object
+        match self.sort:
+            case "time":
+                value = us_from_time(row["started_at"])
+            case "cost":
+                value = -1 if row["cost_usd"] is None else f"{row['cost_usd']:f}"
+            case "first_byte":
+                value = -1 if row["ttfb_ms"] is None else row["ttfb_ms"]
+            case "tokens":
+                value = row["total_tokens"]
+            case _:
+                value = row["duration_ms"]
+        return f"{value}~{row['request_id']}"
+
+
+def read_view(query: Mapping[str, str]) -> LogView:
+    """Return what an address asks for."""
+    view = LogView(
+        filters={name: value for name in FIELDS if (value := query.get(name, "").strip())},
+        sort=query.get("sort") or "time",
+        order=query.get("order") or "desc",
+        below=query.get("below", ""),
+        after=_number(query.get("after", "")),
+        upto=_number(query.get("upto", "")),
+        shown=_number(query.get("shown", "")),
+    )
+    return msgspec.structs.replace(view, problem=_problem(view, query))
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else 0  # noqa: PLR2004
+
+
+def _problem(view: LogView, query: Mapping[str, str]) -> str:
+    for name in query:
+        if name not in FIELDS and name not in _OF_PAGING:
+            return f"There is no filter {name[:40]!r}: there are {', '.join(FIELDS)}."
+    for name, value in view.filters.items():
+        if len(value) > VALUE_CHARS_MAX:
+            return f"The filter {name} is longer than {VALUE_CHARS_MAX} characters."
+    chosen: list[tuple[str, str | None, Iterable[str]]] = [
+        ("status", view.filters.get("status"), STATUSES),
+        ("period", view.filters.get("period"), PERIODS),
+        ("sort", view.sort, SORTS),
+        ("order", view.order, _ORDERS),
+    ]
+    for name, choice, known in chosen:
+        if choice is not None and choice not in known:
+            return f"{name} cannot be {choice[:40]!r}: it is one of {', '.join(known)}."
+    try:
+        bounds = [moment_us(name, view.filters[name]) for name in ("from", "to") if name in query]
+    except KeyError:
+        bounds = []
+    except BadRequest as error:
+        return f"{error.message}."
+    if len(bounds) == len(("from", "to")) and bounds[0] > bounds[1]:
+        return "The time under “to” is before that under “from”."
+    if view.below and _mark(view) is None:
+        return "This address does not say from which row on to go on: start with the newest."
+    return ""
+
+
+def _mark(view: LogView) -> tuple[object, str] | None:
+    """Return the value and the request id in `below`; None where it holds none."""
+    text, _, request_id = view.below.partition("~")
+    if not _ID.fullmatch(request_id):
+        return None
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        return None
+    if not (value.is_finite() and -1 <= value < 10**18):
+        return None
+    if view.sort == "cost":
+        return (f"{value:f}", request_id) if value < 10**6 else None
+    return (int(value), request_id) if value == int(value) else None
+
+
+def narrowed(conditions: Conditions, view: LogView, now: datetime) -> Conditions:
+    """Add what a view's rows of `requests` must meet. The view must have no problem."""
+    filters = view.filters
+    for name, template in (
+        ("key", "(key_alias = {0}::VARCHAR OR key_id = {0}::VARCHAR)"),
+        ("user", "user_id = {0}::VARCHAR"),
+        ("team", "team_id = {0}::VARCHAR"),
+        ("model", "(model_name = {0}::VARCHAR OR model = {0}::VARCHAR)"),
+        ("session", "session_id = {0}::VARCHAR"),
+    ):
+        if name in filters:
+            conditions.add(template, filters[name])
+    if "status" in filters:
+        conditions.add(f"({STATUSES[filters['status']][1]})")
+    if "period" in filters:
+        first = us_from_time(now - PERIODS[filters["period"]][1])
+        conditions.add("started_at >= make_timestamp({0}::BIGINT)", first)
+    if "from" in filters:
+        first = moment_us("from", filters["from"])
+        conditions.add("started_at >= make_timestamp({0}::BIGINT)", first)
+    if "to" in filters:
+        last = moment_us("to", filters["to"], is_end=True)
+        conditions.add("started_at < make_timestamp({0}::BIGINT)", last)
+    if view.after:
+        conditions.add("stream_sequence > {0}::BIGINT", view.after)
+    if view.upto:
+        conditions.add("stream_sequence <= {0}::BIGINT", view.upto)
+    if view.below:
+        mark = _mark(view)
+        assert mark is not None, "a view without a problem has a mark that can be read"
+        column, cast = SORTS[view.sort]
+        than, value = ("<" if view.order == "desc" else ">"), cast.format("{0}")
+        conditions.add(
+            f"{column} {than}= {value} AND "
+            f"({column} {than} {value} OR request_id {than} {{1}}::VARCHAR)",
+            *mark,
+        )
+    return conditions

@@ -8,6 +8,7 @@ hashes, so that no key of anybody stands in this repository.
 
 import json
 import re
+import string
 import sys
 import tomllib
 from hashlib import sha256
@@ -43,8 +44,18 @@ BYTES_MAX = 400
 GATES = {
     "kubernetes-secret-yaml": r"(?i)\bkind:[ \t]*[\"']?secret\b",
     "private-key": r"(?i)-----BEGIN[ A-Z0-9_-]{0,100}PRIVATE KEY(?: BLOCK)?-----",
+    "sourcegraph-access-token": "(?i)sgp_|sourcegraph",  # its keywords; else, all hashes of commits
 }
-"""Simpler patterns for the first pass, where the rule's own is too large or too long for it."""
+"""Simpler patterns for the first pass, where the rule's own is too large, long or slow for it."""
+RUNS = {
+    "generic-api-key": {
+        "bytes_max": 260,
+        "run": string.ascii_letters + string.digits + "_.=+/-",
+        "plain": string.ascii_letters + "_.-" + "`'\"\\;&" + string.whitespace,
+    }
+}
+"""Bytes of which a value may have any number, and how long a match is without them; and a value of
+which bytes alone the rule allows, with those that may follow it."""
 
 
 def main(source: Path, version: str) -> None:
@@ -98,6 +109,8 @@ def taken(entry: dict[str, Any]) -> dict[str, Any]:
         rule["gate"] = gate
     elif takes_any_character(pattern):
         rule["utf8"] = True
+    if entry["id"] in RUNS:
+        rule |= RUNS[entry["id"]]
     for name, ours in (
         ("entropy", "entropy"),
         ("secretGroup", "group"),

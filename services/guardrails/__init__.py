@@ -6,5 +6,6 @@ rule speaks of; `mask` takes it out.
 
 from services.guardrails.build import KINDS, build_scanner
 from services.guardrails.findings import Finding, Scanner, mask
+from services.guardrails.texts import Texts
 
-__all__ = ["KINDS", "Finding", "Scanner", "build_scanner", "mask"]
+__all__ = ["KINDS", "Finding", "Scanner", "Texts", "build_scanner", "mask"]

@@ -5,7 +5,8 @@ import re2
 
 from schemas.errors import ConfigError
 from services.guardrails.allowed import build_allowed
-from services.guardrails.engine import Gate, linear_pattern
+from services.guardrails.engine import linear_pattern
+from services.guardrails.gate import Gate
 from services.guardrails.rules import Candidate, Rule, RuleScanner
 from services.guardrails.settings import read_settings
 
@@ -65,7 +66,7 @@ def build_block_list(settings: object) -> RuleScanner:
             read_settings(given, BlockList, place)
         rules += _rules_of(block_list, place)
     return RuleScanner(
-        rules,
+        dict(enumerate(rules)),
         Gate([rule.for_gate() for rule in rules], trusted=False),
         build_allowed(read.allow, read.allow_patterns),
     )
@@ -107,7 +108,11 @@ def _rules_of(block_list: BlockList, place: str) -> list[Rule]:
         pattern = "(?i)" + _SPACE.join(re2.escape(part) for part in parts)
         rules.append(
             Rule(
-                block_list.name, block_list.category, pattern, check=_stands_alone, overlapping=True
+                name=block_list.name,
+                category=block_list.category,
+                pattern=pattern,
+                check=_stands_alone,
+                overlapping=True,
             )
         )
     for number, pattern in enumerate(block_list.patterns):

@@ -4,16 +4,17 @@ from collections.abc import Callable
 
 from schemas.errors import ConfigError
 from services.guardrails.block_list import build_block_list
+from services.guardrails.chosen import build_chosen
 from services.guardrails.findings import Scanner
-from services.guardrails.personal_data import build_personal_data
-from services.guardrails.secrets import build_secrets
+from services.guardrails.own_secrets import secret_rules
+from services.guardrails.personal_data import personal_data_rules
 from services.guardrails.settings import nearest_hint
 
 __all__ = ["KINDS", "build_scanner"]
 
 _BUILDERS: dict[str, Callable[[object], Scanner]] = {
-    "secrets": build_secrets,
-    "personal_data": build_personal_data,
+    "secrets": lambda settings: build_chosen(settings, secret_rules()),
+    "personal_data": lambda settings: build_chosen(settings, personal_data_rules()),
     "block_list": build_block_list,
 }
 

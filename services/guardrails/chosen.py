@@ -1,11 +1,11 @@
 """Scanners of which the configuration chooses the rules by their names."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from services.guardrails.allowed import build_allowed
-from services.guardrails.engine import Gate
+from services.guardrails.own_gate import own_gate, own_rules
 from services.guardrails.rules import Rule, RuleScanner
 from services.guardrails.settings import chosen_rules, read_settings
 
@@ -22,10 +22,8 @@ class Choice(msgspec.Struct):
     allow_patterns: list[str] = []
 
 
-def build_chosen(
-    settings: object, rules: Sequence[Rule], gate: Callable[[frozenset[str]], Gate]
-) -> RuleScanner:
-    """Return the scanner of the rules that settings choose; `gate` makes the first pass for names.
+def build_chosen(settings: object, rules: Sequence[Rule]) -> RuleScanner:
+    """Return the scanner of those rules of a kind, which follow in own_rules(), that are chosen.
 
     Raises ConfigError with the place of what is wrong.
     """
@@ -34,5 +32,6 @@ def build_chosen(
     known = tuple(dict.fromkeys(rule.name for rule in rules))
     names = chosen_rules(known, read.rules, read.exclude_rules)
     allowed = build_allowed(read.allow, read.allow_patterns)
-    chosen = [rule for rule in rules if rule.name in names]
-    return RuleScanner(chosen, gate(frozenset(names)), allowed)
+    first = own_rules().index(rules[0])
+    chosen = {number: rule for number, rule in enumerate(rules, first) if rule.name in names}
+    return RuleScanner(chosen, own_gate(), allowed)

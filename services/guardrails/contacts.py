@@ -9,6 +9,7 @@ __all__ = [
     "EMAIL_GATE",
     "EMAIL_PATTERN",
     "NAMED_PHONE_PATTERN",
+    "NORTH_AMERICAN_GATE",
     "NORTH_AMERICAN_PATTERN",
     "PHONE_PATTERN",
     "email_counts",
@@ -31,6 +32,7 @@ NORTH_AMERICAN_PATTERN = (
     r"(?:\([2-9][0-9]{2}\) ?|\b[2-9][0-9]{2}[.\-])[2-9][0-9]{2}[.\-][0-9]{4}"
     rf"{_EXTENSION}\b"
 )
+NORTH_AMERICAN_GATE = r"[0-9]{3}[.\-][0-9]{4}"
 NAMED_PHONE_PATTERN = (
     r"(?i)\b(?:tele?(?:phone|fon|fono|foon|fax)?|phone|mobile?|mobiel|movil|cellulare|handy|fax"
     r"|whatsapp|sms|rufnummer)(?:[ _\-]?(?:number|nummer|num|no|nr))?"

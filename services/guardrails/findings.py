@@ -5,6 +5,8 @@ from typing import Protocol
 
 import msgspec
 
+from services.guardrails.texts import Texts
+
 __all__ = ["Finding", "Scanner", "mask"]
 
 
@@ -31,6 +33,9 @@ class Scanner(Protocol):
 
     def scan(self, text: str) -> list[Finding]:
         """Return all findings, by start. Raises for no text; may be called in several threads."""
+
+    def scan_all(self, texts: Texts) -> dict[int, list[Finding]]:
+        """Return the same of several texts, by the texts' numbers, of those that have some."""
 
 
 def mask(text: str, findings: Iterable[Finding]) -> str:

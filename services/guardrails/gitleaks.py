@@ -22,6 +22,7 @@ import re2
 
 from services.guardrails.engine import linear_pattern
 from services.guardrails.entropy import shannon_entropy
+from services.guardrails.gate import Shape
 from services.guardrails.rules import Candidate, Check, Rule
 
 __all__ = ["CATEGORY", "KEYWORD_BYTES_MAX", "RULES_FILE", "gitleaks_rules", "left_out"]
@@ -56,6 +57,8 @@ class _Rule(msgspec.Struct, forbid_unknown_fields=True):
     gate: str = ""
     utf8: bool = False
     bytes_max: int = 0
+    run: str = ""
+    plain: str = ""
     entropy: float = 0
     group: int = 0
     keywords: list[str] = []
@@ -135,7 +138,7 @@ def gitleaks_rules() -> tuple[Rule, ...]:
             check=_check(entry, [everywhere, *map(_Allowance, entry.allow)]),
             gate=_in_texts(entry.gate),
             utf8=entry.utf8,
-            bytes_max=entry.bytes_max,
+            shape=Shape(entry.bytes_max, 0, entry.run.encode(), entry.plain.encode()),
         )
         for entry in document.rules
     ]

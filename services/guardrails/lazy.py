@@ -3,12 +3,13 @@
 import threading
 from collections.abc import Callable
 
-from services.guardrails.engine import Gate, Hit
+from services.guardrails.gate import Gate
+from services.guardrails.texts import Hit, Texts
 
 __all__ = ["LazyGate"]
 
 
-class LazyGate(Gate):
+class LazyGate:
     """Behaves as the gate that `make` returns. Safe for several threads, as that is."""
 
     def __init__(self, make: Callable[[], Gate]) -> None:
@@ -16,10 +17,10 @@ class LazyGate(Gate):
         self._gate: Gate | None = None
         self._lock = threading.Lock()
 
-    def open_for(self, data: bytes) -> list[Hit]:
-        """Return the patterns that may be in the text; see Gate."""
+    def open_for(self, texts: Texts) -> dict[int, list[Hit]]:
+        """Return the patterns that may be in each text; see Gate."""
         gate = self._gate
         if gate is None:
             with self._lock:
                 gate = self._gate = self._gate or self._make()
-        return gate.open_for(data)
+        return gate.open_for(texts)

@@ -7,7 +7,7 @@ from services.guardrails.check_digits import plain
 from services.guardrails.money_numbers import stands_free
 from services.guardrails.rules import Candidate, Check
 
-__all__ = ["NATIONAL_IDS"]
+__all__ = ["CODICE_FISCALE_PATTERN", "NATIONAL_IDS"]
 
 _GAP = r"[^0-9\n\x80-\xff]{0,24}?"
 """Between the name of a number and the number: `"ssn": "`, ` is `, ` number: `."""
@@ -57,11 +57,14 @@ def _digits(fits: Callable[..., bool], *lengths: int) -> Callable[[str], bool]:
 
 _FR_NIR = r"[12] ?[0-9]{2} ?[0-9]{2} ?(?:[0-9]{2}|2[AB]) ?[0-9]{3} ?[0-9]{3} ?[0-9]{2}"
 _IT_DIGIT = "[0-9LMNP-V]"
+CODICE_FISCALE_PATTERN = (
+    rf"\b[A-Z]{{6}}{_IT_DIGIT}{{2}}[A-EHLMPR-T]{_IT_DIGIT}{{2}}[A-Z]{_IT_DIGIT}{{3}}[A-Z]\b"
+)
 
 NATIONAL_IDS: tuple[tuple[str, str, Check], ...] = (
     (
         "it-codice-fiscale",
-        rf"\b[A-Z]{{6}}{_IT_DIGIT}{{2}}[A-EHLMPR-T]{_IT_DIGIT}{{2}}[A-Z]{_IT_DIGIT}{{3}}[A-Z]\b",
+        CODICE_FISCALE_PATTERN,
         _if(check_digits.codice_fiscale_fits),
     ),
     ("fr-nir", rf"\b{_FR_NIR}\b", _if(check_digits.nir_fits)),

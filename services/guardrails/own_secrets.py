@@ -3,6 +3,7 @@
 from functools import cache
 
 from services.guardrails.entropy import shannon_entropy
+from services.guardrails.gate import Shape
 from services.guardrails.gitleaks import CATEGORY, gitleaks_rules
 from services.guardrails.rules import Candidate, Rule
 
@@ -42,6 +43,7 @@ _OWN = (
         ),
         check=_password_counts,
         gate=r"://[^\s/@]{1,200}@",
+        shape=Shape(bytes_max=232, bytes_after=1),
     ),
     Rule(
         name="authorization-header",

@@ -1,12 +1,14 @@
 """A rule, the text it looks at, and the scanner that applies many of them. Pure."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from services.guardrails.allowed import Allowed
-from services.guardrails.engine import Gate, GatePattern, Hit, linear_pattern
+from services.guardrails.engine import linear_pattern
 from services.guardrails.findings import Finding
+from services.guardrails.gate import ANYWHERE, GatePattern, Shape
+from services.guardrails.texts import Hit, Opener, Texts
 
 __all__ = ["FINDINGS_PER_RULE_MAX", "Candidate", "Check", "Rule", "RuleScanner"]
 
@@ -78,8 +80,10 @@ class Rule:
     gate: str = ""
     utf8: bool = False
     """A character may have several bytes in the pattern (any, any but some, letters of others)."""
-    bytes_max: int = 0
-    """No match is longer; 0: not known, or long, or the gate's matches end elsewhere."""
+    shape: Shape = ANYWHERE
+    """Where its matches are, seen from where those of its gate end."""
+    apart: bool = False
+    """Its gate would make the first pass of all others slow (measured)."""
     overlapping: bool = False
     """A match that the check refuses may overlap one that it takes (matches are short then)."""
     where: str = field(default="", compare=False)
@@ -87,7 +91,7 @@ class Rule:
 
     def for_gate(self) -> GatePattern:
         """Return what the first pass looks for."""
-        return GatePattern(self.gate or self.pattern, self.utf8, self.bytes_max)
+        return GatePattern(self.gate or self.pattern, self.utf8, self.shape, self.apart)
 
 
 class RuleScanner:
@@ -96,13 +100,15 @@ class RuleScanner:
     Of two findings, one inside of the other, the one whose rule comes first stays.
     """
 
-    def __init__(self, rules: Sequence[Rule], gate: Gate, allowed: Allowed | None = None) -> None:
-        """`gate` has one pattern per rule, in the order of the rules."""
-        self._rules = tuple(rules)
-        self._patterns: list[Any] = [None] * len(self._rules)
+    def __init__(
+        self, rules: Mapping[int, Rule], gate: Opener, allowed: Allowed | None = None
+    ) -> None:
+        """`rules` are by the numbers of their patterns in the gate, which may have others."""
+        self._rules = rules
+        self._patterns: dict[int, Any] = {}
         self._gate = gate
         self._allowed = allowed
-        self._names = tuple(dict.fromkeys(rule.name for rule in self._rules))
+        self._names = tuple(dict.fromkeys(rule.name for rule in rules.values()))
 
     @property
     def rules(self) -> tuple[str, ...]:
@@ -114,15 +120,22 @@ class RuleScanner:
 
         Half of a pair of surrogates, which no UTF-8 has, is looked at as a question mark.
         """
-        data = text.encode("utf-8", "replace")
-        hits = self._gate.open_for(data)
-        if not hits:
-            return []
-        places: list[tuple[int, int, int]] = []
-        for hit in hits:
-            places += ((hit.number, *span) for span in self._spans(hit, data))
-        if not places:
-            return []
+        return self.scan_all(Texts([text])).get(0, [])
+
+    def scan_all(self, texts: Texts) -> dict[int, list[Finding]]:
+        """Return the findings of several texts by the texts' numbers, of those that have some."""
+        found: dict[int, list[Finding]] = {}
+        for number, hits in texts.opened_by(self._gate).items():
+            data = texts.encoded[number]
+            places: list[tuple[int, int, int]] = []
+            for hit in hits:
+                if hit.number in self._rules:
+                    places += ((hit.number, *span) for span in self._spans(hit, data))
+            if places:
+                found[number] = self._findings(places, data)
+        return found
+
+    def _findings(self, places: list[tuple[int, int, int]], data: bytes) -> list[Finding]:
         kept = _outermost(places)
         to_characters = _offsets(data, [offset for _, *span in kept for offset in span])
         return [
@@ -138,7 +151,7 @@ class RuleScanner:
     def _spans(self, hit: Hit, data: bytes) -> list[tuple[int, int]]:
         """Return where a rule finds something, in bytes."""
         rule = self._rules[hit.number]
-        pattern = self._patterns[hit.number]
+        pattern = self._patterns.get(hit.number)
         if pattern is None:  # compiled when first needed; twice at the same time does no harm
             pattern = self._patterns[hit.number] = linear_pattern(rule.pattern, rule.where)
         spans: list[tuple[int, int]] = []

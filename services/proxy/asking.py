@@ -9,7 +9,8 @@ import msgspec
 from schemas.guardrails import Webhook
 from services.proxy.draft import Draft
 from services.proxy.json_texts import Patch, TextAt, texts_in
-from services.proxy.scanning import Seen, Verdict, is_of_assistant
+from services.proxy.said import is_of_assistant
+from services.proxy.scanning import Seen, Verdict
 from services.proxy.webhooks import WebhookFailed, Webhooks, batches_of
 
 __all__ = ["Asker", "Objection", "texts_to_ask"]
@@ -25,7 +26,7 @@ class Objection(Exception):
 
 
 def texts_to_ask(part: bytes, *, is_message: bool) -> list[TextAt]:
-    """Return the texts of a part. Raises ValueError as look_at does."""
+    """Return the texts of a part. Raises ValueError as is_of_assistant does."""
     return [] if is_message and is_of_assistant(part) else list(texts_in(part))
 
 

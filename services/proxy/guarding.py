@@ -167,7 +167,7 @@ class Guarding:
         looks = [Look(scanner_of(each), each.action == "mask") for each in looking]
 
         def look() -> list[tuple[Verdict, ...] | None]:
-            return [look_at(text, looks, is_message=part.is_message) for part, text, _ in unknown]
+            return look_at([(text, part.is_message) for part, text, _ in unknown], looks)
 
         is_long = sum(len(text) for _, text, _ in unknown) > INLINE_BYTES_MAX
         found = await asyncio.to_thread(look) if is_long else look()

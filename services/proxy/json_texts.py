@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-__all__ = ["Patch", "TextAt", "patched", "places_in", "texts_in"]
+__all__ = ["Patch", "TextAt", "is_text", "patched", "places_in", "texts_in"]
 
 _REST = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _COLON = re.compile(rb"[ \t\n\r]*:")
@@ -19,11 +19,11 @@ _ESCAPE = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\."
 )
 _WORDS = frozenset(
-    {b"type", b"role", b"id", b"tool_use_id", b"file_id", b"media_type", b"ttl", b"encoding"}
+    {"type", "role", "id", "tool_use_id", "file_id", "media_type", "ttl", "encoding"}
 )
 """Keys whose values are no texts, where they look like a word."""
-_WORD = re.compile(rb"[A-Za-z0-9_./+-]{0,128}")
-_DATA = frozenset({b"data", b"signature", b"encrypted_content", b"encrypted_index"})
+_WORD = re.compile(r"[A-Za-z0-9_./+-]{0,128}")
+_DATA = frozenset({"data", "signature", "encrypted_content", "encrypted_index"})
 """Keys whose values are no texts, where they are base64."""
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-"
 _BASE64_BYTES_MIN = 256
@@ -49,21 +49,22 @@ class Patch(msgspec.Struct, frozen=True, gc=False):
 
 def texts_in(part: bytes) -> Iterator[TextAt]:
     """Yield the texts of a piece of JSON (which it is known to be), in order."""
-    key = b""
+    key = ""
     for start, end in _strings(part):
-        literal = part[start:end]
+        text = _decoded(part[start - 1 : end + 1])
         if _COLON.match(part, end + 1):
-            key = literal
-            continue
-        if not literal or (key in _WORDS and _WORD.fullmatch(literal)):
-            continue
-        if (
-            key in _DATA
-            and len(literal) >= _BASE64_BYTES_MIN
-            and not literal.translate(None, _BASE64)
-        ):
-            continue
-        yield TextAt(_decoded(part[start - 1 : end + 1]), start, end)
+            key = text
+        elif is_text(key, text):
+            yield TextAt(text, start, end)
+
+
+def is_text(key: str, value: str) -> bool:
+    """Tell whether a string may say something: it is no name of a thing, and no base64."""
+    if key in _WORDS:
+        return _WORD.fullmatch(value) is None
+    if key in _DATA and len(value) >= _BASE64_BYTES_MIN and value.isascii():
+        return bool(value.encode().translate(None, _BASE64))
+    return bool(value)
 
 
 def _strings(part: bytes) -> Iterator[tuple[int, int]]:

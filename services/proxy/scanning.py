@@ -12,19 +12,20 @@ import msgspec
 
 from services.proxy.json_members import Span, elements_of, members_of
 from services.proxy.json_texts import Patch, TextAt, places_in, texts_in
+from services.proxy.said import is_of_assistant, said_in
 
 if TYPE_CHECKING:
     from services.guardrails import Finding, Scanner
 
 __all__ = [
     "PARTS_KEPT_MAX",
+    "TOGETHER_BYTES",
     "Look",
     "Memory",
     "MessagesRequest",
     "Part",
     "Seen",
     "Verdict",
-    "is_of_assistant",
     "look_at",
     "parts_of",
     "requests_in",
@@ -34,6 +35,10 @@ PARTS_KEPT_MAX = 50_000
 """A worker remembers so many parts, about 250 bytes each; those used longest ago go first."""
 FINDINGS_KEPT_MAX = 1_000
 """What was found in a part with more findings is not remembered: it is looked at each time."""
+
+
+TOGETHER_BYTES = 1 << 20
+"""So much of a body is decoded and scanned in one go: more would only hold more memory."""
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -128,19 +133,73 @@ def parts_of(request: MessagesRequest) -> list[Part]:
     return parts
 
 
-def look_at(part: bytes, looks: Sequence[Look], *, is_message: bool) -> tuple[Verdict, ...] | None:
-    """Return each guardrail's verdict on a part, None where nobody found anything.
+def look_at(
+    parts: Sequence[tuple[bytes, bool]], looks: Sequence[Look]
+) -> list[tuple[Verdict, ...] | None]:
+    """Return each guardrail's verdict on each part, None where nobody found anything.
 
-    What an assistant said came from the API and is not looked at. Raises ValueError for a message
-    with a key that stands twice or is spelled with escapes.
+    With a part it is said whether it is a message. What an assistant said came from the API and is
+    not looked at. Raises ValueError as is_of_assistant does.
     """
+    verdicts: list[tuple[Verdict, ...] | None] = []
+    group: list[tuple[bytes, bool]] = []
+    size = 0
+    for each in parts:
+        group.append(each)
+        size += len(each[0])
+        if size >= TOGETHER_BYTES:
+            verdicts += _look_together(group, looks)
+            group, size = [], 0
+    return verdicts + _look_together(group, looks)
+
+
+def _look_together(
+    parts: Sequence[tuple[bytes, bool]], looks: Sequence[Look]
+) -> list[tuple[Verdict, ...] | None]:
+    """Do it for parts whose texts are scanned in one go.
+
+    Places are asked for where something was found, which is rare, and where it cannot be told
+    quickly what is said.
+    """
+    from services.guardrails import Texts
+
+    said = [said_in(part, is_message=is_message) for part, is_message in parts]
+    texts = [text for each in said if each for text in each]
+    together = Texts(texts)
+    found = [look.scanner.scan_all(together) for look in looks]
+    verdicts: list[tuple[Verdict, ...] | None] = []
+    first = 0
+    for (part, is_message), each in zip(parts, said, strict=True):
+        if each is None:
+            verdicts.append(_look_slowly(part, looks, {}, is_message=is_message))
+            continue
+        numbers = range(first, first + len(each))
+        first = numbers.stop
+        if any(number in one for one in found for number in numbers):
+            known = {texts[number]: [one.get(number, []) for one in found] for number in numbers}
+            verdicts.append(_look_slowly(part, looks, known, is_message=is_message))
+        else:
+            verdicts.append(None)
+    return verdicts
+
+
+def _look_slowly(
+    part: bytes,
+    looks: Sequence[Look],
+    known: "Mapping[str, Sequence[list[Finding]]]",
+    *,
+    is_message: bool,
+) -> tuple[Verdict, ...] | None:
+    """Return the verdicts on one part, with places; `known` is what was found in some texts."""
     if is_message and is_of_assistant(part):
         return None
     seen: list[list[Seen]] = [[] for _ in looks]
     patches: list[list[Patch]] = [[] for _ in looks]
     for text in texts_in(part):
-        for number, look in enumerate(looks):
-            found = look.scanner.scan(text.text)
+        findings = known.get(text.text)
+        if findings is None:
+            findings = [look.scanner.scan(text.text) for look in looks]
+        for number, (look, found) in enumerate(zip(looks, findings, strict=True)):
             if not found:
                 continue
             seen[number] += _seen(part, text, found, is_message=is_message)
@@ -152,14 +211,6 @@ def look_at(part: bytes, looks: Sequence[Look], *, is_message: bool) -> tuple[Ve
         Verdict(tuple(each), tuple(masks)) if each else _CLEAN
         for each, masks in zip(seen, patches, strict=True)
     )
-
-
-def is_of_assistant(message: bytes) -> bool:
-    """Tell whether a message is an assistant's. Raises ValueError as members_of does."""
-    if not message.startswith(b"{"):
-        return False
-    role = members_of(message).get("role")
-    return role is not None and message[role[0] : role[1]] == b'"assistant"'
 
 
 def _seen(part: bytes, text: TextAt, found: "list[Finding]", *, is_message: bool) -> list[Seen]:

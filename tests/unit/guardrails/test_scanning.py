@@ -1,7 +1,7 @@
 """What holds for every scanner and every text; and how often the rules are right."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bench.guardrail_rules import SEED, Result, evaluate_all
 from services.guardrails import KINDS, Finding, build_scanner, mask
-from services.guardrails.engine import PIECE_BYTES, PIECE_OVERLAP_BYTES, Gate, GatePattern, Hit
+from services.guardrails.gate import PIECE_OVERLAP_BYTES, Gate, GatePattern, Shape
 from services.guardrails.own_secrets import secret_rules
 from services.guardrails.personal_data import personal_data_rules
 from services.guardrails.rules import Rule, RuleScanner
+from services.guardrails.texts import PIECE_BYTES, Hit, Texts
 from services.runtime.config_guardrail_keys import COMMON_KEYS
 from tests.support.guardrail_people import people_samples
 from tests.support.guardrail_secrets import secret_samples
@@ -37,8 +38,14 @@ class AllOpen:
     def __init__(self, count: int) -> None:
         self.count = count
 
-    def open_for(self, _: bytes) -> list[Hit]:
-        return [Hit(number, None) for number in range(self.count)]
+    def open_for(self, texts: Texts) -> dict[int, list[Hit]]:
+        hits = [Hit(number, None) for number in range(self.count)]
+        return dict.fromkeys(range(len(texts.encoded)), hits)
+
+
+def exact_scanner(rules: Sequence[Rule]) -> RuleScanner:
+    """The rules without a first pass."""
+    return RuleScanner(dict(enumerate(rules)), AllOpen(len(rules)))
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +80,14 @@ def test_no_match_is_longer_than_its_rule_says(kind: str) -> None:
     parse = re._parser.parse  # type: ignore[attr-defined]
     counted = 0
     for rule in RULES[kind]:
-        if rule.bytes_max:
+        if rule.shape.bytes_max:
             counted += 1
             pattern = rule.pattern.replace("(?i)", "").replace("[[:alnum:]]", "[a-z]")
-            assert parse(pattern).getwidth()[1] <= rule.bytes_max, rule.name
+            pattern = re.sub(r"\\p[LN]", "", pattern)
+            if rule.shape.run:
+                pattern = pattern.replace("{11,}", "")
+            most = rule.shape.bytes_max + rule.shape.bytes_after
+            assert parse(pattern).getwidth()[1] <= most, rule.name
     assert counted > 10
 
 
@@ -88,7 +99,7 @@ def test_the_first_pass_changes_no_finding(kind: str) -> None:
     random = Random(SEED)
     texts = [sample.text for sample in SAMPLES[kind]]
     texts += [f"é {matching_text(rule.pattern, random)} \n" for rule in rules for _ in range(2)]
-    exact = RuleScanner(rules, AllOpen(len(rules)))  # type: ignore[arg-type]
+    exact = exact_scanner(rules)
     texts = ["\n".join(texts[place : place + 20]) for place in range(0, len(texts), 20)]
     assert sum(len(exact.scan(text)) for text in texts) > 200
     for text in texts:
@@ -154,6 +165,46 @@ def test_masks_of_findings_that_overlap_are_one() -> None:
 
 
 @pytest.mark.parametrize("kind", SCANNERS)
+def test_texts_that_are_read_together_are_read_as_each_alone(kind: str) -> None:
+    # Given all samples and their beginnings and ends, when they are scanned as one after the other,
+    # then the findings of each are those that it has alone, without any first pass.
+    random = Random(SEED)
+    texts = [sample.text for sample in SAMPLES[kind]]
+    texts += [text[random.randrange(len(text)) :] for text in texts]
+    texts += [text[: random.randrange(len(text))] for text in texts]
+    texts = random.sample(texts, 500)
+    exact = exact_scanner(RULES[kind])
+    alone = {number: found for number, text in enumerate(texts) if (found := exact.scan(text))}
+    assert len(alone) > 100
+    assert SCANNERS[kind].scan_all(Texts(texts)) == alone
+
+
+NAMED = st.sampled_from(
+    ["key", "secret_token", ": ", "=", "==", "'", '"', " ", "; ", "\n", "&", "\\", ",", "self.x"]
+)
+VALUES = st.sampled_from(
+    ["abcdefghij", "k3Jh8sQzP0aV", "a/b+c/d9e8f7g6", "Zx9=", "q" * 160, "Qw7Er5Ty3Ui1" * 30, "9"]
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.one_of(NAMED, VALUES), max_size=40).map("".join))
+@example("key=" + "Qw7Er5Ty3Ui1" * 700 + " ")
+def test_secrets_behind_a_name_are_found_as_without_the_first_pass(text: str) -> None:
+    # Given names, signs, values of all lengths and what ends them in any order, when they are
+    # scanned alone, in a long text and among others, then what is found is what the pattern finds.
+    (rule,) = (rule for rule in RULES["secrets"] if rule.name == "generic-api-key")
+    scanner = build_scanner("secrets", {"rules": [rule.name]})
+    exact = exact_scanner([rule])
+    assert scanner.scan_all(Texts(["a", text, text])) == {
+        number: exact.scan(text) for number in (1, 2) if exact.scan(text)
+    }
+    for space in (PIECE_BYTES - 30, PIECE_BYTES - 9, PIECE_BYTES - PIECE_OVERLAP_BYTES - 30):
+        long = " " * space + text + " " * PIECE_BYTES
+        assert scanner.scan(long) == exact.scan(long)
+
+
+@pytest.mark.parametrize("kind", SCANNERS)
 def test_hostile_texts_take_a_bounded_number_of_searches(kind: str) -> None:
     # Given texts that repeat what patterns begin with, when twice as much of it is scanned, then
     # the searches are twice as many at most, and no place is read twice.
@@ -164,7 +215,7 @@ def test_hostile_texts_take_a_bounded_number_of_searches(kind: str) -> None:
         counts = []
         for times in (50, 100):
             counting = Counting(rule)
-            scanner = RuleScanner([rule], AllOpen(1))  # type: ignore[arg-type]
+            scanner = exact_scanner([rule])
             scanner._patterns[0] = counting
             text = (begun + "\n") * times
             scanner.scan(text)
@@ -177,7 +228,7 @@ class Counting:
     """A pattern that counts how often, and how far, it is searched for."""
 
     def __init__(self, rule: Rule) -> None:
-        self.pattern = RuleScanner([rule], AllOpen(1))  # type: ignore[arg-type]
+        self.pattern = exact_scanner([rule])
         self.pattern.scan("")
         self.compiled = self.pattern._patterns[0]
         self.searches = 0
@@ -204,7 +255,7 @@ def test_long_texts_are_looked_at_in_pieces_without_a_seam(kind: str) -> None:
     # findings are the same.
     samples = [sample.text for sample in SAMPLES[kind]]
     rules = RULES[kind]
-    exact = RuleScanner(rules, AllOpen(len(rules)))  # type: ignore[arg-type]
+    exact = exact_scanner(rules)
     for shift in (0, 1, 37):
         text = "\u20ac" * shift
         while len(text.encode()) < 3 * PIECE_BYTES:
@@ -220,20 +271,42 @@ def test_the_first_pass_is_never_given_more_than_a_piece() -> None:
     # Given a first pass, when texts of all lengths are given to it, then what its engine reads at
     # once is bounded, all of a text is read, and no character is cut.
     gate = Gate([GatePattern("falcon")], trusted=True)
-    gate.open_for(b"-")
+    gate.open_for(Texts(["-"]))
     read: list[bytes] = []
 
     class Engine:
         def scan(self, data: bytes, **_: object) -> None:
             read.append(data)
 
-    gate._database = Engine()
+    gate._databases = [Engine()]
     for count in (1, PIECE_BYTES, PIECE_BYTES + 1, 2 * PIECE_BYTES, 5 * PIECE_BYTES):
         read.clear()
-        gate.open_for(("é" * count).encode())
+        gate.open_for(Texts(["é" * count]))
         assert all(0 < len(piece) <= PIECE_BYTES and piece.decode() for piece in read)
         overlaps = (len(read) - 1) * PIECE_OVERLAP_BYTES
         assert 2 * count <= sum(map(len, read)) - overlaps <= 2 * count + 2 * len(read)
+
+
+def test_windows_hold_what_may_match_and_are_one_where_they_overlap() -> None:
+    # Given hits of patterns with several shapes in texts of one block, then windows begin and end
+    # where matches may, those that overlap are one, none leaves its text, and what cannot count
+    # opens nothing.
+    shapes = [Shape(4), Shape(2, 3), Shape(4, run=b"abc0", plain=b"abc ")]
+    patterns = ("xx", "yy", "[abc]+[ 0]")
+    gate = Gate(
+        [GatePattern(text, shape=shape) for text, shape in zip(patterns, shapes, strict=True)],
+        trusted=True,
+    )
+    texts = ["xx -- xx -xx", "-yy", "yy------yy", "-------aaaaaaaa0 ", "aaa aaa ", "xx " * 9, "-"]
+    assert gate.open_for(Texts(texts)) == {
+        0: [Hit(0, [(0, 2), (4, 12)])],
+        1: [Hit(1, [(1, 3)])],
+        2: [Hit(1, [(0, 5), (8, 10)])],
+        3: [Hit(2, [(3, 16)])],
+        5: [Hit(0, [(0, 26)])],
+    }
+    assert gate.open_for(Texts(["xx    " * 9])) == {0: [Hit(0, None)]}
+    assert gate.open_for(Texts(["xx" * 200])) == {0: [Hit(0, None)]}
 
 
 def test_words_and_patterns_are_found_at_every_seam() -> None:

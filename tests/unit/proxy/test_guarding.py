@@ -2,11 +2,12 @@
 
 import asyncio
 import json
+from random import Random
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from schemas.config import GatewayConfig
@@ -15,9 +16,11 @@ from schemas.events import GuardrailHit
 from schemas.guardrails import FINDINGS_MAX, Guardrail, RequestRules
 from schemas.registry import KeyRecord
 from services.proxy import guarding as module
+from services.proxy import scanning
 from services.proxy.draft import Draft
 from services.proxy.guarding import Guarding
 from services.proxy.json_texts import Patch, patched, places_in, texts_in
+from services.proxy.said import said_in
 from services.proxy.scanning import Memory, Verdict
 from services.proxy.setup import make_setup
 
@@ -170,9 +173,9 @@ def test_a_conversation_is_looked_at_once_and_masked_the_same_each_time() -> Non
     looked: list[int] = []
     real = module.look_at
 
-    def counting(part: bytes, *rest: Any, **more: Any) -> Any:
-        looked.append(len(part))
-        return real(part, *rest, **more)
+    def counting(parts: Any, *rest: Any) -> Any:
+        looked.extend(len(part) for part, _ in parts)
+        return real(parts, *rest)
 
     first = {"system": "s", "messages": [user("Falcon"), {"role": "assistant", "content": "ok"}]}
     with pytest.MonkeyPatch.context() as patch:
@@ -209,6 +212,7 @@ def test_each_request_of_a_batch_is_looked_at() -> None:
     assert mask.places() == places
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "REMEMBERED_PARTS_MAX", 3)
+        patch.setattr(scanning, "TOGETHER_BYTES", 60)
         large = Worker(guardrail("mask"))
         assert large.send(text, "batches") == mask.send(text, "batches")
         assert large.places() == places
@@ -318,6 +322,60 @@ def test_every_text_of_a_value_is_seen(value: Any) -> None:
     found = list(texts_in(part))
     assert [each.text for each in found] == strings(value)
     assert all(json.loads(part[each.start - 1 : each.end + 1]) == each.text for each in found)
+
+
+KEYS = st.sampled_from(["role", "type", "id", "data", "content", "r\u00f4le", 'a"b', "a/b", ""])
+
+
+class Members(list[tuple[str, Any]]):
+    """The members of an object; a key may come again."""
+
+
+WHOLE = st.recursive(
+    TEXT | st.integers() | st.floats(allow_nan=False, allow_infinity=False),
+    lambda x: st.lists(x, max_size=3) | st.lists(st.tuples(KEYS, x), max_size=4).map(Members),
+    max_leaves=8,
+)
+
+
+def spelled(value: Any, random: Random) -> str:
+    """A value as JSON with the spaces and escapes that a client may choose."""
+    space = random.choice(["", "", " ", "\n"])
+    if isinstance(value, Members):
+        members = (f"{spelled(key, random)}:{space}{spelled(one, random)}" for key, one in value)
+        return "{" + f",{space}".join(members) + "}"
+    if isinstance(value, list):
+        return "[" + f",{space}".join(spelled(one, random) for one in value) + "]"
+    if not isinstance(value, str):
+        return json.dumps(value)
+    text = json.dumps(value, ensure_ascii=random.choice([True, False, "\ud800" in value]))[1:-1]
+    if random.random() < 0.3:
+        text = text.replace('\\"', "\\u0022").replace("a", "\\u0061").replace("/", "\\/")
+    return f'"{text}"'
+
+
+@settings(max_examples=200)
+@given(WHOLE, st.randoms(use_true_random=False))
+@example(Members([("content", "Falcon"), ("content", '"')]), Random(1))
+@example(Members([("a", '""'), ("a", "Falcon"), ("c", '""')]), Random(4))
+def test_no_text_is_dropped_by_reading_quickly(value: Any, random: Random) -> None:
+    # Given any JSON, spelled in any way, with keys that come again, when a part is read quickly,
+    # then what the slow way sees is among it, or it says that it cannot tell.
+    part = spelled(value, random).encode("utf-8", "surrogatepass")
+    said = said_in(part, is_message=False)
+    if said is not None:
+        assert {each.text for each in texts_in(part)} <= set(said)
+
+
+def test_a_text_behind_a_key_that_comes_again_is_not_dropped_whatever_evens_out_the_count() -> None:
+    # Given a dropped text, and quotes spelled with escapes so that all quotes are as many as those
+    # of the texts that were kept, then the quick way does not say that it has seen all.
+    hidden = b'{"content":[{"a":"Falcon","a":"' + b"\\u0022" * 4 + b'"}]}'
+    assert said_in(hidden, is_message=True) is None
+    plain = hidden.replace(b'"a":"Falcon",', b"").replace(b"\\u0022", b'\\"')
+    assert said_in(plain, is_message=True) == ['"' * 4]
+    with pytest.raises(Forbidden):
+        Worker(guardrail("block")).send(b'{"messages":[' + hidden + b"]}")
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 6), st.sampled_from("xy"))))

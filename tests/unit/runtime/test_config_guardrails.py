@@ -6,6 +6,7 @@ import pytest
 from schemas.errors import ConfigError
 from schemas.guardrails import TEXT_KINDS, Guardrail, RequestRules, Webhook
 from services.guardrails import KINDS
+from services.guardrails.gate import Gate
 from services.guardrails.lazy import LazyGate
 from services.runtime.config import read_config
 from services.runtime.config_changes import changed_keys
@@ -62,19 +63,28 @@ def test_guardrails_that_look_at_texts_have_settings_of_their_own() -> None:
         read_config((MODELS + text).encode(), "config.yaml", {})
 
 
-def test_settings_are_checked_without_what_only_scanning_needs() -> None:
+def test_settings_are_checked_without_what_only_scanning_needs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     # Given a guardrail about secrets, when the configuration is read, then all kinds are those that
     # there are, and the patterns are not compiled before a text is looked at.
     assert TEXT_KINDS == KINDS
+    compiled: list[Gate] = []
+
+    def compile_all() -> Gate:
+        compiled.append(Gate([], trusted=True))
+        return compiled[0]
+
+    gate = LazyGate(compile_all)
+    monkeypatch.setattr("services.guardrails.chosen.own_gate", lambda: gate)
     (found,) = guardrails(
         "{guardrail_name: a, litellm_params: {guardrail: secrets, mode: pre_call, "
         "rules: [generic-api-key]}}"
     )
-    gate = scanner_of(found)._gate  # type: ignore[attr-defined]
-    assert isinstance(gate, LazyGate)
-    assert gate._gate is None
+    assert scanner_of(found)._gate is gate  # type: ignore[attr-defined]
+    assert compiled == []
     warm_scanners([found, Guardrail(name="b", kind="request_rules")])
-    assert gate._gate is not None
+    assert compiled
     with pytest.raises(ConfigError, match="did you mean generic-api-key"):
         guardrails(
             "{guardrail_name: a, litellm_params: {guardrail: secrets, mode: pre_call, "

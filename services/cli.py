@@ -29,6 +29,7 @@ _CLIENT_COMMANDS = {
     "spend": "Show what was spent at a running gateway, by whom and on what.",
     "sql": "Ask a running gateway's ledger in SQL.",
     "teams": "Make, list, change, block and delete teams of a running gateway.",
+    "top": "Show live traffic of a running gateway in the terminal.",
     "users": "Make, list, change, block and delete users of a running gateway.",
 }
 

@@ -16,6 +16,7 @@ from services.client.reprice import reprice
 from services.client.spend import spend
 from services.client.sql import sql
 from services.client.teams import teams
+from services.client.top import top
 from services.client.users import users
 
 __all__ = ["client_commands"]
@@ -30,6 +31,7 @@ client_commands: tuple[click.Command, ...] = (
     prices,
     spend,
     logs,
+    top,
     reprice,
     reload,
     audit,

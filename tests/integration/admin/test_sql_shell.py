@@ -1,16 +1,9 @@
 """The shell of `tallygate sql`, typed into a real terminal, against a real admin process."""
 
 import os
-import pty
-import re
-import select
-import signal
 import stat
-import sys
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,12 +12,11 @@ from services.ledger.query import QueryService
 from tests.support.admin import MASTER_KEY, RunningAdmin
 from tests.support.nats import NatsServer
 from tests.support.query_reader import request_row, running_query_reader
+from tests.support.terminal import PROMPT, Terminal
 
 DEADLINE_S = 40.0
-REPEAT_S = 1.0
 SLOW = "SELECT count(*) FROM range(100000) a, range(100000) b, range(100) c WHERE a.range > b.range"
-PROMPT, MORE = "tallygate> ", "...> "
-_CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x07|\r")
+MORE = "...> "
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -32,79 +24,6 @@ def _reader(nats: NatsServer, tmp_path_factory: pytest.TempPathFactory) -> Itera
     rows = [request_row(request_id="tg_1", key_alias="dev", cost_usd="0.249754000000")]
     with running_query_reader(tmp_path_factory.mktemp("reader"), nats.url, rows):
         yield
-
-
-class Terminal:
-    """A process at a pseudo-terminal: what is typed, and what it then shows."""
-
-    def __init__(self, *arguments: str, **environment: str) -> None:
-        self.process_id, self.descriptor = pty.fork()
-        if self.process_id == 0:
-            # As at a real terminal, also where what runs the tests ignores Ctrl-C.
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            environment |= {"TERM": "xterm", "COLUMNS": "200", "LINES": "50"}
-            command = [sys.executable, "-m", "services.cli", *arguments]
-            os.execve(sys.executable, command, environment)
-        self.shown = ""
-
-    def type(self, text: str) -> None:
-        os.write(self.descriptor, text.encode())
-
-    def interrupt(self) -> str:
-        """Type Ctrl-C, return what is shown up to the next prompt.
-
-        Again and again: Python does not see a signal that comes just before it waits for a key.
-        """
-        for _ in range(int(DEADLINE_S / REPEAT_S)):
-            self.type("\x03")
-            with suppress(TimeoutError):
-                return self.until(PROMPT, deadline_s=REPEAT_S)
-        raise TimeoutError(self.shown)
-
-    def until(self, *wanted: str, deadline_s: float = DEADLINE_S) -> str:
-        """Return what is shown up to the last of `wanted`, which come in this order."""
-        deadline = time.monotonic() + deadline_s
-        while True:
-            place = 0
-            for part in wanted:
-                place = self.shown.find(part, place)
-                if place < 0:
-                    break
-                place += len(part)
-            else:
-                seen, self.shown = self.shown[:place], self.shown[place:]
-                return seen
-            if time.monotonic() > deadline:
-                raise TimeoutError(wanted, self.shown)
-            if select.select([self.descriptor], [], [], 0.2)[0]:
-                try:
-                    content = os.read(self.descriptor, 65536)
-                except OSError:
-                    content = b""
-                assert content, ("the process is gone", wanted, self.shown)
-                self.shown += _CONTROLS.sub("", content.decode(errors="replace"))
-
-    def ask(self, text: str) -> str:
-        """Type a line, return what is shown between it and the next prompt."""
-        self.type(text + "\n")
-        self.until(text[-10:], "\n")
-        return self.until(PROMPT).removesuffix(PROMPT)
-
-    def exit_code(self) -> int:
-        """Return the exit code; the process must end by itself."""
-        deadline = time.monotonic() + DEADLINE_S
-        while time.monotonic() < deadline:
-            ended, status = os.waitpid(self.process_id, os.WNOHANG)
-            if ended:
-                os.close(self.descriptor)
-                return os.waitstatus_to_exitcode(status)
-            if select.select([self.descriptor], [], [], 0.02)[0]:
-                try:
-                    os.read(self.descriptor, 65536)
-                except OSError:
-                    time.sleep(0.01)
-        os.kill(self.process_id, signal.SIGKILL)
-        raise AssertionError("the process did not end")
 
 
 @pytest.fixture

@@ -7,8 +7,10 @@ from schemas.errors import ApiError, NotFound
 from services.admin.ui.access import require_session
 from services.admin.ui.assets import ASSET_ROUTES
 from services.admin.ui.budgets import BUDGET_PAGE_ROUTES
+from services.admin.ui.keys import KEYS_ROUTES
 from services.admin.ui.login import LOGIN_ROUTES
 from services.admin.ui.logs import LOG_ROUTES
+from services.admin.ui.new_key import NEW_KEY_ROUTES
 from services.admin.ui.overview import OVERVIEW_ROUTES
 from services.admin.ui.pages import answer_ui_error
 from services.admin.ui.usage import USAGE_ROUTES
@@ -28,6 +30,8 @@ UI_ROUTES = (
     *LOG_ROUTES,
     *USAGE_ROUTES,
     *BUDGET_PAGE_ROUTES,
+    *KEYS_ROUTES,
+    *NEW_KEY_ROUTES,
     *ASSET_ROUTES,
     nowhere,
 )

@@ -20,6 +20,7 @@ PAGES: tuple[Page, ...] = (
     Page(path="/ui", title="Overview", group=""),
     Page(path="/ui/logs", title="Logs", group=""),
     Page(path="/ui/usage", title="Usage", group=""),
+    Page(path="/ui/keys", title="Virtual Keys", group="Access"),
     Page(path="/ui/budgets", title="Budgets", group="Control"),
 )
 """In the order of the menu."""

@@ -20,6 +20,8 @@
     const text = target ? document.querySelector(target).textContent : button.dataset.copy;
     await copyText(text);
     const said = button.dataset.said || "Copied";
+    const dialog = button.closest("dialog");
+    if (dialog) dialog.dataset.copied = "";
     button.classList.add("done");
     const title = button.title;
     button.title = said;
@@ -80,6 +82,18 @@
     const button = id && document.querySelector(`[data-pause="#${id}"]`);
     if (isPolling && (document.hidden || button?.getAttribute("aria-pressed") === "true")) event.preventDefault();
   });
+  // What is shown once is not lost by a slip: the first attempt to close warns where nothing was copied.
+  function mayClose(dialog) {
+    const warning = dialog.querySelector("[data-warning]");
+    if (!warning || !warning.hidden || dialog.dataset.copied !== undefined) return true;
+    warning.hidden = false;
+    warning.scrollIntoView({ block: "nearest" });
+    return false;
+  }
+
+  function closeDialog(dialog) {
+    if (mayClose(dialog)) dialog.close();
+  }
 
   document.addEventListener("click", (event) => {
     const target = event.target.closest("button, a");
@@ -90,7 +104,7 @@
       const isOpen = document.getElementById("menu").classList.toggle("open");
       target.setAttribute("aria-expanded", String(isOpen));
     } else if (target.matches("[data-pause]")) pause(target);
-    else if (target.matches("[data-close]")) target.closest("dialog").close();
+    else if (target.matches("[data-close]")) closeDialog(target.closest("dialog"));
   });
 
   // A form of filters is sent as soon as one of its choices changes; what is empty is left out.
@@ -111,6 +125,7 @@
   // A dialog that was fetched is shown; when it closes it is gone.
   document.addEventListener("htmx:afterSwap", (event) => {
     for (const dialog of event.target.querySelectorAll("dialog[data-open]:not([open])")) {
+      dialog.addEventListener("cancel", (cancel) => { if (!mayClose(dialog)) cancel.preventDefault(); });
       dialog.addEventListener("close", () => {
         if (dialog.dataset.reload !== undefined) location.reload();
         else dialog.remove();

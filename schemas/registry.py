@@ -150,10 +150,12 @@ class KeyRecord(BudgetedRecord, frozen=True, kw_only=True, omit_defaults=True):
 class OwnerRecord(BudgetedRecord, frozen=True, kw_only=True, omit_defaults=True):
     """What a team and a user have in common: both own keys, which name them by their ids.
 
-    `blocked`, `deleted` and `guardrails` hold for all of their keys, those that are made later too.
-    `deleted` marks the last record: the id is never given again.
+    `blocked`, `deleted`, `guardrails` and `models` hold for all of their keys, those that are made
+    later too; an empty `models` allows every model. `deleted` marks the last record: the id is
+    never given again.
     """
 
+    models: tuple[str, ...] = ()
     blocked: bool = False
     deleted: bool = False
     metadata: dict[str, Any] = {}

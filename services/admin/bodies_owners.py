@@ -14,6 +14,7 @@ from services.admin.bodies import (
     Duration,
     GuardrailNames,
     KeyRow,
+    Models,
     Name,
 )
 from services.admin.bodies_budgets import BudgetSettings, BudgetsShown
@@ -78,6 +79,7 @@ class OwnerSettings(BudgetSettings, frozen=True, kw_only=True):
     metadata: dict[str, Any] | UnsetType | None = UNSET
     blocked: bool | UnsetType | None = UNSET
     guardrails: GuardrailNames | UnsetType | None = UNSET
+    models: Models | UnsetType | None = UNSET
 
 
 class TeamSettings(OwnerSettings, frozen=True, kw_only=True):
@@ -164,7 +166,7 @@ class OwnerRow(BudgetsShown, frozen=True, kw_only=True):
     created_by: str | None
     updated_at: datetime
     updated_by: str | None
-    models: tuple[str, ...] = ()
+    models: tuple[str, ...]
     organization_id: None = None
 
 

@@ -79,7 +79,6 @@ OWNER_FIELDS_WITHOUT_MEANING: dict[str, str] = {
     "invite_user": _MAIL,
     "members": "members are given in members_with_roles, and by POST /team/member_add",
     "model_aliases": KEY_FIELDS_WITHOUT_MEANING["aliases"],
-    "models": "the models that may be used are listed on the keys in this version",
     "organizations": _ORGANISATION,
     "send_invite_email": _MAIL,
     "spend": KEY_FIELDS_WITHOUT_MEANING["spend"],
@@ -95,7 +94,7 @@ OWNER_FIELDS_WITHOUT_MEANING: dict[str, str] = {
 """The same of teams and users."""
 
 MEMBER_FIELDS_WITHOUT_MEANING: dict[str, str] = {
-    "allowed_models": "the models that may be used are listed on the keys in this version",
+    "allowed_models": "the models that may be used are listed on the key, the team and the user",
     "rpm_limit": _RATE,
     "tpm_limit": _RATE,
 }

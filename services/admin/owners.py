@@ -15,7 +15,7 @@ from services.admin.bodies_owners import MemberRow, OwnerSettings, TeamRow, User
 from services.admin.bodies_rates import rate_changes, rates_shown
 from services.admin.budgets import budget_changes, budgets_shown
 from services.admin.money import plain_number
-from services.admin.records import Issue
+from services.admin.records import Issue, models_from
 from services.admin.shapes import KeySpend
 from services.runtime.registry import RegistrySnapshot
 
@@ -47,6 +47,8 @@ def changed_owner(record: Owner, settings: OwnerSettings, issue: Issue) -> Owner
         if (value := getattr(settings, name, UNSET)) is not UNSET
     }
     changes |= budget_changes(settings, record, issue.now_us) | rate_changes(settings)
+    if settings.models is not UNSET:
+        changes["models"] = models_from(settings.models or ())
     if settings.blocked is not UNSET:
         changes["blocked"] = bool(settings.blocked)
     if settings.guardrails is not UNSET:
@@ -125,6 +127,7 @@ def own_fields(record: OwnerRecord, spend: KeySpend, now_us: int, timezone: str)
         **budgets_shown(record, spend.budgets, now_us, timezone),
         "spend_error": spend.error,
         "metadata": record.metadata,
+        "models": record.models,
         **rates_shown(record),
         "guardrails": record.guardrails,
         "created_at": time_from_us(record.created_at_us),

@@ -20,13 +20,16 @@ __all__ = [
     "Issue",
     "chosen_key_id",
     "created_record",
+    "models_from",
     "updated_record",
 ]
 
 _NEVER_EXPIRES = "-1"
 """LiteLLM's word for a key that lives for ever, in /key/update."""
 _ALL_MODELS = "all-proxy-models"
-_MODELS_WITHOUT_MEANING = frozenset({"all-team-models", "no-default-models"})
+_ALL_TEAM_MODELS = "all-team-models"
+"""The models of the key's team, which bind its keys anyway."""
+_MODELS_WITHOUT_MEANING = frozenset({"no-default-models"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +79,7 @@ def updated_record(record: KeyRecord, settings: KeySettings, issue: Issue) -> Ke
         if value is not UNSET:
             changes[target] = value
     if settings.models is not UNSET:
-        changes["models"] = _models(settings.models or ())
+        changes["models"] = models_from(settings.models or ())
     if settings.tags is not UNSET:
         changes["tags"] = tuple(dict.fromkeys(settings.tags or ()))
     if settings.blocked is not UNSET:
@@ -116,7 +119,8 @@ def _check_chosen_key(key: str) -> None:
         raise BadRequest("a key may hold only visible ASCII characters", param="key")
 
 
-def _models(models: tuple[str, ...]) -> tuple[str, ...]:
+def models_from(models: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a list of models as records have it. Raises BadRequest."""
     for model in models:
         if model in _MODELS_WITHOUT_MEANING:
             raise BadRequest(
@@ -124,7 +128,8 @@ def _models(models: tuple[str, ...]) -> tuple[str, ...]:
                 f"or leave models out to allow all ({_ALL_MODELS} does the same)",
                 param="models",
             )
-    return () if _ALL_MODELS in models else tuple(dict.fromkeys(models))
+    is_all = _ALL_MODELS in models or _ALL_TEAM_MODELS in models
+    return () if is_all else tuple(dict.fromkeys(models))
 
 
 def _expires_at_us(text: str | None, now_us: int) -> int | None:

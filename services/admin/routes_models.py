@@ -36,6 +36,7 @@ from services.admin.models import (
     updated_model,
 )
 from services.admin.preconditions import etag_header
+from services.admin.principal import Principal
 from services.admin.reading import answer_json, read_body, read_query
 from services.admin.records import Issue
 from services.admin.state import AdminState, now_us
@@ -239,11 +240,11 @@ async def list_models(request: _Request, admin: AdminState) -> Response[bytes]:
     await admin.registry()
     entries = entries_of(admin.config, admin.snapshot.live_models(), None, now_us())
     caller = caller_of(request)
-    key = None if caller.sees_all else caller.key
+    lists = _lists_of(admin, caller)
     names = [
         name
         for name in names_of(entries, admin.config)
-        if key is None or may_use(key.models, _target(admin, name)) or may_use(key.models, name)
+        if all(may_use(each, _target(admin, name)) or may_use(each, name) for each in lists)
     ]
     return answer_json(ListedModels(data=tuple(ListedModel(id=name) for name in names)))
 
@@ -259,16 +260,23 @@ async def _entries(request: _Request, admin: AdminState) -> list[ModelEntry]:
         book = None
     entries = entries_of(admin.config, snapshot.live_models(), book, now_us())
     caller = caller_of(request)
-    key = caller.key
-    if key is None or caller.sees_all:
+    if caller.sees_all:
         return entries
+    lists = _lists_of(admin, caller)
     return [
         msgspec.structs.replace(
             each, litellm_params={_SHOWN_TO_KEYS: each.litellm_params.get(_SHOWN_TO_KEYS)}
         )
         for each in entries
-        if may_use(key.models, each.model_name)
+        if all(may_use(models, each.model_name) for models in lists)
     ]
+
+
+def _lists_of(admin: AdminState, caller: Principal) -> list[tuple[str, ...]]:
+    """Return the lists of models that bind a caller: the key's, its team's and its user's."""
+    if caller.key is None or caller.sees_all:
+        return []
+    return [each.models for each in (caller.key, *admin.snapshot.owners_of(caller.key))]
 
 
 def _sequence_of_id(snapshot: RegistrySnapshot, model_id: str | None) -> int:

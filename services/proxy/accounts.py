@@ -16,7 +16,7 @@ import msgspec
 
 from schemas.config import Deployment
 from schemas.errors import ApiError, BadRequest, Forbidden, NotFound, Unauthenticated
-from schemas.registry import KeyRecord
+from schemas.registry import KeyRecord, OwnerRecord
 from services.proxy.auth import OwnCredential, UpstreamCredential, upstream_credential
 from services.proxy.headers import RawHeaders
 from services.proxy.routing import model_at
@@ -62,8 +62,8 @@ class Spelled(msgspec.Struct, frozen=True):
     names: dict[str, str]
 
 
-def _may_use(record: KeyRecord, model_name: str) -> bool:
-    """Tell whether a key may use anything of a deployment's model name, which may be a pattern."""
+def _may_use(record: KeyRecord | OwnerRecord, model_name: str) -> bool:
+    """Tell whether one may use anything of a deployment's model name, which may be a pattern."""
     return not record.models or any(
         matches(allowed, model_name) is not None or matches(model_name, allowed) is not None
         for allowed in record.models
@@ -79,14 +79,25 @@ def _account(setup: Setup, deployment: Deployment, own: OwnCredential | None) ->
 
 
 def usable_accounts(
-    setup: Setup, record: KeyRecord, own: OwnCredential | None, wanted: str | None
+    setup: Setup,
+    record: KeyRecord,
+    own: OwnCredential | None,
+    wanted: str | None,
+    owners: Sequence[OwnerRecord] = (),
 ) -> list[Account]:
     """Return the accounts that a key may use, each once; with `wanted` that deployment's alone.
+
+    What the key may use, its `owners` must be allowed, too.
 
     Raises Unauthenticated where none has a credential, Forbidden where the key may use none,
     BadRequest for a wanted one that is none of them.
     """
-    mine = [each for each in setup.deployments if _may_use(record, each.model_name)]
+    holders: list[KeyRecord | OwnerRecord] = [record, *owners]
+    mine = [
+        each
+        for each in setup.deployments
+        if all(_may_use(holder, each.model_name) for holder in holders)
+    ]
     if wanted is not None:
         ids = [each.deployment_id for each in mine]
         mine = [each for each in mine if each.deployment_id == wanted]

@@ -137,7 +137,8 @@ class Admission:
         draft.client = client_of(known, body, read, is_count=draft.endpoint == "count_tokens")
         if draft.key.names_end_users:
             draft.client = with_end_user(draft.client, known)
-        limits.check_model(draft.key, read.model, setup.router.target_of(read.model))
+        meant = setup.router.target_of(read.model)
+        limits.check_model(draft.key, read.model, meant, draft.owners)
         group, star = setup.router.find(read.model)
         if group.is_plain:
             draft.deployment = group.deployments[0]

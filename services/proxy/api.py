@@ -163,7 +163,11 @@ class Api:
             draft=draft,
             own=own,
             accounts=accounts_of(
-                draft.setup, draft.key, own, wanted[0].decode("latin-1") if wanted else None
+                draft.setup,
+                draft.key,
+                own,
+                wanted[0].decode("latin-1") if wanted else None,
+                draft.owners,
             ),
         )
 
@@ -213,7 +217,8 @@ class Api:
         for model in batch_models(body):
             if model.name not in names:
                 draft.model_name = model.name
-                limits.check_model(draft.key, model.name, draft.setup.router.target_of(model.name))
+                meant = draft.setup.router.target_of(model.name)
+                limits.check_model(draft.key, model.name, meant, draft.owners)
                 self._admission.check_budget(draft)
             names[model.name] = None
             found.append(model)
@@ -237,7 +242,8 @@ class Api:
         if read is None:
             return _Order(first_account(asked.accounts), body)
         draft.model_name = read.model
-        limits.check_model(draft.key, read.model, draft.setup.router.target_of(read.model))
+        meant = draft.setup.router.target_of(read.model)
+        limits.check_model(draft.key, read.model, meant, draft.owners)
         self._admission.check_budget(draft)
         spelled = account_for_models(draft.setup, asked.own, asked.accounts, [read.model])
         draft.model = spelled.names[read.model]

@@ -195,11 +195,11 @@ class _Attempts:
     def _fallbacks(self, stage: _Stage) -> Iterator[_Stage]:
         """Yield the fallbacks that the key may use, each group of deployments once."""
         seen = {stage.group.name}
-        key = self._draft.key
+        key, owners = self._draft.key, self._draft.owners
         assert key is not None
         for name in self._router.fallbacks_of(self._draft.model_name or "", stage.group):
             try:
-                limits.check_model(key, name, self._router.target_of(name))
+                limits.check_model(key, name, self._router.target_of(name), owners)
                 group, star = self._router.find(name)
             except (Forbidden, NotFound, Unauthenticated):
                 continue

@@ -1,5 +1,6 @@
 """May this key make this request now? Pure rules over the snapshot in memory."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from schemas.budgets import MAX_BUDGET, BudgetState
@@ -41,6 +42,12 @@ def _named(record: KeyRecord) -> str:
     return record.key_alias or record.key_name
 
 
+def _owner_named(owner: TeamRecord | UserRecord) -> str:
+    if isinstance(owner, TeamRecord):
+        return f"team {owner.team_alias or owner.team_id}"
+    return f"user {owner.user_alias or owner.user_id}"
+
+
 def check_key(record: KeyRecord, now_us: int) -> None:
     """Raise Forbidden where the key is blocked or its time is over."""
     if record.blocked:
@@ -59,10 +66,7 @@ def check_owner(record: KeyRecord, owner: TeamRecord | UserRecord) -> None:
     """Raise Forbidden where the team or user that the key belongs to is blocked or deleted."""
     if not owner.blocked and not owner.deleted:
         return
-    if isinstance(owner, TeamRecord):
-        named = f"team {owner.team_alias or owner.team_id}"
-    else:
-        named = f"user {owner.user_alias or owner.user_id}"
+    named = _owner_named(owner)
     if owner.deleted:
         raise Forbidden(
             f"The virtual key {_named(record)} belongs to the {named}, which was deleted. "
@@ -80,15 +84,32 @@ def check_route(record: KeyRecord, method: str, path: str) -> None:
         raise Forbidden(routes_refusal(_named(record), record.allowed_routes, method, path))
 
 
-def check_model(record: KeyRecord, model_name: str, target: str | None = None) -> None:
-    """Raise Forbidden where the key may use neither the model name nor what it is an alias for."""
-    if names_allowed(record.models, model_name):
-        return
-    if target is not None and names_allowed(record.models, target):
-        return
-    raise Forbidden(
-        f"The virtual key {_named(record)} may not use the model {model_name[:100]!r}. "
-        f"It may use: {', '.join(record.models)}"
+def check_model(
+    record: KeyRecord,
+    model_name: str,
+    target: str | None = None,
+    owners: Sequence[TeamRecord | UserRecord] = (),
+) -> None:
+    """Raise Forbidden where the key, or one of its owners, may not use a model.
+
+    Each may where its `models` has the name, or what the name is an alias for.
+    """
+    if not _may_use(record.models, model_name, target):
+        raise Forbidden(
+            f"The virtual key {_named(record)} may not use the model {model_name[:100]!r}. "
+            f"It may use: {', '.join(record.models)}"
+        )
+    for owner in owners:
+        if owner.models and not _may_use(owner.models, model_name, target):
+            raise Forbidden(
+                f"The {_owner_named(owner)}, to which the virtual key {_named(record)} belongs, "
+                f"may not use the model {model_name[:100]!r}. It may use: {', '.join(owner.models)}"
+            )
+
+
+def _may_use(models: Sequence[str], model_name: str, target: str | None) -> bool:
+    return names_allowed(models, model_name) or (
+        target is not None and names_allowed(models, target)
     )
 
 

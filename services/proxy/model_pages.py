@@ -54,7 +54,7 @@ async def answer_models(
     headers: RawHeaders = list(scope["headers"])
     admission.identify(headers, draft, scope["method"], found.path)
     assert draft.key is not None
-    names = models.usable_names(draft.setup.router, draft.key)
+    names = models.usable_names(draft.setup.router, draft.key, draft.owners)
     is_anthropic = bool(header_values(headers, b"anthropic-version"))
     if found.item_id is None:
         query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)

@@ -1,6 +1,7 @@
 """GET /v1/models: the models that a virtual key may use, in OpenAI's shape or Anthropic's."""
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import msgspec
 
 from schemas.prices import PriceBookFile
-from schemas.registry import KeyRecord
+from schemas.registry import KeyRecord, OwnerRecord
 from services.proxy.routing import Router, names_allowed
 from services.runtime.model_names import matches
 
@@ -82,12 +83,17 @@ def display_name(model_id: str) -> str:
     return " ".join(words)
 
 
-def usable_names(router: Router, record: KeyRecord) -> list[str]:
+def usable_names(
+    router: Router, record: KeyRecord, owners: Sequence[OwnerRecord] = ()
+) -> list[str]:
     """Return the model names that a key may use; a pattern stands for the known models it fits.
+
+    What the key may use, its `owners` must be allowed, too.
 
     An alias may be used where it is allowed itself, or the name that it stands for.
     """
     names: dict[str, None] = {}
+    holders: list[KeyRecord | OwnerRecord] = [record, *owners]
     for name in router.names:
         spelled_out = [name]
         if "*" in name:
@@ -95,8 +101,11 @@ def usable_names(router: Router, record: KeyRecord) -> list[str]:
         names.update(
             (each, None)
             for each in spelled_out
-            if names_allowed(record.models, each)
-            or names_allowed(record.models, router.target_of(each))
+            if all(
+                names_allowed(holder.models, each)
+                or names_allowed(holder.models, router.target_of(each))
+                for holder in holders
+            )
         )
     return list(names)
 

@@ -48,7 +48,15 @@ def test_team_is_made_changed_blocked_and_deleted_with_its_keys(
     assert made.status_code == 200, made.text
     assert (made.json()["team_id"], made.json()["blocked"]) == (team_id, False)
     key = admin.generate(team_id=team_id)
-    changed = post(admin, "/team/update", team_id=team_id, team_alias=None).json()
+    limited = post(admin, "/team/update", team_id=team_id, models=["gpt-*", "gpt-*"]).json()
+    assert limited["data"]["models"] == ["gpt-*"]
+    headers = {"authorization": f"Bearer {key['key']}"}
+    assert httpx.get(f"{admin.url}/models", headers=headers).json()["data"] == []
+    assert httpx.get(f"{admin.url}/model/info", headers=headers).json()["data"] == []
+    free = {"team_id": team_id, "team_alias": None, "models": ["all-proxy-models"]}
+    changed = post(admin, "/team/update", **free).json()
+    assert changed["data"]["models"] == []
+    assert len(httpx.get(f"{admin.url}/models", headers=headers).json()["data"]) == 1
     assert (changed["team_id"], changed["data"]["team_alias"]) == (team_id, None)
     assert changed["data"]["metadata"] == {"a": 1}
     assert post(admin, "/team/block", team_id=team_id).json()["blocked"] is True

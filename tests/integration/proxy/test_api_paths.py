@@ -16,9 +16,16 @@ import httpx2
 import pytest
 
 from schemas.events import UsageRecord, UsageRecorded
+from schemas.registry import TeamRecord
 from tests.support.mock import MockAnthropic, Scenario, scenario_headers
 from tests.support.nats import running_nats
-from tests.support.proxy import ProxyProcess, gateway_config, model_entry, running_proxy
+from tests.support.proxy import (
+    ProxyProcess,
+    gateway_config,
+    model_entry,
+    publish_owner,
+    running_proxy,
+)
 from tests.support.scripted import ScriptedServer, scripted_server
 from tests.support.wire import question
 
@@ -359,6 +366,10 @@ def test_a_model_in_the_body_is_checked_and_spelled(
     few = proxy.issue_key(models=("claude-opus-4-1",))
     refused = call(proxy, few, "POST", "/v1/skills", json={"model": "anthropic-claude"})
     assert refused.status_code == 403
+    publish_owner(proxy.nats_url, TeamRecord(team_id="opus", models=("claude-opus-4-1",)))
+    of_team = proxy.issue_key(team_id="opus")
+    refused = call(proxy, of_team, "POST", "/v1/skills", json={"model": "anthropic-claude"})
+    assert "The team opus" in refused.json()["error"]["message"]
     kind = {"content-type": "application/json"}
     odd = call(proxy, key, "POST", "/v1/skills", content=b"{'model'", headers=kind)
     assert odd.status_code == 400

@@ -15,9 +15,16 @@ import httpx
 import pytest
 
 from schemas.events import RequestStarted, UsageRecord, UsageRecorded
+from schemas.registry import TeamRecord
 from tests.support.mock import MockAnthropic, Scenario
 from tests.support.nats import NatsServer, running_nats
-from tests.support.proxy import ProxyProcess, gateway_config, model_entry, running_proxy
+from tests.support.proxy import (
+    ProxyProcess,
+    gateway_config,
+    model_entry,
+    publish_owner,
+    running_proxy,
+)
 
 API_KEY = "sk-ant-api03-company"
 OWN = {"authorization": "Bearer sk-ant-oat01-mock"}
@@ -263,11 +270,14 @@ def test_fallbacks_are_for_keys_that_may_use_them(
     with proxy_for(tmp_path, nats, *deployments, default_fallbacks=["other"]) as proxy:
         mocks[0].set_default(OVERLOADED)
         free, bound = proxy.issue_key(), proxy.issue_key(models=(MODEL,))
+        publish_owner(nats.url, TeamRecord(team_id="few", models=(MODEL,)))
+        of_team = proxy.issue_key(team_id="few")
 
         assert ask(proxy, free).status_code == 200
         assert ask(proxy, bound).status_code == 529
-        assert [len(mock.messages()) for mock in mocks[:2]] == [2, 1]
-        messages_records(proxy, 3)
+        assert ask(proxy, of_team).status_code == 529
+        assert [len(mock.messages()) for mock in mocks[:2]] == [3, 1]
+        messages_records(proxy, 4)
 
 
 def localhost(mock: MockAnthropic) -> str:

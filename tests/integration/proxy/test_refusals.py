@@ -143,6 +143,49 @@ def test_blocked_expired_and_not_allowed_are_403(proxy: ProxyProcess, mock: Mock
     assert not mock.messages()
 
 
+def test_models_of_team_and_user_bind_all_of_their_keys(
+    proxy: ProxyProcess, mock: MockAnthropic
+) -> None:
+    # given a team and a user who may use some models, when keys of theirs ask for models, then
+    # those are answered that all may use, by every way, and the refusal says whose list it is
+    team = TeamRecord(team_id="m-team", team_alias="Team M", models=("anthropic-*", "claude-s*"))
+    publish_owner(proxy.nats_url, team)
+    publish_owner(proxy.nats_url, UserRecord(user_id="m-user", models=("anthropic-claude",)))
+    of_team = proxy.issue_key(team_id="m-team", key_alias="mia")
+    of_both = proxy.issue_key(team_id="m-team", user_id="m-user", models=("*",))
+    asked = {"max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+
+    def ask(path: str, key: str, body: dict[str, Any]) -> httpx.Response:
+        headers = {"x-litellm-api-key": key, "authorization": OAUTH}
+        return httpx.post(f"{proxy.url}{path}", json=body, headers=headers, trust_env=False)
+
+    def messages(key: str, model: str) -> httpx.Response:
+        return ask("/v1/messages", key, {"model": model, **asked})
+
+    assert messages(of_team, "anthropic-claude").status_code == 200
+    assert messages(of_both, "short").status_code == 200
+    refused = messages(of_team, "claude-nobody")
+    assert "The team Team M, to which the virtual key mia belongs" in check_shape(
+        refused, 403, "permission_error"
+    )
+    assert "It may use: anthropic-*, claude-s*" in refused.text
+    refused = messages(of_both, "claude-silent")
+    assert "The user m-user, to which" in check_shape(refused, 403, "permission_error")
+    counted = ask("/v1/messages/count_tokens", of_both, {"model": "claude-silent", **asked})
+    assert counted.status_code == 403
+    batch = {"custom_id": "a", "params": {"model": "claude-silent", **asked}}
+    assert ask("/v1/messages/batches", of_both, {"requests": [batch]}).status_code == 403
+    for key, names in (
+        (of_team, ["anthropic-claude", "claude-silent"]),
+        (of_both, ["anthropic-claude"]),
+    ):
+        listed = httpx.get(
+            f"{proxy.url}/v1/models", headers={"x-litellm-api-key": key}, trust_env=False
+        ).json()["data"]
+        assert [each["id"] for each in listed] == names
+    assert len(mock.messages()) == 2
+
+
 def test_key_may_call_its_allowed_routes_alone(proxy: ProxyProcess, mock: MockAnthropic) -> None:
     # given keys that are limited to routes, when each asks a model, counts and lists models, with
     # LiteLLM's prefix and without, then it is refused all but its own, and the refusal is booked

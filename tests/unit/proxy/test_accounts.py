@@ -8,7 +8,7 @@ import pytest
 
 from schemas.config import Deployment, GatewayConfig
 from schemas.errors import BadRequest, Forbidden, NotFound, Unauthenticated, UpstreamUnreachable
-from schemas.registry import KeyRecord
+from schemas.registry import KeyRecord, TeamRecord
 from services.proxy.accounts import (
     ACCOUNTS_ASKED_MAX,
     LOCATED_MAX,
@@ -71,6 +71,8 @@ def test_a_key_has_the_accounts_of_its_models_alone(
     # Given a key for some models or patterns, then only what serves any of them is its account.
     setup = setup_of(deployment("claude-*"), deployment("gpt", api_key="sk-ant-g"))
     assert ids(usable_accounts(setup, key(*models), None, None)) == found
+    team = TeamRecord(team_id="t", models=models)
+    assert ids(usable_accounts(setup, key(), None, None, [team])) == found
 
 
 def test_what_cannot_be_used_says_why() -> None:

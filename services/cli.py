@@ -1,6 +1,7 @@
 """The command line: which command is meant. Everything else is imported when it is needed."""
 
 import argparse
+import os
 import sys
 import textwrap
 from collections.abc import Callable
@@ -41,6 +42,10 @@ def main() -> int:
 
 def run(arguments: list[str]) -> int:
     """Run a command line (without the program's name); return the exit code."""
+    if instruction := os.environ.get("_TALLYGATE_COMPLETE"):
+        from services.commands.completion import complete
+
+        return complete(instruction)
     from services.commands.arguments import COMMANDS, nearest
 
     first = arguments[0] if arguments else "--help"
@@ -99,6 +104,10 @@ def _function(command: str) -> Callable[[argparse.Namespace], int]:
         from services.commands.demo import demo
 
         return demo
+    if command == "completion":
+        from services.commands.completion import run_completion
+
+        return run_completion
     if command == "doctor":
         from services.commands.doctor import run_doctor
 

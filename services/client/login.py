@@ -19,6 +19,7 @@ from services.client.profiles import (
     URL_DEFAULT,
     Profile,
     check_profile_name,
+    complete_profile,
     read_profiles,
 )
 
@@ -31,6 +32,7 @@ class _Info(msgspec.Struct):
 
 _profile_option = click.option(
     "--profile",
+    shell_complete=complete_profile,
     default=DEFAULT_PROFILE,
     envvar=PROFILE_VARIABLE,
     show_default=True,

@@ -15,6 +15,7 @@ from services.client.profiles import (
     PROFILE_VARIABLE,
     URL_DEFAULT,
     URL_VARIABLE,
+    complete_profile,
     find_address,
 )
 
@@ -40,6 +41,7 @@ def address_options(command: Command) -> Command:
     for option in (
         click.option(
             "--profile",
+            shell_complete=complete_profile,
             help="The gateway that `tallygate login` gave this name, and the key for it. "
             f"Without it ${PROFILE_VARIABLE}.",
         ),

@@ -4,6 +4,7 @@ They are kept in one file that the user alone may read. The credential of a prof
 address of that profile and to no other.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ __all__ = [
     "Profile",
     "Profiles",
     "check_profile_name",
+    "complete_profile",
     "find_address",
     "read_profiles",
 ]
@@ -111,6 +113,15 @@ def find_address(
     profiles = read_profiles(environment)
     found = profiles.named(name) if name else profiles.all.get(DEFAULT_PROFILE)
     return (URL_DEFAULT, None) if found is None else (found.url, found)
+
+
+def complete_profile(_: object, __: object, incomplete: str) -> list[str]:
+    """Return the names of profiles that begin so, for a shell that asks."""
+    try:
+        names = read_profiles(os.environ).all
+    except ClientError:
+        return []
+    return [name for name in sorted(names) if name.startswith(incomplete)]
 
 
 def check_profile_name(name: str) -> str:

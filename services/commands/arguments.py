@@ -12,7 +12,15 @@ from typing import NoReturn
 
 from schemas.errors import ConfigError
 
-__all__ = ["BOOKS_COMMANDS", "COMMANDS", "config_path", "nearest", "read_arguments"]
+__all__ = [
+    "BOOKS_COMMANDS",
+    "COMMANDS",
+    "SHELLS",
+    "config_path",
+    "nearest",
+    "parser_of",
+    "read_arguments",
+]
 
 EXIT_USAGE = 2
 PORT_MAX = 65_535
@@ -50,8 +58,13 @@ COMMANDS = {
     "demo": "Look at all of it without an account: the whole gateway over a stand-in for the API, "
     "with three weeks of made-up history and requests that go on. Ctrl-C ends it, and all is gone "
     "again, unless it has a --folder.",
+    "completion": "Print a script with which a shell completes commands, options and their values "
+    'at Tab: eval "$(tallygate completion bash)".',
     "admin": "Run the admin service (keys, spend, SQL, OpenAPI) against an external NATS server.",
 }
+
+SHELLS = ("bash", "zsh", "fish")
+"""Those that `tallygate completion` has a script for."""
 
 BOOKS_COMMANDS = frozenset({"verify", "replay", "snapshot", "ledger retry-dead-letters"})
 """They read the books or the stream, and need no configuration."""
@@ -64,7 +77,7 @@ class _Parser(argparse.ArgumentParser):
 
 def read_arguments(command: str, arguments: list[str]) -> argparse.Namespace:
     """Return the values of a command's options. Wrong ones end the process with code 2."""
-    parser = _parser(command)
+    parser = parser_of(command)
     values, unknown = parser.parse_known_args(arguments)
     if unknown:
         options = [name for action in parser._actions for name in action.option_strings]
@@ -92,8 +105,12 @@ def config_path(given: Path | None) -> Path:
     )
 
 
-def _parser(command: str) -> _Parser:
+def parser_of(command: str) -> _Parser:
+    """Return what reads a command's options."""
     parser = _Parser(prog=f"tallygate {command}", description=COMMANDS[command], allow_abbrev=False)
+    if command == "completion":
+        parser.add_argument("shell", choices=SHELLS, help="which shell")
+        return parser
     if command == "demo":
         _add_demo_options(parser)
         return parser

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from services.commands.arguments import _parser
+from services.commands.arguments import parser_of
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "proof.md").read_text()
@@ -20,7 +20,7 @@ def test_every_option_of_a_command_is_described(command: str) -> None:
     # Given the options that a command takes, then its part of the document has them all.
     takes = {
         option
-        for action in _parser(command)._actions
+        for action in parser_of(command)._actions
         for option in action.option_strings
         if option.startswith("--") and option != "--help"
     }

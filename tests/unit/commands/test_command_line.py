@@ -112,7 +112,11 @@ def test_help_names_every_command_and_each_has_its_own(capsys: pytest.CaptureFix
             read_arguments(command, ["--help"])
         assert ended.value.code == 0
         text = capsys.readouterr().out
-        own = {"demo": "--folder DIR", **dict.fromkeys(BOOKS_COMMANDS, "--data DIR")}
+        own = {
+            "demo": "--folder DIR",
+            "completion": "{bash,zsh,fish}",
+            **dict.fromkeys(BOOKS_COMMANDS, "--data DIR"),
+        }
         assert own.get(command, "--config FILE") in text
         assert "--fd" not in text
         assert max(map(len, text.splitlines())) <= 100

@@ -51,6 +51,7 @@ class AdminState:
         folder: Path,
     ) -> None:
         self.bus = bus
+        self.folder = folder
         self.snapshot = snapshot
         self.timezone = config.timezone
         self.budget = config.budget

@@ -1,5 +1,6 @@
 """Who may see which page: every page needs a session unless it says otherwise.
 
+`opt={"needs": "sees_all"}` asks for more, and
 `opt={"session": "none"}` is for pages and files before the login, `"any"` for what a key with other
 `allowed_routes` may, too. What changes something
 must come from a page of ours: SameSite keeps the cookie at home, `Sec-Fetch-Site` or `Origin` says
@@ -35,6 +36,11 @@ __all__ = [
 ]
 
 CSRF_HEADER = "x-tallygate-csrf"
+_NEEDED = {
+    "sees_all": "this page is for the master key, and for keys of a proxy_admin or "
+    "proxy_admin_viewer",
+    "may_manage": "this page is for the master key, and for keys of a proxy_admin",
+}
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _OWN_SITES = ("same-origin", "none")
 _Connection = ASGIConnection[Any, Any, Any, Any]
@@ -68,6 +74,9 @@ async def require_session(connection: _Connection, handler: BaseRouteHandler) ->
     if handler.opt.get("session") != "any":
         path = connection.scope["path_template"]
         refuse_other_routes(viewer.caller.key, method, path)
+    needs = handler.opt.get("needs", "session")
+    if needs != "session" and not getattr(viewer, needs):
+        raise Forbidden(_NEEDED[needs])
     connection.state.viewer = viewer
 
 

@@ -22,6 +22,10 @@ PAGES: tuple[Page, ...] = (
     Page(path="/ui/usage", title="Usage", group=""),
     Page(path="/ui/keys", title="Virtual Keys", group="Access"),
     Page(path="/ui/budgets", title="Budgets", group="Control"),
+    Page(path="/ui/quotas", title="Quotas", group="Control"),
+    Page(path="/ui/guardrails", title="Guardrails", group="Control"),
+    Page(path="/ui/audit", title="Audit", group="System", needs="sees_all"),
+    Page(path="/ui/health", title="Health", group="System", needs="sees_all"),
 )
 """In the order of the menu."""
 

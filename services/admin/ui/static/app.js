@@ -79,7 +79,7 @@
   document.addEventListener("htmx:beforeRequest", (event) => {
     const { id } = event.target;
     const isPolling = event.target.getAttribute("hx-trigger")?.startsWith("every");
-    const button = id && document.querySelector(`[data-pause="#${id}"]`);
+    const button = id ? document.querySelector(`[data-pause="#${id}"]`) : null;
     if (isPolling && (document.hidden || button?.getAttribute("aria-pressed") === "true")) event.preventDefault();
   });
   // What is shown once is not lost by a slip: the first attempt to close warns where nothing was copied.

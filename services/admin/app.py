@@ -20,6 +20,8 @@ from services.admin.routes_alerts import ALERT_ROUTES
 from services.admin.routes_audit import AUDIT_ROUTES
 from services.admin.routes_calculate import CALCULATE_ROUTES
 from services.admin.routes_config import CONFIG_ROUTES
+from services.admin.routes_global import GLOBAL_ROUTES
+from services.admin.routes_global_activity import GLOBAL_ACTIVITY_ROUTES
 from services.admin.routes_guardrails import GUARDRAIL_ROUTES
 from services.admin.routes_keys import KEY_ROUTES
 from services.admin.routes_members import MEMBER_ROUTES
@@ -58,6 +60,8 @@ ROUTES = (
     *USER_ROUTES,
     *SPEND_ROUTES,
     *REPORT_ROUTES,
+    *GLOBAL_ROUTES,
+    *GLOBAL_ACTIVITY_ROUTES,
     *ACTIVITY_ROUTES,
     *CALCULATE_ROUTES,
     *AUDIT_ROUTES,

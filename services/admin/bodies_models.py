@@ -23,6 +23,7 @@ __all__ = [
     "ModelInfos",
     "ModelRow",
     "NewModel",
+    "PatchModel",
     "UpdateModel",
 ]
 
@@ -47,6 +48,14 @@ class UpdateModel(msgspec.Struct, frozen=True, kw_only=True):
     model_info: dict[str, Any]
     model_name: Name | UnsetType = UNSET
     litellm_params: dict[str, Any] | UnsetType = UNSET
+
+
+class PatchModel(msgspec.Struct, frozen=True, kw_only=True):
+    """PATCH /model/{model_id}/update: what changes, as in POST /model/update."""
+
+    model_name: Name | UnsetType = UNSET
+    litellm_params: dict[str, Any] | UnsetType = UNSET
+    model_info: dict[str, Any] = {}
 
 
 class DeleteModel(msgspec.Struct, frozen=True, kw_only=True):

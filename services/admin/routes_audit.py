@@ -1,4 +1,4 @@
-"""GET /audit: who changed what, when, from where and by which route."""
+"""GET /audit and one entry of it: who changed what, when, from where and by which route."""
 
 from math import ceil
 from typing import Any
@@ -7,6 +7,7 @@ import msgspec
 from litestar import Request, Response, get
 from litestar.response import Stream
 
+from schemas.errors import BadRequest, NotFound
 from schemas.rpc import QueryReply
 from services.admin.bodies_audit import TABLE_NAMES, AuditLog, AuditPage, AuditQuery
 from services.admin.days import moment_us
@@ -23,6 +24,7 @@ _COLUMNS = (
     "stream, stream_sequence, changed_at, changed_by, action, object_type, object_id, object_name, "
     "client_address, route, request_id, changed_fields, before, after"
 )
+_SEQUENCE_DIGITS_MAX = 18
 _OBJECT_TYPES = {name: kind for kind, name in TABLE_NAMES.items()}
 
 
@@ -73,6 +75,34 @@ async def audit(request: _Request, admin: AdminState) -> Response[bytes] | Strea
             total_pages=ceil(total / query.page_size),
         )
     )
+
+
+@get(
+    "/audit/{audit_id:str}",
+    opt=described(
+        Description(
+            summary="Show one change",
+            description="Its `id` is as `GET /audit` shows it.",
+            tag="audit",
+            answer=AuditLog,
+            errors=(400, 404, 408),
+        ),
+        access="read",
+    ),
+)
+async def audit_entry(admin: AdminState, audit_id: str) -> Response[bytes]:
+    """Show one change."""
+    stream, _, sequence = audit_id.rpartition(":")
+    if not sequence.isdecimal() or len(sequence) > _SEQUENCE_DIGITS_MAX:
+        raise BadRequest("an id is as GET /audit shows it, such as REGISTRY:12", param="audit_id")
+    select = (
+        f"SELECT {_COLUMNS} FROM audit_events "  # noqa: S608 - constants only
+        "WHERE stream = $1::VARCHAR AND stream_sequence = $2::BIGINT"
+    )
+    found = _logs(await admin.ledger.query(select, (stream, int(sequence))))
+    if not found:
+        raise NotFound("there is no change with this id; GET /audit lists them", param="audit_id")
+    return answer_json(found[0])
 
 
 def _conditions(query: AuditQuery) -> Conditions:
@@ -136,4 +166,4 @@ def _logs(reply: QueryReply) -> tuple[AuditLog, ...]:
     return tuple(found)
 
 
-AUDIT_ROUTES = (audit,)
+AUDIT_ROUTES = (audit, audit_entry)

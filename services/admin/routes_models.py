@@ -3,7 +3,7 @@
 from typing import Any
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Request, Response, get, patch, post
 
 from schemas.errors import ApiError, BadRequest, Conflict, NotFound
 from schemas.events import ModelCreated, ModelDeleted, ModelUpdated
@@ -20,6 +20,7 @@ from services.admin.bodies_models import (
     ModelInfos,
     ModelRow,
     NewModel,
+    PatchModel,
     UpdateModel,
 )
 from services.admin.describing import Description, described
@@ -117,8 +118,42 @@ async def new_model(request: _Request, admin: AdminState) -> Response[bytes]:
 async def update_model(request: _Request, admin: AdminState) -> Response[bytes]:
     """Change a model."""
     body = await read_body(request, UpdateModel)
+    return await _updated(request, admin, body, "model_info")
+
+
+@patch(
+    "/model/{model_id:str}/update",
+    opt=described(
+        Description(
+            summary="Change the model in the path",
+            description="As `POST /model/update`; `model_info.id` may be left out.",
+            tag=_TAG,
+            body=PatchModel,
+            answer=ModelRow,
+            versioned=True,
+            example_body={"litellm_params": {"timeout": 120}},
+            errors=(400, 404, 409, 412),
+        )
+    ),
+)
+async def patch_model(request: _Request, admin: AdminState, model_id: str) -> Response[bytes]:
+    """Change the model that the path names."""
+    body = await read_body(request, PatchModel)
+    if body.model_info.get("id", model_id) != model_id:
+        raise BadRequest("model_info.id is not the id in the path", param="model_info")
+    named = UpdateModel(
+        model_info={**body.model_info, "id": model_id},
+        model_name=body.model_name,
+        litellm_params=body.litellm_params,
+    )
+    return await _updated(request, admin, named, "model_id")
+
+
+async def _updated(
+    request: _Request, admin: AdminState, body: UpdateModel, param: str
+) -> Response[bytes]:
     snapshot = await admin.registry()
-    before = _found(admin, snapshot, body.model_info.get("id"), "model_info")
+    before = _found(admin, snapshot, body.model_info.get("id"), param)
     record = updated_model(before, body, _issue(request))
     others = [each for each in snapshot.live_models() if each.model_id != record.model_id]
     checked_model(record, admin.config, others)
@@ -162,7 +197,7 @@ async def delete_model(request: _Request, admin: AdminState) -> Response[bytes]:
 
 
 @get(
-    "/model/info",
+    ["/model/info", "/v1/model/info"],
     opt=described(
         Description(
             summary="Show deployments with their settings and prices",
@@ -312,6 +347,7 @@ def _found(admin: AdminState, snapshot: RegistrySnapshot, model_id: Any, param: 
 MODEL_ROUTES = (
     new_model,
     update_model,
+    patch_model,
     delete_model,
     model_info,
     model_group_info,

@@ -102,13 +102,13 @@ async def spend_logs(request: _Request, admin: AdminState) -> Response[bytes] | 
 
 
 @get(
-    "/spend/logs/v2",
+    ["/spend/logs/v2", "/spend/logs/ui"],
     opt=described(
         Description(
             summary="List requests page by page",
             description=(
                 "One page of requests that match, in the order asked for, with the number of all. "
-                "As CSV or Arrow it is the same page."
+                "As CSV or Arrow it is the same page. LiteLLM has both names of it."
             ),
             tag="spend",
             query=SpendLogsPageQuery,

@@ -29,6 +29,8 @@ __all__ = [
 
 PREFIX = b"/anthropic"
 """LiteLLM's prefix for this API: `/anthropic/v1/…` is `/v1/…`."""
+_MODEL_INFO = b"/v1/model/info"
+"""LiteLLM's second name of a management path."""
 PATH_BYTES_MAX = 1024
 PASS_THROUGH_METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 MODELS = "/v1/models"
@@ -98,6 +100,8 @@ class Found(msgspec.Struct, frozen=True):
 
 def is_api_path(raw_path: bytes) -> bool:
     """Tell whether a path is one of the API, served or not: all others are management."""
+    if raw_path.split(b"?", 1)[0] == _MODEL_INFO:
+        return False
     return raw_path.startswith((b"/v1/", b"/anthropic/")) or raw_path in {b"/v1", PREFIX}
 
 

@@ -51,10 +51,13 @@ def running_filled_gateway(
 
 
 def _wait_for_requests(admin: RunningAdmin, key: str, requests: int) -> None:
+    """Wait until the ledger shows the requests, and the change that made their key."""
     deadline = time.monotonic() + READY_TIMEOUT_S
-    rows = 0
-    while rows < requests:
-        assert time.monotonic() < deadline, f"{rows} of {requests} requests are counted"
+    rows = changes = 0
+    while rows < requests or changes == 0:
+        assert time.monotonic() < deadline, f"{rows} of {requests} requests, {changes} changes"
         time.sleep(POLL_S)
         answer = admin.http.get("/spend/logs", params={"api_key": key})
         rows = len(answer.json()) if answer.is_success else 0
+        audit = admin.http.get("/audit", params={"object_type": "key"})
+        changes = audit.json()["total"] if audit.is_success else 0

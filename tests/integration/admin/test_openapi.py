@@ -1,6 +1,8 @@
 """The OpenAPI document is kept by the running service: Schemathesis asks every route of it."""
 
+import re
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from hashlib import sha256
 from itertools import count
 from typing import Any
@@ -60,16 +62,24 @@ def made(filled: FilledGateway, path: str, name: str, **body: Any) -> str:
     return str(answer.json()[name])
 
 
+MODEL = {"model_name": "m", "litellm_params": {"model": "anthropic/claude-haiku-4-5"}}
+IN_PATH: dict[str, Callable[[FilledGateway], str]] = {
+    "key": lambda filled: made(filled, "/key/generate", "key_id"),
+    "model_id": lambda filled: made(filled, "/model/new", "model_id", **MODEL),
+    "audit_id": lambda filled: filled.admin.http.get("/audit").json()["audit_logs"][-1]["id"],
+}
+"""What stands in the path of an example, by its name."""
+
+
 def as_here(filled: FilledGateway, example: dict[str, Any]) -> dict[str, Any]:
     """Return an example about records that are here, each made for it."""
     number = next(_NUMBERS)
-    model = {"model_name": "m", "litellm_params": {"model": "anthropic/claude-haiku-4-5"}}
     here: dict[str, Callable[[], str]] = {
         "sk-...": lambda: made(filled, "/key/generate", "key"),
         "developer-1": lambda: made(filled, "/key/generate", "key_alias", key_alias=f"d-{number}"),
         "blue": lambda: made(filled, "/team/new", "team_id"),
         "alice@example.com": lambda: made(filled, "/user/new", "user_id"),
-        "claude-fast-1": lambda: made(filled, "/model/new", "model_id", **model),
+        "claude-fast-1": lambda: made(filled, "/model/new", "model_id", **MODEL),
         RELOADED: lambda: sha256(filled.admin.config_path.read_bytes()).hexdigest(),
     }
     text = msgspec.json.encode(example).decode()
@@ -88,8 +98,8 @@ def test_example_of_the_document_is_answered_as_it_says(
     description = DESCRIPTIONS[route]
     is_new = route.endswith("/new") or route == "POST /key/generate"
     parts: dict[str, Any] = {"query": as_here(filled, dict(parse_qsl(description.example_query)))}
-    if "{key}" in route:
-        parts["path_parameters"] = {"key": made(filled, "/key/generate", "key_id")}
+    if found := re.search(r"{(\w+)}", route):
+        parts["path_parameters"] = {found[1]: IN_PATH[found[1]](filled)}
     if description.body is not None:
         example = description.example_body or {}
         parts["body"] = example if is_new else as_here(filled, example)
@@ -108,4 +118,53 @@ def test_every_route_answers_as_the_document_says_whatever_is_asked(
     # then the status and the shape of each answer are documented, and none is a server's fault.
     if route != "POST /config/reload":  # which would ask all processes and wait for them
         document.ask_many(route, "allowed", ALLOWED)
-    document.ask_many(route, "forbidden", FORBIDDEN)
+    if not route.endswith("}"):  # where any text may stand
+        document.ask_many(route, "forbidden", FORBIDDEN)
+
+
+def test_the_last_thirty_days_are_shown_by_key_model_team_and_day(filled: FilledGateway) -> None:
+    # Given 20 requests of now, at $0.0165 each, when LiteLLM's pages ask, then each sum is theirs.
+    def get(path: str) -> Any:
+        return msgspec.json.Decoder(float_hook=Decimal).decode(filled.admin.http.get(path).content)
+
+    total = Decimal("0.33")
+    (key,) = get("/global/spend/keys?limit=1")
+    assert (key["api_key"], key["key_alias"]) == (filled.key["token"], "filled")
+    assert (key["key_name"], key["total_spend"]) == (filled.key["key_name"], total)
+    (model,) = get("/global/spend/models")
+    assert model == {"model": "claude-sonnet-4-20250514", "total_spend": total}
+    teams = get("/global/spend/teams")
+    assert teams["teams"] == ["red"]
+    assert teams["total_spend_per_team"] == [{"team_id": "red", "total_spend": total}]
+    # The requests may have come in around a midnight.
+    assert sum(day["red"] for day in teams["daily_spend"]) == total
+    days = get(f"/global/spend/logs?api_key={filled.key['key']}")
+    assert sum(day["spend"] for day in days) == total
+    assert [day["date"] for day in days] == [day["date"] for day in teams["daily_spend"]]
+
+
+def test_one_change_is_shown_by_its_id_in_the_audit(filled: FilledGateway) -> None:
+    # Given changes in the audit, when one is asked for by its id, then it is the same one.
+    (listed,) = filled.admin.http.get("/audit?object_name=filled").json()["audit_logs"]
+    shown = filled.admin.http.get(f"/audit/{listed['id']}")
+    assert shown.json() == listed
+    for audit_id, status in (("REGISTRY:999999", 404), ("REGISTRY", 400), ("x:1'--", 400)):
+        assert filled.admin.http.get(f"/audit/{audit_id}").status_code == status
+
+
+def test_model_in_the_path_is_changed(filled: FilledGateway) -> None:
+    # Given a model of the registry, when it is changed as LiteLLM's clients do it with PATCH,
+    params = {"model": "anthropic/claude-haiku-4-5", "rpm": 5}
+    body = {"model_name": "m", "litellm_params": params, "model_info": {"id": "patched"}}
+    etag = filled.admin.http.post("/model/new", json=body).headers["etag"]
+    answer = filled.admin.http.patch(
+        "/model/patched/update", json={"litellm_params": {"rpm": 6}}, headers={"If-Match": etag}
+    )
+    # Then what is named is changed and the rest stays; another id in the body is refused.
+    assert answer.json()["litellm_params"] == params | {"rpm": 6}
+    assert answer.headers["etag"] != etag
+    other = {"model_info": {"id": "other"}}
+    assert filled.admin.http.patch("/model/patched/update", json=other).status_code == 400
+    assert filled.admin.http.patch("/model/no/update", json={}).status_code == 404
+    (shown,) = filled.admin.http.get("/v1/model/info?litellm_model_id=patched").json()["data"]
+    assert shown["litellm_params"]["rpm"] == 6

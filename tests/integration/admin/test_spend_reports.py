@@ -407,3 +407,22 @@ def test_what_cannot_be_meant_is_refused_by_its_name(
     # Given a parameter that is wrong, when a report is asked for, then 400 names it.
     response = admin.http.get(path)
     assert (response.status_code, response.json()["error"]["param"]) == (400, param)
+
+
+def test_routes_of_litellms_pages_show_the_same_figures(admin: RunningAdmin) -> None:
+    # Given requests of November (one of them unpriced) and one that was refused in December,
+    # when the routes of LiteLLM's pages are asked, then each has its share of the same sums.
+    web = {"name": "web", "spend": Decimal("2.250000000001"), "log_count": 4}
+    assert get(admin, "/global/spend/tags", tags="web, other") == {"spend_per_tag": [web]}
+    assert get(admin, "/global/spend/all_tag_names") == {"tag_names": ["web"]}
+    activity = get(admin, "/global/activity", **NOVEMBER)
+    assert activity["sum_api_requests"] == 5
+    assert [day["date"] for day in activity["daily_data"]] == ["Nov 20", "Nov 21"]
+    models = get(admin, "/global/activity/model", **NOVEMBER)
+    assert [(each["model"], each["sum_api_requests"]) for each in models] == [
+        (SONNET, 4),
+        (OPUS, 1),
+    ]
+    tokens = sum(each["sum_total_tokens"] for each in models)
+    assert tokens == activity["sum_total_tokens"] == 5 * 65_012
+    assert get(admin, "/spend/logs/ui", page_size="2")["total"] == 6

@@ -122,7 +122,19 @@ def test_what_passes_takes_no_head_request() -> None:
         find_path("HEAD", b"/v1/skills", PASSING)
 
 
-@pytest.mark.parametrize("path", [b"/key/info", b"/", b"//v1/messages", b"/anthropics/v1", b"/v10"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"/key/info",
+        b"/",
+        b"//v1/messages",
+        b"/anthropics/v1",
+        b"/v10",
+        # LiteLLM's second name of /model/info.
+        b"/v1/model/info",
+        b"/v1/model/info?litellm_model_id=1",
+    ],
+)
 def test_other_paths_are_not_the_api_s(path: bytes) -> None:
     # Given paths of the management API and odd ones, then they are not taken for the API's.
     assert not is_api_path(path)

@@ -17,6 +17,7 @@ from services.admin.ui.new_key import NEW_KEY_ROUTES
 from services.admin.ui.overview import OVERVIEW_ROUTES
 from services.admin.ui.pages import answer_ui_error
 from services.admin.ui.quotas import QUOTA_PAGE_ROUTES
+from services.admin.ui.request_page import REQUEST_ROUTES
 from services.admin.ui.usage import USAGE_ROUTES
 
 __all__ = ["UI_ROUTES", "ui_router"]
@@ -32,6 +33,7 @@ UI_ROUTES = (
     *LOGIN_ROUTES,
     *OVERVIEW_ROUTES,
     *LOG_ROUTES,
+    *REQUEST_ROUTES,
     *USAGE_ROUTES,
     *BUDGET_PAGE_ROUTES,
     *KEYS_ROUTES,

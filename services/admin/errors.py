@@ -16,6 +16,7 @@ from litestar.exceptions import HTTPException
 from litestar.routes import HTTPRoute
 
 from schemas.errors import ApiError
+from services.admin.litellm_routes import refusal_of_path
 
 __all__ = ["JSON", "AdminErrorBody", "answer_error", "new_request_id", "render_error"]
 
@@ -114,7 +115,8 @@ def _litestar_message(request: Request[Any, Any, Any], error: HTTPException) -> 
     """Return what a framework's error means, in words that help."""
     method = request.scope["method"]
     if error.status_code == 404:  # noqa: PLR2004
-        return f"there is no such route for {method}; GET /docs lists them all"
+        known = refusal_of_path("/" + request.scope["path"].strip("/"))
+        return known or f"there is no such route for {method}; GET /docs lists them all"
     if error.status_code == 405:  # noqa: PLR2004
         return f"{method} is not a method of this route; GET /docs says which is"
     if error.status_code == 413:  # noqa: PLR2004

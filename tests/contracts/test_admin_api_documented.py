@@ -14,6 +14,7 @@ from services.admin.app import ROUTES
 from services.admin.describing import Description
 from services.admin.docs_page import DOCS_HEADERS, render_docs
 from services.admin.fields import KEY_FIELDS_WITHOUT_MEANING
+from services.admin.litellm_routes import REFUSED, SERVED, page
 from services.admin.openapi import OpenApi
 from services.admin.reading import decode_body
 from services.client import cli, gateway
@@ -159,3 +160,18 @@ def test_page_escapes_every_text() -> None:
     for schema in changed["components"]["schemas"].values():
         schema["description"] = evil
     assert "<img" not in render_docs(changed)
+
+
+def test_page_of_litellms_routes_is_as_the_code_says() -> None:
+    # Given the routes that are served and those that are refused by name, when the page is made
+    # anew, then it is the one in docs, its links lead to headings, and no route is in both parts.
+    text = (ROOT / "docs" / "litellm-routes.md").read_text()
+    assert text == page(), "python -m services.admin.litellm_routes docs/litellm-routes.md"
+    assert set(SERVED) <= set(OPERATIONS)
+    served = {route.partition(" ")[2] for route in OPERATIONS}
+    assert not served & set(REFUSED)
+    anchors = {
+        re.sub(r"[^a-z0-9_ -]", "", heading.lower()).replace(" ", "-")
+        for heading in re.findall(r"^### (.+)$", DOCUMENT, flags=re.MULTILINE)
+    }
+    assert set(re.findall(r"admin-api\.md#([^)]+)", text)) <= anchors

@@ -10,6 +10,7 @@ import pytest
 
 from services.admin.app import ROUTES
 from services.admin.failures import FAILURES_MAX
+from services.admin.litellm_routes import REFUSED, SERVED
 from services.admin.reading import BODY_BYTES_MAX
 from tests.support.admin import MASTER_KEY, RunningAdmin
 
@@ -284,3 +285,24 @@ def test_script_with_an_old_key_locks_nobody_out(stranger: httpx.Client) -> None
         assert response.status_code == (401 if number < FAILURES_MAX else 429)
     # And the master key works from the same address.
     assert stranger.get("/key/list", headers={"x-api-key": MASTER_KEY}).status_code == 200
+
+
+def test_every_route_of_litellm_is_here_or_is_refused_by_its_name(admin: RunningAdmin) -> None:
+    # Given LiteLLM's management routes, when each is called with the master key,
+    for route in SERVED:
+        method, path = route.split(" ")
+        answer = admin.http.request(method, path.replace("{", "").replace("}", ""))
+        # Then it is here: what it answers is about the request (no ledger runs), not about itself,
+        if answer.status_code == 404:
+            assert answer.json()["error"]["param"], f"{route}: {answer.text}"
+        assert answer.status_code != 405, route
+    for route, reason in REFUSED.items():
+        # Or the answer names it and what there is in its place, whatever stands in its path.
+        path = re.sub(r"{\w+}", "sk-some-key-0123456789", route).replace("*", "any/sk-other-key")
+        for method in ("GET", "POST"):
+            error = assert_error(admin.http.request(method, path), 404)
+            assert error["message"].startswith(f"{route} is a route of LiteLLM that"), path
+            assert reason in error["message"]
+            assert "sk-" not in error["message"]
+    # And what is no route of anybody's is not said to be one.
+    assert "LiteLLM" not in admin.http.get("/keys/list").json()["error"]["message"]

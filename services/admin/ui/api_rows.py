@@ -15,11 +15,18 @@ __all__ = [
     "budget_bar",
     "budgets_of",
     "moment_of",
+    "period_text",
     "rates_of",
     "standing_of",
 ]
 
 Body = Mapping[str, Any]
+_PERIODS = {
+    **dict.fromkeys(("hourly", "1h"), "hour"),
+    **dict.fromkeys(("daily", "1d", "24h"), "day"),
+    **dict.fromkeys(("weekly", "7d"), "week"),
+    **dict.fromkeys(("monthly", "30d", "1mo"), "month"),
+}
 _STANDINGS = {"active": "good", "revoked": "bad", "expired": "warn", "deleted": "plain"}
 
 
@@ -42,6 +49,13 @@ class BudgetBar(msgspec.Struct, frozen=True, kw_only=True):
 def amount(value: float | str | None) -> Decimal | None:
     """Return money of an answer."""
     return None if value is None else Decimal(str(value))
+
+
+def period_text(duration: str | None) -> str:
+    """Return how long a budget lasts, in words."""
+    if duration is None:
+        return "for ever"
+    return f"each {_PERIODS.get(duration, duration)}"
 
 
 def moment_of(text: str | None) -> datetime | None:
@@ -74,7 +88,7 @@ def budget_bar(row: Body, now: datetime) -> BudgetBar | None:
     spent = amount(row["spend"])
     period = row["budget_duration"]
     return BudgetBar(
-        name=f"Budget ({period})" if period else "Budget (for ever)",
+        name=f"Budget {period_text(period)}",
         spent_usd=spent,
         limit_usd=limit,
         percent=share(spent, limit) if limit else (None if spent is None else 100.0),
@@ -91,7 +105,7 @@ def budgets_of(row: Body, now: datetime) -> list[BudgetBar]:
         usage = row["budget_limits_usage"].get(window["budget_duration"], {})
         found.append(
             _further(
-                f"Window of {window['budget_duration']}",
+                f"Window: {period_text(window['budget_duration'])}",
                 usage.get("current_spend"),
                 window["max_budget"],
                 moment_of(window["reset_at"]),
@@ -99,8 +113,7 @@ def budgets_of(row: Body, now: datetime) -> list[BudgetBar]:
         )
     for model, budget in row["model_max_budget"].items():
         usage = row["model_max_budget_usage"].get(model, {})
-        period = budget["time_period"]
-        name = f"{model} ({period or 'for ever'})"
+        name = f"{model}, {period_text(budget['time_period'])}"
         found.append(_further(name, usage.get("current_spend"), budget["budget_limit"], None))
     if row["soft_budget"] is not None:
         soft = _further("Soft budget: told, not refused", row["spend"], row["soft_budget"], None)

@@ -5,15 +5,14 @@ from litestar.exceptions import HTTPException
 
 from schemas.errors import ApiError, NotFound
 from services.admin.ui.access import require_session
+from services.admin.ui.access_pages import ACCESS_PAGE_ROUTES
 from services.admin.ui.assets import ASSET_ROUTES
 from services.admin.ui.audit import AUDIT_PAGE_ROUTES
 from services.admin.ui.budgets import BUDGET_PAGE_ROUTES
 from services.admin.ui.guardrails import GUARDRAIL_PAGE_ROUTES
 from services.admin.ui.health import HEALTH_PAGE_ROUTES
-from services.admin.ui.keys import KEYS_ROUTES
 from services.admin.ui.login import LOGIN_ROUTES
 from services.admin.ui.logs import LOG_ROUTES
-from services.admin.ui.new_key import NEW_KEY_ROUTES
 from services.admin.ui.overview import OVERVIEW_ROUTES
 from services.admin.ui.pages import answer_ui_error
 from services.admin.ui.quotas import QUOTA_PAGE_ROUTES
@@ -35,9 +34,8 @@ UI_ROUTES = (
     *LOG_ROUTES,
     *REQUEST_ROUTES,
     *USAGE_ROUTES,
+    *ACCESS_PAGE_ROUTES,
     *BUDGET_PAGE_ROUTES,
-    *KEYS_ROUTES,
-    *NEW_KEY_ROUTES,
     *QUOTA_PAGE_ROUTES,
     *GUARDRAIL_PAGE_ROUTES,
     *AUDIT_PAGE_ROUTES,

@@ -5,6 +5,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 
 __all__ = [
     "FILTERS",
+    "NOTHING",
     "ago",
     "clock",
     "day",

@@ -9,7 +9,14 @@ from litestar import Request, Response, get
 from services.admin.state import AdminState
 from services.admin.ui.access import viewer_of
 from services.admin.ui.api_calls import ApiRefusal, call_api
-from services.admin.ui.api_rows import Body, budget_bar, moment_of, rates_of, standing_of
+from services.admin.ui.api_rows import (
+    Body,
+    budget_bar,
+    moment_of,
+    period_text,
+    rates_of,
+    standing_of,
+)
 from services.admin.ui.pages import is_part, page
 
 __all__ = ["KEYS_ROUTES", "Order", "key_view", "team_ids_of"]
@@ -106,6 +113,7 @@ def key_view(row: Body, now: datetime) -> dict[str, Any]:
         "standing": word,
         "standing_kind": kind,
         "budget": budget_bar(row, now),
+        "period": period_text(row["budget_duration"]),
         "rates": rates_of(row),
         "last_active": moment_of(row["last_active"]),
         "expires": moment_of(row["expires"]),

@@ -16,7 +16,7 @@ from services.admin.ui.pages import page
 from services.admin.ui.settings_form import FieldProblem, Kind, given, periods_with, settings_from
 from services.client.claude_variables import Mode, Setup, wanted_variables
 
-__all__ = ["KEY_KINDS", "NEW_KEY_ROUTES", "form_context", "key_settings", "secret_page"]
+__all__ = ["KEY_KINDS", "NEW_KEY_ROUTES", "form_context", "key_settings", "secret_page", "typed"]
 
 USERS_MAX = 200
 """So many users are offered while one is typed; any other can be typed, too."""
@@ -67,7 +67,7 @@ async def create_key(request: _Request, admin: AdminState) -> Response[bytes]:
             body["key_type"] = key_type
         answer = await call_api(request, "POST", "/key/generate", body=body)
     except (FieldProblem, ApiRefusal) as error:
-        context = await form_context(request, admin, _typed(fields), error)
+        context = await form_context(request, admin, typed(fields), error)
         return page(request, "key_new.html", status=400, **context)
     return await secret_page(request, answer.body, "Key created")
 
@@ -92,7 +92,7 @@ class _Blank(dict[str, Any]):
         return ""
 
 
-def _typed(fields: Fields) -> dict[str, Any]:
+def typed(fields: Fields) -> dict[str, Any]:
     """Return what was typed, to be shown again."""
     values: dict[str, Any] = {name: "".join(texts[-1:]) for name, texts in fields.items()}
     for name in ("models", "guardrails"):

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from schemas.errors import ApiError
 from services.admin.ui.access import CSRF_HEADER, NotLoggedIn
+from services.admin.ui.api_calls import ApiRefusal
 from services.admin.ui.assets import asset_url
 from services.admin.ui.formats import FILTERS
 from services.admin.ui.navigation import menu_of
@@ -142,6 +143,8 @@ def _login_path(where: str) -> str:
 def _verdict(request: _Request, error: Exception) -> tuple[int, str]:
     if isinstance(error, ApiError):
         return error.http_status, error.message
+    if isinstance(error, ApiRefusal):
+        return error.status, error.message
     if isinstance(error, HTTPException) and error.status_code < _SERVER_ERROR:
         if error.status_code == HTTPStatus.NOT_FOUND:
             return 404, "There is no such page."

@@ -22,7 +22,14 @@ PERIODS = (
     ("monthly", "a month"),
 )
 """How long a budget lasts, by the API's words."""
-_SAME_PERIOD = {"1h": "hourly", "24h": "daily", "1d": "daily", "7d": "weekly", "30d": "monthly"}
+_SAME_PERIOD = {
+    "1h": "hourly",
+    "24h": "daily",
+    "1d": "daily",
+    "7d": "weekly",
+    "30d": "monthly",
+    "1mo": "monthly",
+}
 _DIGITS_MAX = 15
 
 

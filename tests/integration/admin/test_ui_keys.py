@@ -43,7 +43,19 @@ def _reader(
         )
         for name, cost in (("plain", "2.500000000000"), ("spent", "1.250000000000"))
     ]
-    with running_query_reader(tmp_path_factory.mktemp("reader"), nats.url, rows):
+    change = {
+        "stream_sequence": 7,
+        "changed_at": "2026-11-20 09:00:00",
+        "object_type": "key",
+        "object_id": made["plain"]["key_id"],
+        "action": "updated",
+        "changed_by": "master_key",
+        "changed_fields": ["max_budget_usd", "updated_at_us"],
+        "before": '{"max_budget_usd": "5", "updated_at_us": 1}',
+        "after": '{"max_budget_usd": "10", "updated_at_us": 2}',
+    }
+    others = {"registry_changes": [change]}
+    with running_query_reader(tmp_path_factory.mktemp("reader"), nats.url, rows, others):
         yield
 
 
@@ -145,9 +157,7 @@ def test_key_is_made_and_shown_once_with_the_lines_for_claude_code(
     assert answer.status_code == 200, answer.text
     assert answer.headers["cache-control"] == "no-store"
     text = unescape(answer.text)
-    secret = re.search(r'<pre id="secret"[^>]*>(sk-[^<]+)</pre>', text)
-    assert secret is not None
-    key = secret[1]
+    key = secret_in(text)
     assert f"export ANTHROPIC_BASE_URL={admin.url}\n" in text
     assert f"export ANTHROPIC_CUSTOM_HEADERS='x-litellm-api-key: Bearer {key}'" in text
     assert f"export ANTHROPIC_AUTH_TOKEN={key}" in text
@@ -209,3 +219,125 @@ def test_form_without_the_session_s_token_makes_nothing(
     answer = master.send("POST", "/ui/keys", data={"key_alias": "forged"})
     assert answer.status_code == 403
     assert "forged" not in names_in(master.get("/ui/keys", search="forged").text)
+
+
+def secret_in(page: str) -> str:
+    """Return the key that a dialog shows."""
+    found = re.search(r'<pre id="secret"[^>]*>(sk-[^<]+)</pre>', page)
+    assert found is not None, page
+    return found[1]
+
+
+def test_page_of_a_key_tells_it_all(master: LoggedIn, made: dict[str, dict[str, object]]) -> None:
+    # Given a key with spend and a history, when its page is opened, then it tells the budget,
+    # what was spent of it, where to see its requests, and who changed what.
+    key_id = str(made["plain"]["key_id"])
+    page = unescape(master.get(f"/ui/keys/{key_id}").text)
+    for text in ("plain", key_id, "60 requests/min", "25 % spent", "$2.50", "of $10.00", "ana"):
+        assert text in page
+    assert f"/ui/logs?key={key_id}" in page
+    assert "<h2>History</h2>" in page
+    assert "<td>updated</td>" in page
+    assert "5 → 10" in page
+    hostile = master.get(f"/ui/keys/{made['hostile']['key_id']}").text
+    assert "<img src=x" not in hostile
+    assert HOSTILE in unescape(hostile)
+    assert master.get("/ui/keys/key_of_nobody").status_code == 404
+
+
+def test_edit_changes_what_differs_and_nothing_that_changed_meanwhile(
+    admin: RunningAdmin, master: LoggedIn
+) -> None:
+    # Given a form of a key, when it is sent with one field changed, then that alone changes; when
+    # the key was changed since the form was shown, then it is refused and says so.
+    made = admin.generate(key_alias="edited", max_budget=5, model_rpm_limit={"claude-*": 3})
+    path = f"/ui/keys/{made['key_id']}/edit"
+    form = unescape(master.part(path).text)
+    etag = re.search(r'name="etag" value="(.*?)">', form)
+    assert etag is not None
+    assert 'value="5"' in form
+    fields = {"etag": etag[1], "key_alias": "edited", "models_of": "all", "user_id": ""}
+    fields |= {"max_budget": "7.5", "budget_duration": "weekly", "tags": ""}
+    answer = master.post(path, **fields)
+    assert answer.headers.get("hx-redirect") == f"/ui/keys/{made['key_id']}", answer.text
+    info = admin.http.get("/key/info", params={"key": made["key_id"]}).json()["info"]
+    assert info["max_budget"] == 7.5
+    assert info["budget_duration"] == "weekly"
+    assert info["model_rpm_limit"] == {"claude-*": 3}
+    again = master.post(path, **{**fields, "max_budget": "9"})
+    assert again.status_code == 400
+    assert 'role="alert"' in again.text
+    now = admin.http.get("/key/info", params={"key": made["key_id"]}).json()["info"]
+    assert now["max_budget"] == 7.5
+
+
+def test_key_is_blocked_renewed_and_deleted_by_its_name(
+    admin: RunningAdmin, master: LoggedIn
+) -> None:
+    made = admin.generate(key_alias="short-lived")
+    path = f"/ui/keys/{made['key_id']}"
+
+    def info() -> dict[str, object]:
+        answer = admin.http.get("/key/info", params={"key": str(made["key_id"])})
+        found: dict[str, object] = answer.json()["info"]
+        return found
+
+    assert "Block short-lived" in master.part(f"{path}/block").text
+    assert master.post(f"{path}/block", want="block").headers["hx-redirect"] == path
+    assert info()["status"] == "revoked"
+    assert "Unblock short-lived" in master.part(f"{path}/block").text
+    master.post(f"{path}/block", want="unblock")
+    assert info()["status"] == "active"
+
+    renewed = master.post(f"{path}/regenerate", grace_period="24h")
+    secret = secret_in(renewed.text)
+    assert secret != made["key"]
+    assert (
+        admin.http.get("/key/info", params={"key": secret}).json()["info"]["key_id"]
+        == made["key_id"]
+    )
+    assert "The former secret still works until" in master.get(path).text
+
+    wrong = master.post(f"{path}/delete", typed="another")
+    assert wrong.status_code == 400
+    assert info()["status"] == "active"
+    assert master.post(f"{path}/delete", typed="short-lived").headers["hx-redirect"] == "/ui/keys"
+    assert info()["status"] == "deleted"
+    page = master.get(path)
+    assert page.status_code == 200
+    assert "New secret" not in page.text
+
+
+def test_who_is_no_admin_sees_and_makes_own_keys(admin: RunningAdmin, master: LoggedIn) -> None:
+    # Given a user who may make own keys, when it logs in, then it sees its own alone, makes keys
+    # for itself, and neither opens nor changes a key of somebody else.
+    master.get("/ui/keys")
+    user = {"user_id": "ivy", "user_role": "internal_user", "auto_create_key": False}
+    assert admin.http.post("/user/new", json=user).status_code == 200
+    one = log_in(admin.url, str(admin.generate(key_alias="ivy-1", user_id="ivy")["key"]))
+    other = str(admin.generate(key_alias="not-ivys")["key_id"])
+    page = one.get("/ui/keys").text
+    assert names_in(page) == ["ivy-1"]
+    assert "Create key" in page
+    assert one.post("/ui/keys", key_alias="ivy-2", models_of="all").status_code == 200
+    assert sorted(names_in(one.get("/ui/keys").text)) == ["ivy-1", "ivy-2"]
+    assert one.get(f"/ui/keys/{other}").status_code == 403
+    assert one.post(f"/ui/keys/{other}/block", want="block").status_code == 403
+    assert one.post(f"/ui/keys/{other}/delete", typed="not-ivys").status_code == 403
+    taken = one.post("/ui/keys", key_alias="ivy-3", user_id="ana", models_of="all")
+    assert taken.status_code == 400
+    assert "ivy-3" not in names_in(master.get("/ui/keys", search="ivy-3").text)
+
+
+def test_key_without_a_role_sees_itself_and_makes_none(admin: RunningAdmin) -> None:
+    alone = admin.generate(key_alias="alone")
+    one = log_in(admin.url, str(alone["key"]))
+    page = one.get("/ui/keys").text
+    assert names_in(page) == ["alone"]
+    assert "has no role" in page
+    assert "Create key" not in page
+    own = one.get(f"/ui/keys/{alone['key_id']}")
+    assert own.status_code == 200
+    assert "New secret" not in own.text
+    assert "<h2>History</h2>" not in own.text
+    assert one.post("/ui/keys", key_alias="more", models_of="all").status_code == 400

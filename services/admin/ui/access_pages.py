@@ -1,0 +1,15 @@
+"""The pages under Access in the menu: who may ask for what."""
+
+from services.admin.ui.key import KEY_PAGE_ROUTES
+from services.admin.ui.key_changes import KEY_CHANGE_ROUTES
+from services.admin.ui.keys import KEYS_ROUTES
+from services.admin.ui.new_key import NEW_KEY_ROUTES
+
+__all__ = ["ACCESS_PAGE_ROUTES"]
+
+ACCESS_PAGE_ROUTES = (
+    *KEYS_ROUTES,
+    *NEW_KEY_ROUTES,
+    *KEY_PAGE_ROUTES,
+    *KEY_CHANGE_ROUTES,
+)

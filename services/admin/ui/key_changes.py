@@ -1,0 +1,180 @@
+"""Changing a virtual key: edit, block, unblock, a new secret, delete. Each in a dialog."""
+
+from typing import Any
+
+from litestar import Request, Response, get, post
+
+from services.admin.state import AdminState
+from services.admin.ui.api_calls import ApiRefusal, call_api
+from services.admin.ui.confirming import Question, confirm, typed_right
+from services.admin.ui.forms import read_fields, read_form
+from services.admin.ui.key import key_of
+from services.admin.ui.new_key import form_context, key_settings, secret_page, typed
+from services.admin.ui.pages import page, redirect
+from services.admin.ui.settings_form import FieldProblem, changed
+
+__all__ = ["KEY_CHANGE_ROUTES"]
+
+_GRACE_PERIODS = (
+    ("", "at once"),
+    ("1h", "in an hour"),
+    ("24h", "in a day"),
+    ("7d", "in a week"),
+)
+_Request = Request[Any, Any, Any]
+
+
+@get("/keys/{key_id:str}/edit")
+async def edit_form(request: _Request, admin: AdminState, key_id: str) -> Response[bytes]:
+    """Show the form with what is set."""
+    row, etag = await key_of(request, key_id)
+    values = {**row, "duration": ""}
+    context = await form_context(request, admin, values)
+    return page(request, "key_edit.html", before=row, etag=etag, **context)
+
+
+@post("/keys/{key_id:str}/edit", status_code=200)
+async def edit(request: _Request, admin: AdminState, key_id: str) -> Response[Any]:
+    """Change what differs, unless somebody changed the key since the form was shown."""
+    fields = await read_fields(request)
+    row, _ = await key_of(request, key_id)
+    etag = "".join(fields.get("etag", ()))
+    try:
+        settings = key_settings(fields)
+        duration = settings.pop("duration")
+        # A field that the form does not show this viewer stays as it is.
+        settings = {name: value for name, value in settings.items() if _was_shown(name, fields)}
+        changes = changed(settings, row)
+        if duration is not None:
+            changes["duration"] = duration
+        if changes:
+            body = {"key": key_id, **changes}
+            await call_api(request, "POST", "/key/update", body=body, headers=_if_match(etag))
+    except (FieldProblem, ApiRefusal) as error:
+        context = await form_context(request, admin, typed(fields), error)
+        return page(request, "key_edit.html", status=400, before=row, etag=etag, **context)
+    return redirect(request, f"/ui/keys/{key_id}")
+
+
+@get("/keys/{key_id:str}/block")
+async def block_question(request: _Request, key_id: str) -> Response[bytes]:
+    """Ask whether the key is to be blocked, or unblocked."""
+    row, _ = await key_of(request, key_id)
+    return confirm(request, _block_question(row))
+
+
+@post("/keys/{key_id:str}/block", status_code=200)
+async def block(request: _Request, key_id: str) -> Response[Any]:
+    """Block or unblock the key: what was asked, also where somebody did it meanwhile."""
+    form = await read_form(request)
+    row, _ = await key_of(request, key_id)
+    what = "unblock" if form.get("want") == "unblock" else "block"
+    try:
+        await call_api(request, "POST", f"/key/{what}", body={"key": key_id})
+    except ApiRefusal as error:
+        return confirm(request, _block_question(row), error.message)
+    return redirect(request, f"/ui/keys/{key_id}")
+
+
+@get("/keys/{key_id:str}/regenerate")
+async def regenerate_form(request: _Request, key_id: str) -> Response[bytes]:
+    """Ask when the key of before ends."""
+    row, _ = await key_of(request, key_id)
+    return page(request, "key_regenerate.html", key=row, periods=_GRACE_PERIODS, problem="")
+
+
+@post("/keys/{key_id:str}/regenerate", status_code=200)
+async def regenerate(request: _Request, key_id: str) -> Response[bytes]:
+    """Give the key a new secret and show it, this once."""
+    form = await read_form(request)
+    row, _ = await key_of(request, key_id)
+    body = {"key": key_id, "grace_period": form.get("grace_period") or None}
+    try:
+        answer = await call_api(request, "POST", "/key/regenerate", body=body)
+    except ApiRefusal as error:
+        return page(
+            request,
+            "key_regenerate.html",
+            status=error.status,
+            key=row,
+            periods=_GRACE_PERIODS,
+            problem=error.message,
+        )
+    return await secret_page(request, answer.body, "New secret")
+
+
+@get("/keys/{key_id:str}/delete")
+async def delete_question(request: _Request, key_id: str) -> Response[bytes]:
+    """Ask for the key's name before it is deleted."""
+    row, _ = await key_of(request, key_id)
+    return confirm(request, _delete_question(row))
+
+
+@post("/keys/{key_id:str}/delete", status_code=200)
+async def delete(request: _Request, key_id: str) -> Response[Any]:
+    """Delete the key whose name was typed."""
+    form = await read_form(request)
+    row, _ = await key_of(request, key_id)
+    question = _delete_question(row)
+    problem = typed_right(question, form)
+    if not problem:
+        try:
+            await call_api(request, "POST", "/key/delete", body={"keys": [key_id]})
+        except ApiRefusal as error:
+            problem = error.message
+    return confirm(request, question, problem) if problem else redirect(request, "/ui/keys")
+
+
+def _was_shown(name: str, fields: dict[str, tuple[str, ...]]) -> bool:
+    """Tell whether a field was in the form; boxes that nobody ticked send nothing."""
+    return name in fields or name in ("models", "guardrails")
+
+
+def _if_match(etag: str) -> dict[str, str]:
+    return {"if-match": etag} if etag else {}
+
+
+def _block_question(row: Any) -> Question:
+    name = row["key_alias"] or row["key_name"]
+    path = f"/ui/keys/{row['key_id']}/block"
+    if row["blocked"]:
+        return Question(
+            title=f"Unblock {name}",
+            text="It may be used again, at every proxy, within a moment.",
+            path=path,
+            button="Unblock",
+            fields={"want": "unblock"},
+        )
+    return Question(
+        title=f"Block {name}",
+        text="Its requests are refused from then on, until it is unblocked. Those under way end.",
+        path=path,
+        button="Block",
+        is_dangerous=True,
+        fields={"want": "block"},
+    )
+
+
+def _delete_question(row: Any) -> Question:
+    name = row["key_alias"] or row["key_name"]
+    return Question(
+        title=f"Delete {name}",
+        text="It is refused for ever. What it spent stays in all sums, and its history in the "
+        "audit log.",
+        path=f"/ui/keys/{row['key_id']}/delete",
+        button="Delete key",
+        is_dangerous=True,
+        typed=name,
+    )
+
+
+KEY_CHANGE_ROUTES = (
+    edit_form,
+    edit,
+    block_question,
+    block,
+    regenerate_form,
+    regenerate,
+    delete_question,
+    delete,
+)

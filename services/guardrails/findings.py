@@ -37,6 +37,9 @@ class Scanner(Protocol):
     def scan_all(self, texts: Texts) -> dict[int, list[Finding]]:
         """Return the same of several texts, by the texts' numbers, of those that have some."""
 
+    def bytes_to_search(self, texts: Texts) -> int:
+        """Return how many bytes scan_all looks at slowly; what comes before that is fast."""
+
 
 def mask(text: str, findings: Iterable[Finding]) -> str:
     """Return the text with `[MASKED:rule]` in the place of each finding.

@@ -51,6 +51,8 @@ _ALIKE = re.compile(
     re.VERBOSE,
 )
 _FOLDED = re.compile(r"(?<!\\)\.|\[\^|\(\?i\)|[^\x00-\x7f]")
+_RUN_BYTES = 512
+"""So many are looked at in one go."""
 _UNBOUND = re.compile(r"[*+]|,\}")  # also where it is a plain character: that costs time alone
 _EDGE = re.compile(r"[\^$]")  # the same
 
@@ -178,14 +180,14 @@ class Gate:
             for text in range(block.first, block.first + len(block.starts)):
                 found.setdefault(text, []).append(Hit(number, None))
             return
+        places = [(end, end, True) for end in sorted(ends)]
+        if shape.run:
+            places = [_run_before(block.data, end, shape) for end in sorted(ends)]
+            if not any(counts for _, _, counts in places):
+                return
         windows: dict[int, list[_Window]] = {}
         starts = block.starts
-        for end in sorted(ends):
-            begin, counts = end, True
-            if shape.run:
-                # The last byte may be what ends the run, or one of it at the end of a text.
-                begin = _run_begin(block.data, end - 1, shape.run)
-                counts = bool(block.data[begin:end].translate(None, shape.plain))
+        for begin, end, counts in places:
             low, high = begin - shape.bytes_max, end + shape.bytes_after
             # Its last byte is in the text, or the line's end after it, taken for white space.
             at = bisect_right(starts, end - 1) - 1
@@ -223,15 +225,16 @@ def _add(windows: list[_Window], window: _Window) -> None:
     windows.append(window)
 
 
-def _run_begin(data: bytes, end: int, run: bytes) -> int:
-    """Return where the bytes of a run begin that end somewhere."""
-    while end > 0:
-        low = max(0, end - 512)
-        rest = data[low:end].rstrip(run)
+def _run_before(data: bytes, end: int, shape: Shape) -> _Window:
+    """Return where the run before an end begins, the end, and whether the run may count."""
+    begin = end - 1  # the last byte may be what ends the run, or one of it at the end of a text
+    while begin > 0:
+        low = max(0, begin - _RUN_BYTES)
+        rest = data[low:begin].rstrip(shape.run)
+        begin = low + len(rest)
         if rest:
-            return low + len(rest)
-        end = low
-    return 0
+            break
+    return begin, end, bool(data[begin:end].translate(None, shape.plain))
 
 
 def _pieces(data: bytes) -> Iterator[tuple[int, bytes]]:

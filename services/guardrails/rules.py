@@ -135,6 +135,17 @@ class RuleScanner:
                 found[number] = self._findings(places, data)
         return found
 
+    def bytes_to_search(self, texts: Texts) -> int:
+        """Return how many bytes scan_all looks at after the first pass."""
+        return sum(
+            sum(high - low for low, high in hit.windows)
+            if hit.windows is not None
+            else len(texts.encoded[number])
+            for number, hits in texts.opened_by(self._gate).items()
+            for hit in hits
+            if hit.number in self._rules
+        )
+
     def _findings(self, places: list[tuple[int, int, int]], data: bytes) -> list[Finding]:
         kept = _outermost(places)
         to_characters = _offsets(data, [offset for _, *span in kept for offset in span])

@@ -5,16 +5,15 @@ a text (types, ids, data in base64). So nothing passes because it stands in a bl
 knew, or under a key that stands twice. What is replaced in a text leaves every other byte as it is.
 """
 
-import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from json.decoder import scanstring  # type: ignore[attr-defined]
 
 import msgspec
 
 __all__ = ["Patch", "TextAt", "is_text", "patched", "places_in", "texts_in"]
 
-_REST = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
-_COLON = re.compile(rb"[ \t\n\r]*:")
+_COLON = re.compile(r"[ \t\n\r]*:")
 _ESCAPE = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\."
 )
@@ -28,7 +27,9 @@ _DATA = frozenset({"data", "signature", "encrypted_content", "encrypted_index"})
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-"
 _BASE64_BYTES_MIN = 256
 """Shorter values are looked at: they could be a text of letters alone."""
-_decoder = msgspec.json.Decoder(str)
+_encode = msgspec.json.Encoder().encode
+_QUOTES = 2
+_BYTES = "surrogateescape"
 
 
 class TextAt(msgspec.Struct, frozen=True, gc=False):
@@ -49,13 +50,29 @@ class Patch(msgspec.Struct, frozen=True, gc=False):
 
 def texts_in(part: bytes) -> Iterator[TextAt]:
     """Yield the texts of a piece of JSON (which it is known to be), in order."""
+    # What is no UTF-8 is kept as it is, one character a byte, so that places stay right.
+    spelled = part.decode("utf-8", _BYTES)
+    is_ascii = spelled.isascii()
     key = ""
-    for start, end in _strings(part):
-        text = _decoded(part[start - 1 : end + 1])
-        if _COLON.match(part, end + 1):
+    characters = length = 0
+    """How many characters and bytes are behind."""
+    for start, end, text in _strings(spelled):
+        if _COLON.match(spelled, end + 1):
             key = text
-        elif is_text(key, text):
-            yield TextAt(text, start, end)
+        elif is_text(key if _is_member(spelled, start - 2) else "", text):
+            if is_ascii:
+                yield TextAt(text, start, end)
+                continue
+            first = length + len(spelled[characters:start].encode("utf-8", _BYTES))
+            characters, length = end, first + len(spelled[start:end].encode("utf-8", _BYTES))
+            yield TextAt(text, first, length)
+
+
+def _is_member(spelled: str, position: int) -> bool:
+    """Tell whether the value before whose quote a position is has a key; in lists, none has."""
+    while position >= 0 and spelled[position] in " \t\n\r":
+        position -= 1
+    return position >= 0 and spelled[position] == ":"
 
 
 def is_text(key: str, value: str) -> bool:
@@ -67,40 +84,42 @@ def is_text(key: str, value: str) -> bool:
     return bool(value)
 
 
-def _strings(part: bytes) -> Iterator[tuple[int, int]]:
+def _strings(spelled: str) -> Iterator[tuple[int, int, str]]:
     """Yield where the strings of a piece of JSON stand, keys too, without their quotes."""
     position = 0
-    while (quote := part.find(b'"', position)) >= 0:
+    while (quote := spelled.find('"', position)) >= 0:
         start = quote + 1
-        end = part.find(b'"', start)
-        # Looking for a byte is ten times as fast as a pattern: images have megabytes without any.
-        if part.find(b"\\", start, max(end, start)) >= 0:
-            rest = _REST.match(part, start)
-            assert rest is not None
-            end = rest.end()
-        if not start <= end < len(part):
+        end = spelled.find('"', start)
+        # Looking for a character is fast: images have megabytes without any escape.
+        if spelled.find("\\", start, max(end, start)) < 0:
+            text = spelled[start:end]
+        else:
+            try:
+                text, after = scanstring(spelled, start, False)
+            except ValueError:
+                return
+            end = after - 1
+        if end < start:
             return
-        yield start, end
+        yield start, end, text
         position = end + 1
 
 
-def _decoded(literal: bytes) -> str:
-    try:
-        return _decoder.decode(literal)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        # Half of a pair of surrogates, which JSON can spell and UTF-8 cannot.
-        text: str = json.loads(literal.decode("utf-8", "replace"))
-        return text
-
-
-def places_in(literal: bytes, offsets: Sequence[int]) -> dict[int, int]:
+def places_in(literal: bytes, text: str, offsets: Iterable[int]) -> dict[int, int]:
     """Return where characters of a text stand in its JSON, by their offsets in the text.
 
     `literal` is without its quotes. An offset may be the text's length: then it is the end.
     """
-    spelled = literal.decode("utf-8", "replace")
     wanted = sorted(set(offsets))
     found: dict[int, int] = {}
+    if _is_spelled_as_usual(literal, text):
+        last = length = 0
+        for offset in wanted:
+            length += len(_encode(text[last:offset])) - _QUOTES
+            found[offset] = length
+            last = offset
+        return found
+    spelled = literal.decode("utf-8", _BYTES)
     characters = position = length = 0
     """How many characters of the text, of its spelling and bytes are behind."""
     escapes = _ESCAPE.finditer(spelled)
@@ -110,15 +129,23 @@ def places_in(literal: bytes, offsets: Sequence[int]) -> dict[int, int]:
             # The run before the escape, and the escape, which stands for one character.
             run = spelled[position : escape.start()]
             characters += len(run) + 1
-            length += len(run.encode()) + len(escape[0])
+            length += len(run.encode("utf-8", _BYTES)) + len(escape[0])
             position = escape.end()
             escape = next(escapes, None)
         run = spelled[position : position + offset - characters]
         characters += len(run)
-        length += len(run.encode())
+        length += len(run.encode("utf-8", _BYTES))
         position += len(run)
         found[offset] = length
     return found
+
+
+def _is_spelled_as_usual(literal: bytes, text: str) -> bool:
+    """Tell whether msgspec would spell a text so: then it tells places ten times as fast."""
+    try:
+        return _encode(text)[1:-1] == literal
+    except UnicodeEncodeError:
+        return False
 
 
 def patched(body: bytes, patches: Iterable[Patch]) -> bytes:

@@ -25,8 +25,8 @@ _ESCAPED_QUOTE = b"\\u0022"
 def said_in(part: bytes, *, is_message: bool) -> list[str] | None:
     """Return what a part says, nothing for an assistant's message; None: ask the slow way.
 
-    These are all texts that texts_in yields, and maybe some more, in any order. Raises ValueError
-    as is_of_assistant does.
+    These are the texts that texts_in yields, in any order. Raises ValueError as is_of_assistant
+    does.
     """
     try:
         value = _decode(part)
@@ -66,7 +66,8 @@ def _strings_of(value: Any) -> tuple[list[str], int]:
         for each in node:
             if type(each) is str:
                 strings += 1
-                texts.append(each)
+                if each:
+                    texts.append(each)
             elif type(each) in _WITHIN:
                 inner.append(each)
     return texts, strings

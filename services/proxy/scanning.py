@@ -24,6 +24,7 @@ __all__ = [
     "Memory",
     "MessagesRequest",
     "Part",
+    "Screening",
     "Seen",
     "Verdict",
     "look_at",
@@ -148,39 +149,51 @@ def look_at(
         group.append(each)
         size += len(each[0])
         if size >= TOGETHER_BYTES:
-            verdicts += _look_together(group, looks)
+            verdicts += Screening(group, looks).verdicts()
             group, size = [], 0
-    return verdicts + _look_together(group, looks)
+    return verdicts + Screening(group, looks).verdicts()
 
 
-def _look_together(
-    parts: Sequence[tuple[bytes, bool]], looks: Sequence[Look]
-) -> list[tuple[Verdict, ...] | None]:
-    """Do it for parts whose texts are scanned in one go.
+class Screening:
+    """A first look at parts, which is fast whatever they say; `verdicts` may take longer.
 
     Places are asked for where something was found, which is rare, and where it cannot be told
     quickly what is said.
     """
-    from services.guardrails import Texts
 
-    said = [said_in(part, is_message=is_message) for part, is_message in parts]
-    texts = [text for each in said if each for text in each]
-    together = Texts(texts)
-    found = [look.scanner.scan_all(together) for look in looks]
-    verdicts: list[tuple[Verdict, ...] | None] = []
-    first = 0
-    for (part, is_message), each in zip(parts, said, strict=True):
-        if each is None:
-            verdicts.append(_look_slowly(part, looks, {}, is_message=is_message))
-            continue
-        numbers = range(first, first + len(each))
-        first = numbers.stop
-        if any(number in one for one in found for number in numbers):
-            known = {texts[number]: [one.get(number, []) for one in found] for number in numbers}
-            verdicts.append(_look_slowly(part, looks, known, is_message=is_message))
-        else:
-            verdicts.append(None)
-    return verdicts
+    def __init__(self, parts: Sequence[tuple[bytes, bool]], looks: Sequence[Look]) -> None:
+        """`parts` and `looks` are those of look_at. Raises ValueError as it does."""
+        from services.guardrails import Texts
+
+        self._parts = parts
+        self._looks = looks
+        self._said = [said_in(part, is_message=is_message) for part, is_message in parts]
+        self._texts = [text for each in self._said if each for text in each]
+        self._together = Texts(self._texts)
+        searched = sum(look.scanner.bytes_to_search(self._together) for look in looks)
+        unclear = (
+            len(part) for (part, _), each in zip(parts, self._said, strict=True) if each is None
+        )
+        self.bytes_left = searched + sum(unclear)
+        """What is still to be looked at."""
+
+    def verdicts(self) -> list[tuple[Verdict, ...] | None]:
+        """Return what look_at does."""
+        found = [look.scanner.scan_all(self._together) for look in self._looks]
+        verdicts: list[tuple[Verdict, ...] | None] = []
+        first = 0
+        for (part, is_message), said in zip(self._parts, self._said, strict=True):
+            if said is None:
+                verdicts.append(_look_slowly(part, self._looks, {}, is_message=is_message))
+                continue
+            numbers = range(first, first + len(said))
+            first = numbers.stop
+            if any(number in each for each in found for number in numbers):
+                known = {self._texts[n]: [each.get(n, []) for each in found] for n in numbers}
+                verdicts.append(_look_slowly(part, self._looks, known, is_message=is_message))
+            else:
+                verdicts.append(None)
+        return verdicts
 
 
 def _look_slowly(
@@ -237,7 +250,8 @@ def _block_at(message: bytes, position: int) -> int | None:
 
 def _masks(part: bytes, text: TextAt, found: "list[Finding]") -> list[Patch]:
     literal = part[text.start : text.end]
-    places = places_in(literal, [offset for each in found for offset in (each.start, each.end)])
+    offsets = [offset for each in found for offset in (each.start, each.end)]
+    places = places_in(literal, text.text, offsets)
     return [
         Patch(
             text.start + places[each.start],

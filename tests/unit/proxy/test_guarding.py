@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from random import Random
 from typing import Any
 
@@ -171,15 +172,15 @@ def test_a_conversation_is_looked_at_once_and_masked_the_same_each_time() -> Non
     # what was masked once is masked to the same bytes (the prompt cache holds), and told once.
     worker = Worker(guardrail("mask"))
     looked: list[int] = []
-    real = module.look_at
 
-    def counting(parts: Any, *rest: Any) -> Any:
-        looked.extend(len(part) for part, _ in parts)
-        return real(parts, *rest)
+    class Counting(scanning.Screening):
+        def __init__(self, parts: Any, looks: Any) -> None:
+            looked.extend(len(part) for part, _ in parts)
+            super().__init__(parts, looks)
 
     first = {"system": "s", "messages": [user("Falcon"), {"role": "assistant", "content": "ok"}]}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "look_at", counting)
+        patch.setattr(module, "Screening", Counting)
         before = json.loads(worker.send(first))
         assert len(looked) == 3
         later = {**first, "messages": [*first["messages"], user("more falcon")]}
@@ -257,7 +258,27 @@ def test_several_guardrails_each_look_at_the_request_as_it_came() -> None:
         worker.send({"messages": [user("the Falcon"), user("an Eagle")]})
 
 
-def test_large_texts_are_looked_at_in_a_thread_and_many_findings_are_summed_up() -> None:
+def test_what_may_take_long_is_done_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given new texts, when they are looked at, then other requests wait only for those that are
+    # short, or longer and have nothing in them.
+    threads: list[bool] = []
+
+    class Watched(scanning.Screening):
+        def verdicts(self) -> Any:
+            threads.append(threading.current_thread() is not threading.main_thread())
+            return super().verdicts()
+
+    monkeypatch.setattr(module, "Screening", Watched)
+    monkeypatch.setattr(scanning, "Screening", Watched)
+    worker = Worker(guardrail("mask"))
+    some, long = module.INLINE_SEARCH_BYTES_MAX, module.INLINE_BYTES_MAX
+    for size, word in ((some // 2, "Falcon"), (long // 2, "-"), (some, "Falcon"), (long, "-")):
+        worker.send({"messages": [user(f"{word} " + "x" * size)]})
+    assert threads == [False, False, True, True]
+    assert [hit.findings[0].rule for hit in worker.told] == ["falcon", "falcon"]
+
+
+def test_large_texts_are_looked_at_as_a_whole_and_many_findings_are_summed_up() -> None:
     # Given more new text than is looked at between other requests, and findings in more places
     # than an event may tell, then all are found, and the event tells the rest as one.
     worker = Worker(guardrail("mask"))
@@ -298,7 +319,7 @@ def test_places_in_json_are_those_of_the_text(
     literal = json.dumps(text, ensure_ascii=is_ascii).encode()[1:-1]
     start = data.draw(st.integers(0, len(text)))
     end = data.draw(st.integers(start, len(text)))
-    places = places_in(literal, [end, start])
+    places = places_in(literal, text, [end, start])
     assert json.loads(b'"' + literal[places[start] : places[end]] + b'"') == text[start:end]
 
 
@@ -360,11 +381,11 @@ def spelled(value: Any, random: Random) -> str:
 @example(Members([("a", '""'), ("a", "Falcon"), ("c", '""')]), Random(4))
 def test_no_text_is_dropped_by_reading_quickly(value: Any, random: Random) -> None:
     # Given any JSON, spelled in any way, with keys that come again, when a part is read quickly,
-    # then what the slow way sees is among it, or it says that it cannot tell.
+    # then it sees what the slow way sees, or says that it cannot tell.
     part = spelled(value, random).encode("utf-8", "surrogatepass")
     said = said_in(part, is_message=False)
     if said is not None:
-        assert {each.text for each in texts_in(part)} <= set(said)
+        assert sorted(said) == sorted(each.text for each in texts_in(part))
 
 
 def test_a_text_behind_a_key_that_comes_again_is_not_dropped_whatever_evens_out_the_count() -> None:

@@ -13,6 +13,7 @@ from services.admin.sql_where import Conditions
 from services.admin.state import AdminState
 from services.admin.ui.access import viewer_of
 from services.admin.ui.asking import Row, ask
+from services.admin.ui.attention import matters
 from services.admin.ui.charting import DayChart, day_chart
 from services.admin.ui.formats import share, usd, usd_exact
 from services.admin.ui.pages import page
@@ -35,11 +36,12 @@ async def overview(request: _Request, admin: AdminState) -> Response[bytes]:
     viewer = viewer_of(request)
     today = datetime.now(UTC).date()
     month = today.replace(day=1)
-    periods, days, savings, live, *tops = await asyncio.gather(
+    periods, days, savings, live, look, *tops = await asyncio.gather(
         _periods(admin, viewer, today, month),
         _days(admin, viewer, today),
         _savings(admin, viewer, month),
         _live(admin, viewer),
+        matters(admin, viewer, today),
         *(_top(admin, viewer, month, by) for by in _TOPS),
     )
     return page(
@@ -51,6 +53,7 @@ async def overview(request: _Request, admin: AdminState) -> Response[bytes]:
         tops=[(title, bars) for (title, _, _), bars in zip(_TOPS.values(), tops, strict=True)],
         month=month,
         live=live,
+        matters=look,
     )
 
 
@@ -146,10 +149,10 @@ FROM (SELECT model AS name, sum(cache_read_cost_usd)::DOUBLE AS cache_read_cost_
 
 
 _TOPS = {
-    "key": ("Keys", "coalesce(key_alias, key_id, 'no key')", "/ui/logs?key="),
-    "user": ("Users", "coalesce(user_id, 'no user')", "/ui/logs?user="),
-    "team": ("Teams", "coalesce(team_id, 'no team')", "/ui/logs?team="),
-    "model": ("Models", "coalesce(model, model_name, 'unknown')", "/ui/logs?model="),
+    "key": ("Keys", "coalesce(key_alias, key_id, 'no key')", "/ui/logs?period=30d&key="),
+    "user": ("Users", "coalesce(user_id, 'no user')", "/ui/logs?period=30d&user="),
+    "team": ("Teams", "coalesce(team_id, 'no team')", "/ui/logs?period=30d&team="),
+    "model": ("Models", "coalesce(model, model_name, 'unknown')", "/ui/logs?period=30d&model="),
 }
 """By what spend is shown: the title, the SQL of the name, and where a name leads to."""
 _NAMELESS = ("no key", "no user", "no team", "unknown")

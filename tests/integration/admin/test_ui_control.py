@@ -106,7 +106,30 @@ def _reader(
         }
         for number in range(1, 60)
     ]
+    told = [
+        {
+            "stream_sequence": number,
+            "event": event,
+            "told_at": minutes_ago(60 - number),
+            "scope": "key",
+            "scope_id": owners[user],
+            "name": f"{user}-laptop",
+            "spend_usd": "1.5",
+            "max_budget_usd": "1",
+            "resets_at": (NOW + timedelta(days=days)).strftime("%Y-%m-%d %H:%M:%S"),
+            "budget": "max_budget",
+        }
+        for number, (event, user, days) in enumerate(
+            (
+                ("exceeded", "ben", -1),
+                ("exceeded", "lonely", 5),
+                ("cleared", "lonely", 5),
+                ("exceeded", "anna", 5),
+            )
+        )
+    ]
     others = {
+        "budget_events": told,
         "guardrail_events": findings,
         "quota_observations": seats,
         "registry_changes": changes,
@@ -123,6 +146,22 @@ def master(admin: RunningAdmin) -> LoggedIn:
 @pytest.fixture(scope="module")
 def anna(admin: RunningAdmin, keys: dict[str, dict[str, Any]]) -> LoggedIn:
     return log_in(admin.url, str(keys["anna"]["key"]))
+
+
+def test_overview_names_what_needs_a_look_and_nothing_that_is_over(
+    master: LoggedIn, anna: LoggedIn
+) -> None:
+    # Given a budget that is spent, one whose window is over, one that was raised, and seats near
+    # their wall, when the overview is opened, then what still holds is named; to anna what is hers.
+    page = master.get("/ui").text
+    listed = page.partition('<ul class="matters">')[2].partition("</ul>")[0]
+    assert "budget of $1.00 used up" in listed
+    assert listed.count("used up") == 1
+    assert listed.count("91 % of the 5-hour quota") == 2
+    assert "requests blocked today" in listed
+    own = anna.get("/ui").text.partition('<ul class="matters">')[2].partition("</ul>")[0]
+    assert "used up" in own
+    assert own.count("5-hour quota") == 1
 
 
 def test_usage_is_split_by_what_one_chooses_and_comes_as_csv(master: LoggedIn) -> None:
@@ -155,9 +194,10 @@ def test_budget_that_is_spent_stands_first_with_what_is_left(master: LoggedIn) -
     assert "used up" in page
     assert page.index("anna-laptop") < page.index("ben-laptop")
     assert "150 %" in page
-    found = master.get("/ui/budgets", search="BEN-L").text
-    assert "ben-laptop" in found
-    assert "anna-laptop" not in found
+    assert page.count(">free again<") == 1
+    listed = master.get("/ui/budgets", search="BEN-L").text.partition("What was told")[0]
+    assert "ben-laptop" in listed
+    assert "anna-laptop" not in listed
     assert "No budget is called so" in master.get("/ui/budgets", search="zzz").text
 
 

@@ -137,12 +137,17 @@ class SpendLogsPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SpendDay(msgspec.Struct, frozen=True, kw_only=True):
-    """The spend of one day (UTC), and its parts by user and by model."""
+    """The spend of one day (UTC), and its parts by user and by model.
+
+    `unpriced_requests` of its `requests` are in no sum: they have no known price.
+    """
 
     start_time: str = msgspec.field(name="startTime")
     spend: Decimal
     users: dict[str, Decimal]
     models: dict[str, Decimal]
+    requests: int
+    unpriced_requests: int
 
 
 class GlobalSpend(msgspec.Struct, frozen=True, kw_only=True):

@@ -123,7 +123,9 @@ def spend_by_day(where: str) -> str:
 SELECT strftime(day, '%Y-%m-%d') AS day,
        coalesce(user_id, '') AS user_id,
        coalesce(model, model_name, '') AS model,
-       sum(cost_usd) AS spend
+       sum(cost_usd) AS spend,
+       sum(requests)::BIGINT AS requests,
+       sum(unpriced_requests)::BIGINT AS unpriced_requests
 FROM spend_parts {where}
 GROUP BY ALL HAVING sum(requests) <> 0 ORDER BY ALL
 """  # noqa: S608 - constants only
@@ -209,7 +211,11 @@ def days_from(rows: Sequence[Sequence[Any]]) -> list[SpendDay]:
     """Return LiteLLM's daily summary from the rows of `spend_by_day`."""
     users: dict[str, dict[str, Decimal]] = {}
     models: dict[str, dict[str, Decimal]] = {}
-    for day, user_id, model, cell in rows:
+    counts: dict[str, list[int]] = {}
+    for day, user_id, model, cell, requests, unpriced in rows:
+        count = counts.setdefault(day, [0, 0])
+        count[0] += int(requests)
+        count[1] += int(unpriced)
         spend = Decimal(str(cell or 0))
         by_user, by_model = users.setdefault(day, {}), models.setdefault(day, {})
         by_user[user_id] = by_user.get(user_id, Decimal(0)) + spend
@@ -220,6 +226,8 @@ def days_from(rows: Sequence[Sequence[Any]]) -> list[SpendDay]:
             spend=plain_number(sum(users[day].values(), Decimal(0))),
             users={name: plain_number(spend) for name, spend in users[day].items()},
             models={name: plain_number(spend) for name, spend in models[day].items()},
+            requests=counts[day][0],
+            unpriced_requests=counts[day][1],
         )
         for day in sorted(users)
     ]

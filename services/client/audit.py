@@ -1,13 +1,13 @@
 """`tallygate audit`: who changed what at a running gateway, when, from where and how."""
 
-import sys
 from typing import Any
 
 import msgspec
 import rich_click as click
 
+from services.client.csv_stream import print_csv
 from services.client.gateway import Gateway
-from services.client.options import gateway_options, json_option
+from services.client.options import gateway_options, json_option, raw_option
 from services.client.output import note, print_json, print_table
 
 __all__ = ["audit"]
@@ -61,6 +61,7 @@ class _Page(msgspec.Struct):
 )
 @click.option("--page", type=click.IntRange(1), default=1, help="Which page of so many.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print all that match as CSV.")
+@raw_option
 @json_option
 @gateway_options
 def audit(
@@ -68,6 +69,7 @@ def audit(
     limit: int,
     page: int,
     as_csv: bool,
+    raw: bool,
     as_json: bool,
     gateway: Gateway,
     **filters: str | None,
@@ -80,7 +82,7 @@ def audit(
         name: value for name, value in filters.items() if value is not None
     }
     if as_csv:
-        sys.stdout.write(gateway.get("/audit", **query, format="csv").decode())
+        print_csv(gateway, "/audit", query, raw=raw)
         return
     content = gateway.get("/audit", **query, page=page, page_size=limit)
     if as_json:

@@ -7,9 +7,18 @@ from typing import Any, Literal
 import msgspec
 
 from services.client.limited_rows import BudgetUsage, LimitedRow
-from services.client.output import dollars
+from services.client.output import dollars, plain_cell
 
-__all__ = ["SCOPES", "BudgetLine", "GlobalBudget", "Scope", "lines_of", "lines_of_all", "table_row"]
+__all__ = [
+    "SCOPES",
+    "BudgetLine",
+    "GlobalBudget",
+    "Scope",
+    "csv_cells",
+    "lines_of",
+    "lines_of_all",
+    "table_row",
+]
 
 Scope = Literal["key", "user", "team", "all"]
 SCOPES: tuple[Scope, ...] = ("key", "user", "team", "all")
@@ -130,6 +139,17 @@ def table_row(line: BudgetLine) -> list[Any]:
     state = line.state + (", strict" if line.strict else "")
     cells = [" ".join(words), limit, dollars(line.spent_usd), dollars(line.left_usd), used, state]
     return [*cells, line.resets_at or "never"]
+
+
+def csv_cells(lines: list[BudgetLine]) -> tuple[list[tuple[str, str]], list[list[Any]]]:
+    """Return the columns (names and types) and the rows of budgets as CSV, amounts exact."""
+    fields = msgspec.structs.fields(BudgetLine)
+    columns = [(each.name, "DECIMAL" if _is_amount(each.name) else "VARCHAR") for each in fields]
+    return columns, [[plain_cell(cell) for cell in msgspec.structs.astuple(each)] for each in lines]
+
+
+def _is_amount(name: str) -> bool:
+    return name.endswith("_usd") or name == "used"
 
 
 def _raised(row: LimitedRow, now: datetime) -> Decimal | None:

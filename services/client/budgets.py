@@ -1,5 +1,6 @@
 """`tallygate budgets`: what keys, users, teams and all together may spend, and what they have."""
 
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +14,7 @@ from services.client.budget_rows import (
     BudgetLine,
     GlobalBudget,
     Scope,
+    csv_cells,
     lines_of,
     lines_of_all,
     table_row,
@@ -20,8 +22,8 @@ from services.client.budget_rows import (
 from services.client.gateway import EXIT_UNAUTHENTICATED, ClientError, Gateway
 from services.client.key_rows import KeyPage, KeyRow, resolve_key
 from services.client.limited_rows import LimitedRow, note_spend_error
-from services.client.options import gateway_options, json_option
-from services.client.output import note, print_json, print_table
+from services.client.options import csv_option, gateway_options, json_option, raw_option
+from services.client.output import csv_text, note, print_json, print_table
 from services.client.settings import read_settings
 
 __all__ = ["budgets"]
@@ -87,10 +89,18 @@ def budgets() -> None:
     multiple=True,
     help="Those alone that stand so; may be given several times.",
 )
+@csv_option
+@raw_option
 @json_option
 @gateway_options
 def list_budgets(
-    *, scope: tuple[Scope, ...], state: tuple[str, ...], as_json: bool, gateway: Gateway
+    *,
+    scope: tuple[Scope, ...],
+    state: tuple[str, ...],
+    as_csv: bool,
+    raw: bool,
+    as_json: bool,
+    gateway: Gateway,
 ) -> None:
     """List every budget with what was spent of it, what is left and when it resets.
 
@@ -111,7 +121,12 @@ def list_budgets(
         raise refused[0]
     for each_refused in refused:
         note(f"note: not all is shown: {each_refused}")
-    _print([line for line in lines if not state or line.state in state], as_json=as_json)
+    shown = [line for line in lines if not state or line.state in state]
+    if as_csv:
+        columns, rows = csv_cells(shown)
+        sys.stdout.write(csv_text(columns, rows, raw=raw))
+    else:
+        _print(shown, as_json=as_json)
 
 
 @budgets.command()

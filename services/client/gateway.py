@@ -109,10 +109,25 @@ class Gateway:
         """
         content = msgspec.json.encode(body)
         headers = {"content-type": "application/json"}
-        with (
-            self._reachable(),
-            self._http.stream("POST", path, content=content, headers=headers) as response,
-        ):
+        with self._streamed("POST", path, content=content, headers=headers) as answer:
+            yield answer
+
+    @contextmanager
+    def streamed_get(
+        self, path: str, query: dict[str, str | int]
+    ) -> Iterator[tuple[httpx.Headers, Iterator[bytes]]]:
+        """Give the headers and, as they come, the bytes of the answer to a GET.
+
+        Raises ClientError, also where the answer breaks off.
+        """
+        with self._streamed("GET", path, params=query) as answer:
+            yield answer
+
+    @contextmanager
+    def _streamed(
+        self, method: str, path: str, **request: Any
+    ) -> Iterator[tuple[httpx.Headers, Iterator[bytes]]]:
+        with self._reachable(), self._http.stream(method, path, **request) as response:
             if response.status_code != httpx.codes.OK:
                 raise _refusal(response.status_code, _read(response), self.url)
             yield response.headers, response.iter_bytes()

@@ -5,10 +5,12 @@ from typing import Any
 
 import msgspec
 import rich_click as click
+from click.core import ParameterSource
 
+from services.client.csv_stream import print_csv
 from services.client.gateway import Gateway
 from services.client.key_rows import resolve_key
-from services.client.options import gateway_options, json_option
+from services.client.options import gateway_options, json_option, raw_option
 from services.client.output import dollars, note, print_json, print_table
 
 __all__ = ["logs"]
@@ -79,6 +81,13 @@ class _Page(msgspec.Struct):
     help="At most so many.",
 )
 @click.option("--page", type=click.IntRange(1), default=1, help="Which page of so many.")
+@click.option(
+    "--csv",
+    "as_csv",
+    is_flag=True,
+    help="Print all that match as CSV, in the order in which the ledger took them in.",
+)
+@raw_option
 @json_option
 @gateway_options
 def logs(
@@ -88,6 +97,8 @@ def logs(
     ascending: bool,
     limit: int,
     page: int,
+    as_csv: bool,
+    raw: bool,
     as_json: bool,
     gateway: Gateway,
     **filters: str | None,
@@ -99,6 +110,10 @@ def logs(
     query: dict[str, Any] = {name: value for name, value in filters.items() if value is not None}
     if key is not None:
         query["api_key"] = resolve_key(gateway, key)
+    if as_csv:
+        _refuse_with_csv()
+        print_csv(gateway, "/spend/logs", {**query, "summarize": "false"}, raw=raw)
+        return
     query |= {"sort_by": _SORTS[sort], "sort_order": "asc" if ascending else "desc"}
     content = gateway.get("/spend/logs/v2", **query, page=page, page_size=limit)
     if as_json:
@@ -108,6 +123,22 @@ def logs(
     print_table(_COLUMNS, [_row(each) for each in found.data], right=frozenset((7, 8, 9, 10)))
     if found.total > len(found.data):
         note(f"{len(found.data)} of {found.total} requests: --page and --limit show others")
+
+
+def _refuse_with_csv() -> None:
+    """Refuse options that would not be followed. Raises click.UsageError."""
+    context = click.get_current_context()
+    assert context is not None, "a command runs"
+    given = [
+        name
+        for name in ("sort", "ascending", "limit", "page", "min_spend", "max_spend")
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(
+            f"--csv prints all that match: it goes without --{given[0].replace('_', '-')}. "
+            "`tallygate sql --format csv` chooses and sorts"
+        )
 
 
 def _row(log: _Log) -> list[Any]:

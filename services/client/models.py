@@ -11,7 +11,7 @@ from services.client.gateway import Gateway
 from services.client.options import gateway_options, json_option
 from services.client.output import cell_text, note, print_json, print_table
 
-__all__ = ["models"]
+__all__ = ["models", "per_million"]
 
 _TOKENS = 1_000_000
 _COLUMNS = ["name", "model", "from", "input", "output", "id", "unusable"]
@@ -49,6 +49,15 @@ _param_option = click.option(
 )
 
 
+_info_option = click.option(
+    "--info",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="One of model_info, LiteLLM's facts about a model, such as max_tokens=8192; may be given "
+    "several times. VALUE is JSON, or else text.",
+)
+
+
 @click.group()
 def models() -> None:
     """List models; add, change and delete those of the registry while requests run.
@@ -78,8 +87,8 @@ def list_models(*, model_id: str | None, as_json: bool, gateway: Gateway) -> Non
             each.model_name,
             each.litellm_params.get("model"),
             "api" if each.model_info.db_model else "file",
-            _per_million(each.model_info.input_cost_per_token),
-            _per_million(each.model_info.output_cost_per_token),
+            per_million(each.model_info.input_cost_per_token),
+            per_million(each.model_info.output_cost_per_token),
             each.model_info.id,
             each.model_info.unusable,
         ]
@@ -92,14 +101,22 @@ def list_models(*, model_id: str | None, as_json: bool, gateway: Gateway) -> Non
 @click.argument("name")
 @click.option("--id", "model_id", help="The deployment's id; without it a random one is made.")
 @_param_option
+@_info_option
 @json_option
 @gateway_options
 def create(
-    *, name: str, model_id: str | None, param: tuple[str, ...], as_json: bool, gateway: Gateway
+    *,
+    name: str,
+    model_id: str | None,
+    param: tuple[str, ...],
+    info: tuple[str, ...],
+    as_json: bool,
+    gateway: Gateway,
 ) -> None:
     """Add a model that clients ask for by NAME, and print its id."""
-    info = {} if model_id is None else {"id": model_id}
-    body = {"model_name": name, "litellm_params": _params(param), "model_info": info}
+    facts = _values("--info", info) | ({} if model_id is None else {"id": model_id})
+    params = _values("--param", param)
+    body = {"model_name": name, "litellm_params": params, "model_info": facts}
     content = gateway.post("/model/new", body)
     if as_json:
         print_json(content)
@@ -113,18 +130,26 @@ def create(
 @click.argument("model_id", metavar="ID")
 @click.option("--name", help="The name that clients ask for.")
 @_param_option
+@_info_option
 @json_option
 @gateway_options
 def update(
-    *, model_id: str, name: str | None, param: tuple[str, ...], as_json: bool, gateway: Gateway
+    *,
+    model_id: str,
+    name: str | None,
+    param: tuple[str, ...],
+    info: tuple[str, ...],
+    as_json: bool,
+    gateway: Gateway,
 ) -> None:
     """Change a model of the registry; what is not named stays, and NAME=null takes it away."""
     body: dict[str, Any] = {} if name is None else {"model_name": name}
     if param:
-        body["litellm_params"] = _params(param)
-    if not body:
-        raise click.UsageError("nothing to change: give a --name or a --param")
-    content = gateway.post("/model/update", {"model_info": {"id": model_id}, **body})
+        body["litellm_params"] = _values("--param", param)
+    if not body and not info:
+        raise click.UsageError("nothing to change: give a --name, a --param or an --info")
+    facts = _values("--info", info) | {"id": model_id}
+    content = gateway.post("/model/update", {"model_info": facts, **body})
     if as_json:
         print_json(content)
         return
@@ -148,20 +173,20 @@ def delete(*, model_id: str, yes: bool, as_json: bool, gateway: Gateway) -> None
     note(f"deleted {model_id}")
 
 
-def _params(given: tuple[str, ...]) -> dict[str, Any]:
-    """Return `litellm_params` from NAME=VALUE. Raises click.BadParameter."""
-    params: dict[str, Any] = {}
+def _values(option: str, given: tuple[str, ...]) -> dict[str, Any]:
+    """Return what an option's NAME=VALUE say. Raises click.BadParameter."""
+    values: dict[str, Any] = {}
     for text in given:
         name, equals, value = text.partition("=")
         if not name or not equals:
-            raise click.BadParameter("--param must be NAME=VALUE, such as timeout=120")
+            raise click.BadParameter(f"{option} must be NAME=VALUE, such as timeout=120")
         try:
-            params[name] = msgspec.json.decode(value)
+            values[name] = msgspec.json.decode(value)
         except (msgspec.MsgspecError, RecursionError):
-            params[name] = value
-    return params
+            values[name] = value
+    return values
 
 
-def _per_million(price_usd: Decimal | None) -> str:
+def per_million(price_usd: Decimal | None) -> str:
     """Return the price of a million tokens without the zeros at its end."""
     return "" if price_usd is None else f"{(price_usd * _TOKENS).normalize():f}"

@@ -21,18 +21,28 @@ from services.client.profiles import (
 
 __all__ = [
     "address_options",
+    "csv_option",
     "gateway_options",
     "gateway_options_with_key",
     "json_option",
     "key_file_option",
     "note_in_the_clear",
     "note_unused_key",
+    "raw_option",
 ]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print the gateway's answer as JSON."
+)
+
+
+csv_option = click.option("--csv", "as_csv", is_flag=True, help="Print CSV, for programs.")
+raw_option = click.option(
+    "--raw",
+    is_flag=True,
+    help="CSV: leave texts that a spreadsheet would take for formulas as they are.",
 )
 
 

@@ -18,7 +18,16 @@ from rich.text import Text
 
 from schemas.money import usd_text
 
-__all__ = ["cell_text", "csv_text", "dollars", "note", "print_json", "print_table"]
+__all__ = [
+    "cell_text",
+    "csv_text",
+    "dollars",
+    "no_formula",
+    "note",
+    "plain_cell",
+    "print_json",
+    "print_table",
+]
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _TEXT_TYPES = ("VARCHAR", "JSON", "ENUM")
@@ -68,12 +77,12 @@ def csv_text(columns: list[tuple[str, str]], rows: list[list[Any]], *, raw: bool
     file = io.StringIO()
     writer = csv.writer(file)
     is_text = [kind.startswith(_TEXT_TYPES) for _, kind in columns]
-    writer.writerow([name if raw else _no_formula(name) for name, _ in columns])
+    writer.writerow([name if raw else no_formula(name) for name, _ in columns])
     for row in rows:
         cells = [_csv_cell(value) for value in row]
         if not raw:
             cells = [
-                _no_formula(cell) if text else cell
+                no_formula(cell) if text else cell
                 for cell, text in zip(cells, is_text, strict=True)
             ]
         writer.writerow(cells)
@@ -95,5 +104,11 @@ def _csv_cell(value: Any) -> str:
     return str(value)
 
 
-def _no_formula(text: str) -> str:
+def plain_cell(value: Any) -> Any:
+    """Return an amount without an exponent, which some programs do not read; all else as it is."""
+    return f"{value:f}" if isinstance(value, Decimal) else value
+
+
+def no_formula(text: str) -> str:
+    """Return a text that a spreadsheet shows, and does not compute."""
     return f"'{text}" if text.startswith(_FORMULA_STARTS) else text

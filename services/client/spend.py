@@ -1,5 +1,6 @@
 """`tallygate spend`: what was spent at a running gateway: in all, or by whom and on what."""
 
+import sys
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,8 +11,8 @@ import msgspec
 import rich_click as click
 
 from services.client.gateway import Gateway
-from services.client.options import gateway_options, json_option
-from services.client.output import dollars, note, print_json, print_table
+from services.client.options import csv_option, gateway_options, json_option, raw_option
+from services.client.output import csv_text, dollars, note, plain_cell, print_json, print_table
 
 __all__ = ["spend"]
 
@@ -48,6 +49,8 @@ class _Day(msgspec.Struct, rename={"day": "startTime"}):
     day: str
     spend: Decimal
     models: dict[str, Decimal]
+    requests: int
+    unpriced_requests: int
 
 
 class _Line(msgspec.Struct):
@@ -71,7 +74,7 @@ class _ReportDay(msgspec.Struct):
 
 
 class _Table(NamedTuple):
-    """Rows to print, and their sums; `total` is None where parts overlap."""
+    """Rows to print, with amounts in dollars, and their sums; `total` None: parts overlap."""
 
     columns: list[str]
     rows: list[list[Any]]
@@ -103,7 +106,7 @@ def _by_user(content: bytes) -> _Table:
 
 
 def _sums(row: _Spender) -> list[Any]:
-    return [row.requests, row.total_tokens, row.unpriced_requests, dollars(row.spend)]
+    return [row.requests, row.total_tokens, row.unpriced_requests, row.spend]
 
 
 def _totals(rows: list[_Spender]) -> tuple[Decimal, int]:
@@ -115,24 +118,31 @@ def _totals(rows: list[_Spender]) -> tuple[Decimal, int]:
 
 def _by_tag(content: bytes) -> _Table:
     rows = msgspec.json.decode(content, type=list[_Tag])
-    cells = [[row.individual_request_tag, row.log_count, dollars(row.total_spend)] for row in rows]
+    cells = [[row.individual_request_tag, row.log_count, row.total_spend] for row in rows]
     return _Table(["tag", "requests", "spend"], cells, frozenset((1, 2)), None)
 
 
 def _by_day(content: bytes) -> _Table:
     days = sorted(msgspec.json.decode(content, type=list[_Day]), key=lambda each: each.day)
-    cells = [[each.day, dollars(each.spend)] for each in days]
+    cells = [[each.day, each.requests, each.unpriced_requests, each.spend] for each in days]
     total = sum((each.spend for each in days), Decimal(0))
-    return _Table(["day", "spend"], cells, frozenset((1,)), total)
+    names = ["day", "requests", "unpriced", "spend"]
+    return _Table(names, cells, frozenset((1, 2, 3)), total, _unpriced(days))
 
 
 def _by_model(content: bytes) -> _Table:
     amounts: dict[str, Decimal] = defaultdict(Decimal)
-    for day in msgspec.json.decode(content, type=list[_Day]):
+    days = msgspec.json.decode(content, type=list[_Day])
+    for day in days:
         for model, amount_usd in day.models.items():
             amounts[model] += amount_usd
-    cells = [[model, dollars(amounts[model])] for model in _dearest_first(amounts)]
-    return _Table(["model", "spend"], cells, frozenset((1,)), sum(amounts.values(), Decimal(0)))
+    cells = [[model, amounts[model]] for model in _dearest_first(amounts)]
+    total = sum(amounts.values(), Decimal(0))
+    return _Table(["model", "spend"], cells, frozenset((1,)), total, _unpriced(days))
+
+
+def _unpriced(days: list[_Day]) -> int:
+    return sum(each.unpriced_requests for each in days)
 
 
 def _by_team(content: bytes) -> _Table:
@@ -157,8 +167,7 @@ def _summed(columns: list[str], parts: list[tuple[tuple[str | None, ...], _Part]
         tokens[name] += sum(line.total_tokens for line in part.metadata)
         unpriced[name] += sum(line.unpriced_requests for line in part.metadata)
     cells = [
-        [*name, tokens[name], unpriced[name], dollars(amounts[name])]
-        for name in _dearest_first(amounts)
+        [*name, tokens[name], unpriced[name], amounts[name]] for name in _dearest_first(amounts)
     ]
     first = len(columns)
     return _Table(
@@ -194,6 +203,8 @@ _REPORTS = {
 )
 @click.option("--from", "start_date", help="From this day on (UTC); without it the month's first.")
 @click.option("--to", "end_date", help="Until this day (UTC), included; without it today.")
+@csv_option
+@raw_option
 @json_option
 @gateway_options
 def spend(
@@ -201,6 +212,8 @@ def spend(
     by: str | None,
     start_date: str | None,
     end_date: str | None,
+    as_csv: bool,
+    raw: bool,
     as_json: bool,
     gateway: Gateway,
 ) -> None:
@@ -208,8 +221,10 @@ def spend(
 
     Requests of models without a known price are in no sum.
     """
+    if as_csv and as_json:
+        raise click.UsageError("--csv and --json are two formats: give one of them")
     if by is None and start_date is None and end_date is None:
-        _show_global(gateway, as_json=as_json)
+        _show_global(gateway, as_json=as_json, as_csv=as_csv)
         return
     report = _REPORTS[by or "day"]
     end_date = end_date or datetime.now(UTC).date().isoformat()
@@ -221,24 +236,38 @@ def spend(
         print_json(content)
     else:
         table = report.table(content)
-        print_table(table.columns, table.rows, right=table.right)
+        _print(table, as_csv=as_csv, raw=raw)
         _note_sums(table, f"{start_date} to {end_date} (UTC)")
     if headers.get(TRUNCATED_HEADER) == "true":
         note("note: the list was cut; there are more: choose a shorter period")
 
 
-def _show_global(gateway: Gateway, *, as_json: bool) -> None:
+def _show_global(gateway: Gateway, *, as_json: bool, as_csv: bool) -> None:
     content = gateway.get("/global/spend")
     if as_json:
         print_json(content)
         return
     found = msgspec.json.decode(content, type=_Global)
-    budget = dollars(found.max_budget) or "none"
-    print_table(
-        ["spend ever", "budget of all keys", "period"],
-        [[dollars(found.spend), budget, found.budget_duration]],
-        right=frozenset((0, 1)),
-    )
+    columns = ["spend ever", "budget of all keys", "period"]
+    budget: Any = found.max_budget
+    if budget is None and not as_csv:
+        budget = "none"
+    row = [found.spend, budget, found.budget_duration]
+    _print(_Table(columns, [row], frozenset((0, 1)), None), as_csv=as_csv, raw=False)
+
+
+def _print(table: _Table, *, as_csv: bool, raw: bool) -> None:
+    """Print a table: as CSV with exact amounts, for people with a dollar sign."""
+    if as_csv:
+        kinds = ["DECIMAL" if n in table.right else "VARCHAR" for n in range(len(table.columns))]
+        columns = list(zip(table.columns, kinds, strict=True))
+        rows = [[plain_cell(cell) for cell in row] for row in table.rows]
+        sys.stdout.write(csv_text(columns, rows, raw=raw))
+        return
+    rows = [
+        [dollars(cell) if isinstance(cell, Decimal) else cell for cell in row] for row in table.rows
+    ]
+    print_table(table.columns, rows, right=table.right)
 
 
 def _note_sums(table: _Table, period: str) -> None:

@@ -1,5 +1,7 @@
 """`tallygate budgets`, against a real admin process and the ledger's reader."""
 
+import csv
+import io
 import json
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -136,6 +138,8 @@ def test_budgets_of_all_scopes_are_listed(run: Run) -> None:
     # Then those of one scope, or of one state, can be asked for alone.
     exceeded = json.loads(run("budgets", "list", "--state", "exceeded", "--json").out)
     assert [(line["scope"], line["scope_id"]) for line in exceeded] == [("team", "green")]
+    rows = list(csv.DictReader(io.StringIO(run("budgets", "list", "--csv").out)))
+    assert [row["spent_usd"] for row in rows if row["scope"] == "team"] == ["8.125000000001"]
     alone = json.loads(run("budgets", "list", "--scope", "user", "--scope", "all", "--json").out)
     assert [line["scope"] for line in alone] == ["user", "all"]
     assert run("budgets", "info", "all").out.count("everybody") == 1

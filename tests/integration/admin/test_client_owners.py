@@ -1,9 +1,12 @@
 """`tallygate teams`, `users`, `models`, `spend` and `logs`, against a real admin process."""
 
+import csv
+import io
 import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -31,7 +34,13 @@ def _reader(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[None]:
     """Three requests of the key, one of them unpriced, and one of a key without a team."""
-    ana = {"key_id": key["key_id"], "key_alias": "ana", "user_id": "u1", "team_id": "green"}
+    ana = {
+        "key_id": key["key_id"],
+        "key_alias": "ana",
+        "user_id": "u1",
+        "team_id": "green",
+        "session_id": "=1+1",
+    }
     bob = {"key_id": "key_bob", "key_alias": "bob\x1b[2J", "user_id": "u2", "team_id": None}
     rows = [
         request_row(request_id="r1", cost_usd="0.125", model=OPUS, end_user_id="e-1", **ana),
@@ -69,6 +78,13 @@ class Done(NamedTuple):
 
 
 Run = Callable[..., Done]
+
+
+class AtTerminal(io.StringIO):
+    """What somebody types."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 @pytest.fixture
@@ -169,9 +185,20 @@ def test_spend_by_everything_adds_up(run: Run, answer: Callable[..., Any]) -> No
         assert amount in done.row(name), (by, done.out, done.err)
         assert "2026-11-01 to 2026-11-30" in done.err
         assert ("$12.125 in all" in done.err) == (by not in ("tag", "end-user")), (by, done.err)
-        assert ("1 request(s) without" in done.err) == (by in ("key", "user", "team")), by
+        assert ("1 request(s) without" in done.err) == (by not in ("tag", "end-user")), by
         assert "\x1b" not in done.out
         assert answer("spend", "--by", by, *PERIOD)
+        # Then CSV has the same, exactly.
+        rows = list(csv.DictReader(io.StringIO(run("spend", "--by", by, *PERIOD, "--csv").out)))
+        found = [Decimal(row["spend"]) for row in rows if name in row.values()]
+        assert found == [Decimal(amount.strip("$"))], by
+    assert list(csv.reader(io.StringIO(run("spend", "--csv").out)))[1] == ["12.125", "", ""]
+    assert run("spend", "--csv", "--json").code == 2
+    # When no dates are given, then it is this month up to now.
+    days = [datetime.now(UTC).date()]
+    told = run("spend", "--by", "day").err
+    days.append(datetime.now(UTC).date())
+    assert any(f"{day:%Y-%m}-01 to {day}" in told for day in days)
     # When a period is given alone, then it is by day; a day before all has nothing.
     assert run("spend", *PERIOD).row("2026-11-20")[-1] == "$10.125"
     assert "$0.00 in all" in run("spend", "--from", "2026-10-01", "--to", "2026-10-01").err
@@ -190,9 +217,22 @@ def test_logs_are_filtered_and_sorted(run: Run, answer: Callable[..., Any]) -> N
     found = answer("logs", "--min-spend", "1", "--max-spend", "3", "--team-id", "green")
     assert [each["request_id"] for each in found["data"]] == ["r2"]
     assert "1 of 4 requests" in run("logs", "--limit", "1").err
+    # When they are asked for as CSV, then all that match are there, whole, and formulas are texts.
+    rows = list(csv.DictReader(io.StringIO(run("logs", "--csv", "--key", "ana").out)))
+    assert {row["request_id"]: row["cost_usd"] for row in rows} == {
+        "r1": "0.125000000000", "r2": "2.000000000000", "r3": "",
+    }  # fmt: skip
+    assert {row["session_id"] for row in rows} == {"'=1+1"}
+    raw = run("logs", "--csv", "--raw", "--user-id", "u1").out
+    assert raw.count("=1+1") == 3
+    assert "'=1+1" not in raw
+    refused = run("logs", "--csv", "--min-spend", "1")
+    assert (refused.code, "--min-spend" in refused.err) == (2, True)
 
 
-def test_a_model_of_the_registry_lives_its_life(run: Run, answer: Callable[..., Any]) -> None:
+def test_a_model_of_the_registry_lives_its_life(
+    run: Run, answer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Given a model of the file, when one is added, then both are listed, and whence they come.
     params = ("--param", f"model=anthropic/{SONNET}", "--param", "api_key=os.environ/TEAM_API_KEY")
     made = run("models", "create", "claude-fast", "--id", "m-1", *params)
@@ -204,7 +244,17 @@ def test_a_model_of_the_registry_lives_its_life(run: Run, answer: Callable[..., 
     changed = answer("models", "update", "m-1", "--param", "timeout=120", "--param", "api_key=null")
     assert changed["litellm_params"] == {"model": f"anthropic/{SONNET}", "timeout": 120}
     assert "changed quick (m-1)" in run("models", "update", "m-1", "--name", "quick").err
+    # When LiteLLM's facts about it are given, then they are kept, and one that is none is told.
+    facts = answer("models", "update", "m-1", "--info", "max_tokens=8192")["model_info"]
+    assert facts["max_tokens"] == 8192
+    assert "max_tokens" in run("models", "update", "m-1", "--info", "max_token=1").err
+    # When somebody at a terminal does not mean to delete it, then it stays.
+    monkeypatch.setattr("sys.stdin", AtTerminal("n\n"))
+    left = run("models", "delete", "m-1")
+    assert (left.code, "Delete the model m-1 for ever?" in left.out + left.err) == (130, True)
+    assert "m-1" in run("models", "list").out
     # When it is deleted, then it is gone.
+    monkeypatch.setattr("sys.stdin", AtTerminal("y\n"))
     assert "deleted m-1" in run("models", "delete", "m-1").err
     assert "m-1" not in run("models", "list").out
 

@@ -165,6 +165,8 @@ def test_spend_by_day_sums_exactly_in_utc_days(admin: RunningAdmin) -> None:
         "spend": 0,
         "users": {"u1": 0},
         "models": {"claude-sonnet-4-20250514": 0},
+        "requests": 1,
+        "unpriced_requests": 1,
     }
 
 

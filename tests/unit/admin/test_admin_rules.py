@@ -277,13 +277,15 @@ def test_oldest_holder_of_an_alias_comes_first() -> None:
 )
 def test_daily_sums_do_not_depend_on_order(cells: list[tuple[str, str, str, Decimal]]) -> None:
     # Given rows in any order, when they are summed by day, then the parts equal the whole.
-    rows = [(day, user, model, f"{spend:f}") for day, user, model, spend in cells]
+    rows = [(day, user, model, f"{spend:f}", 2, 1) for day, user, model, spend in cells]
     days = days_from(rows)
     assert days == days_from(rows[::-1]) or {d.start_time: d.spend for d in days} == {
         d.start_time: d.spend for d in days_from(rows[::-1])
     }
     for day in days:
         assert sum(day.users.values()) == day.spend == sum(day.models.values())
+        assert day.requests == 2 * day.unpriced_requests > 0
+    assert sum(day.unpriced_requests for day in days) == len(cells)
 
 
 def test_spend_cells_become_exact_numbers() -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from services.client.credentials import find_key
 from services.client.gateway import EXIT_UNAUTHENTICATED, ClientError, Gateway
+from services.client.models import per_million
 from services.client.output import cell_text, csv_text, dollars
 from services.client.settings import read_settings
 
@@ -69,6 +70,14 @@ def test_only_named_settings_are_sent() -> None:
     }
     with pytest.raises(click.BadParameter, match="both given and unset"):
         read_settings({"alias": "a", "unset": ("alias",)})
+
+
+def test_prices_are_told_per_million_tokens_with_every_digit() -> None:
+    # Given prices of a token, when they are shown, then of a million, without zeros at the end.
+    assert per_million(Decimal("0.0000035")) == "3.5"
+    assert per_million(Decimal("0.000100")) == "100"
+    assert per_million(Decimal("0.000000037512")) == "0.037512"
+    assert per_million(None) == ""
 
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-1", "ten", ""])

@@ -79,8 +79,8 @@ class Company:
                     person=person,
                     plan=plan,
                     key_id=key_id,
-                    device_hash=device,
-                    account_hash=account,
+                    device=device,
+                    account=account,
                     version=version,
                 )
                 self.callers.append(caller)

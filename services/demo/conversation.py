@@ -5,6 +5,7 @@ with the whole conversation before it, nearly all of that read from the cache, t
 with a small model, a summary where the context is full.
 """
 
+import hashlib
 import random
 from collections.abc import Iterator
 
@@ -30,15 +31,38 @@ _THINKING_LONG = 0.16
 _BETAS = "claude-code-20250219,context-management-2025-06-27,interleaved-thinking-2025-05-14"
 
 
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
-    """Who asks: a virtual key, whose it is, and what its client says of itself."""
+    """Who asks: a virtual key, whose it is, and what its client says of itself.
+
+    `account` and `device` are ids as the client tells them; the ledger knows their hashes, which
+    are those that the proxy makes, so that history and what comes later are of one account.
+    """
 
     person: Person
     plan: KeyPlan
     key_id: str
-    device_hash: str
-    account_hash: str
+    device: str
+    account: str
     version: str
+
+    @property
+    def device_hash(self) -> str:
+        """What the ledger knows of the device."""
+        return _hash(self.device)
+
+    @property
+    def account_hash(self) -> str:
+        """What the ledger knows of the account."""
+        return _hash(self.account)
+
+    @property
+    def seat(self) -> str:
+        """What stands for the account where its quotas are told."""
+        return _hash(f"tallygate seat\0account\0{self.account}")
 
     @property
     def billing(self) -> Billing:

@@ -47,8 +47,8 @@ def with_quotas(
 ) -> list[UsageRecord]:
     """Return the records, in the order of their ends, with what the API said of quotas."""
     seats = {
-        caller.account_hash: _Seat(
-            caller.account_hash,
+        caller.seat: _Seat(
+            caller.seat,
             _Window(_FIVE_HOURS_US),
             _Window(_WEEK_US, resets_at_us=_first_reset(rng, records)),
             1.0,
@@ -64,7 +64,7 @@ def with_quotas(
         if caller is None or record.usage is None:
             told.append(record)
             continue
-        told.append(_observed(seats[caller.account_hash], record))
+        told.append(_observed(seats[caller.seat], record))
     return told
 
 
@@ -81,9 +81,9 @@ def _make_room(
     for record in records:
         caller = of_key.get(record.key_id or "")
         if caller is not None and record.usage is not None:
-            place = (caller.account_hash, record.ended_at_us // _WEEK_US)
+            place = (caller.seat, record.ended_at_us // _WEEK_US)
             week[place] = week.get(place, 0.0) + _weight(record)
-    users = {caller.account_hash: caller.person.user_id for caller in of_key.values()}
+    users = {caller.seat: caller.person.user_id for caller in of_key.values()}
     for account, seat in seats.items():
         busiest = max((used for (of, _), used in week.items() if of == account), default=1.0)
         seat.room = busiest * (1.02 if users[account] == _HOT_USER else 1.9)

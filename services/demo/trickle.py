@@ -71,7 +71,7 @@ def _request(
         messages = list(talk.messages)
         talk.messages.append({"role": "assistant", "content": "Done: the tests pass."})
     models, weights = zip(*caller.plan.models, strict=True)
-    account = {"account_uuid": caller.account_hash, "device_id": caller.device_hash}
+    account = {"account_uuid": caller.account, "device_id": caller.device}
     body = {
         "model": rng.choices(models, weights)[0],
         "max_tokens": 8000,
@@ -90,7 +90,7 @@ def _request(
     if caller.is_claude_code:
         headers["x-claude-code-session-id"] = talk.session_id
     if caller.plan.seat:
-        headers["authorization"] = "Bearer sk-ant-oat01-demo-" + caller.account_hash
+        headers["authorization"] = "Bearer sk-ant-oat01-demo-" + caller.account
     else:
         headers["x-api-key"] = "sk-ant-api03-demo"
     return client.build_request("POST", "/v1/messages", headers=headers, content=json.dumps(body))

@@ -1,5 +1,6 @@
 """The made-up history: the same for a seed, as large as asked, and as a company's is."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -10,6 +11,8 @@ from schemas.streams import USAGE_BATCH_BYTES_MAX, USAGE_BATCH_EVENTS_MAX
 from services.demo.history import entry_time
 from services.demo.publishing import batches_of, usage_events
 from services.demo.story import Story, make_company, make_story
+from services.proxy.client_identity import identity_of
+from services.proxy.quota import seat_of
 
 NOW = datetime(2026, 11, 25, 18, 0, tzinfo=UTC)
 
@@ -21,6 +24,18 @@ def story(seed: int = 1, requests: int = 1500, now: datetime = NOW) -> Story:
 @pytest.fixture(scope="module")
 def made() -> Story:
     return story()
+
+
+def test_what_is_told_of_an_account_is_what_the_proxy_tells() -> None:
+    # Given a caller and what its client says of itself, when the proxy reads that, then it comes
+    # to the hashes that the history has: a person is one seat, before and after.
+    for caller in make_company(1, NOW).callers:
+        told = json.dumps({"account_uuid": caller.account, "device_id": caller.device})
+        metadata = msgspec.Raw(json.dumps({"user_id": told}).encode())
+        identity = identity_of(metadata)
+        assert seat_of(b"", metadata) == caller.seat
+        assert identity.account_hash == caller.account_hash
+        assert identity.device_hash == caller.device_hash
 
 
 def test_same_seed_makes_the_same_history(made: Story) -> None:

@@ -9,6 +9,7 @@ from services.admin.ui.access_pages import ACCESS_PAGE_ROUTES
 from services.admin.ui.assets import ASSET_ROUTES
 from services.admin.ui.audit import AUDIT_PAGE_ROUTES
 from services.admin.ui.budgets import BUDGET_PAGE_ROUTES
+from services.admin.ui.coding_sessions import SESSIONS_ROUTES
 from services.admin.ui.guardrails import GUARDRAIL_PAGE_ROUTES
 from services.admin.ui.health import HEALTH_PAGE_ROUTES
 from services.admin.ui.login import LOGIN_ROUTES
@@ -17,6 +18,7 @@ from services.admin.ui.overview import OVERVIEW_ROUTES
 from services.admin.ui.pages import answer_ui_error
 from services.admin.ui.quotas import QUOTA_PAGE_ROUTES
 from services.admin.ui.request_page import REQUEST_ROUTES
+from services.admin.ui.session_page import SESSION_PAGE_ROUTES
 from services.admin.ui.usage import USAGE_ROUTES
 
 __all__ = ["UI_ROUTES", "ui_router"]
@@ -33,6 +35,8 @@ UI_ROUTES = (
     *OVERVIEW_ROUTES,
     *LOG_ROUTES,
     *REQUEST_ROUTES,
+    *SESSIONS_ROUTES,
+    *SESSION_PAGE_ROUTES,
     *USAGE_ROUTES,
     *ACCESS_PAGE_ROUTES,
     *BUDGET_PAGE_ROUTES,

@@ -19,6 +19,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 PAGES: tuple[Page, ...] = (
     Page(path="/ui", title="Overview", group=""),
     Page(path="/ui/logs", title="Logs", group=""),
+    Page(path="/ui/sessions", title="Sessions", group=""),
     Page(path="/ui/usage", title="Usage", group=""),
     Page(path="/ui/keys", title="Virtual Keys", group="Access"),
     Page(path="/ui/budgets", title="Budgets", group="Control"),

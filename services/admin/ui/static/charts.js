@@ -109,7 +109,7 @@
       config: {
         width,
         height: Number(element.dataset.height) || 220,
-        padding: [8, 4, 0, 0],
+        padding: [8, 16, 0, 0],
         legend: { show: false },
         tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
         cursor: { y: false, points: { show: !isBars }, drag: { setScale: false, x: false, y: false } },

@@ -32,7 +32,9 @@ from services.runtime.nats_server import running_nats_url
 __all__ = ["STATE_FILE", "DemoOptions", "DemoState", "run_demo"]
 
 READY_TIMEOUT_S = 120.0
-"""The gateway may take so long to start, and so long again to book the history."""
+"""The gateway may take so long to start."""
+BOOKED_PER_S_MIN = 1000
+"""So many requests of the history are booked in a second at least, or the demo gives up."""
 PROMPTS_MAX = 300
 """Of so many of the newest requests the words are made up, too."""
 STATE_FILE = "demo.json"
@@ -86,6 +88,8 @@ async def _run(options: DemoOptions) -> int:
     began = time.monotonic()
     folder = options.folder
     known = _known_state(folder)
+    if running_nats_url(folder / "data", "admin") is not None:
+        raise ConfigError(f"a demo runs in {folder} already: end it first, or give another folder")
     data = DataFolder(folder / "data")
     seed = options.seed if known is None else known.seed
     company = make_company(seed, datetime.now(UTC))
@@ -96,10 +100,13 @@ async def _run(options: DemoOptions) -> int:
             if known is None:
                 known = await _first_time(options, gateway, company, data)
             state = msgspec.structs.replace(known, url=gateway.url)
+            requests = state.totals.requests
+            await gateway.wait_for(
+                "SELECT count(*) FROM requests",
+                lambda rows: rows >= requests,
+                READY_TIMEOUT_S + requests / BOOKED_PER_S_MIN,
+            )
             write_private(folder / STATE_FILE, msgspec.json.encode(state))
-            async with asyncio.timeout(READY_TIMEOUT_S):
-                query = "SELECT count(*) FROM requests"
-                await gateway.wait_for(query, lambda rows: rows >= state.totals.requests)
             _say(_banner(folder, state, time.monotonic() - began))
             await _go_on(options, gateway, company, state)
     return 0
@@ -111,8 +118,7 @@ async def _first_time(
     """Make the history and publish it; return what is then known of the demo."""
     now = datetime.now(UTC)
     story = await asyncio.to_thread(make_story, company, options.seed, options.requests, now)
-    async with asyncio.timeout(READY_TIMEOUT_S):
-        await gateway.wait_for("SELECT 1", lambda _: True)
+    await gateway.wait_for("SELECT 1", lambda _: True, READY_TIMEOUT_S)
     await _publish(data.path, story, options.seed)
     return DemoState(
         url=gateway.url,

@@ -22,7 +22,7 @@ from schemas.events import (
     us_from_time,
 )
 from schemas.keys import hash_key, key_name, new_key
-from schemas.registry import KeyRecord, TeamRecord, UserRecord
+from schemas.registry import KeyRecord, TeamMember, TeamRecord, UserRecord
 from schemas.streams import key_subject, team_subject, user_subject
 from services.demo import ids
 from services.demo.conversation import Caller
@@ -120,6 +120,7 @@ class Company:
                 user_id=person.user_id,
                 user_alias=person.name,
                 user_email=person.email,
+                user_role=person.role,
                 created_at_us=us_from_time(created),
                 created_by=_MASTER,
                 updated_at_us=us_from_time(created),
@@ -226,6 +227,11 @@ def _team_record(team: Team, created: datetime) -> TeamRecord:
         team_id=team.team_id,
         team_alias=team.name,
         guardrails=team.guardrails,
+        members_with_roles=tuple(
+            TeamMember(user_id=person.user_id, role="admin" if person.is_team_admin else "user")
+            for person in PEOPLE
+            if person.team_id == team.team_id
+        ),
         rpm_limit=team.rpm_limit,
         created_at_us=us_from_time(created),
         created_by=_MASTER,

@@ -80,8 +80,20 @@ class GatewayProcess:
             tail = self._log.read_bytes()[-_TAIL_BYTES:].decode("utf-8", "replace")
             raise GatewayEnded(f"the gateway ended by itself. The end of its log:\n{tail}")
 
-    async def wait_for(self, query: str, is_there: Callable[[Any], bool]) -> None:
-        """Wait until the first value of a query is what is waited for. Raises GatewayEnded."""
+    async def wait_for(self, query: str, is_there: Callable[[Any], bool], timeout_s: float) -> None:
+        """Wait until the first value of a query is what is waited for.
+
+        Raises GatewayEnded, or TallygateError where that takes longer than `timeout_s`.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._wait_for(query, is_there)
+        except TimeoutError:
+            raise TallygateError(
+                f"the gateway does not answer within {timeout_s:.0f} s; {self._log} says why"
+            ) from None
+
+    async def _wait_for(self, query: str, is_there: Callable[[Any], bool]) -> None:
         async with httpx.AsyncClient(base_url=self.url, trust_env=False) as client:
             while True:
                 self.check()

@@ -4,6 +4,8 @@ from typing import Literal
 
 import msgspec
 
+from schemas.registry import UserRole
+
 __all__ = [
     "HAIKU",
     "OPUS",
@@ -59,6 +61,8 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
     keys: tuple[KeyPlan, ...]
     hours: tuple[int, int] = (8, 18)
     weekend: float = 0.05
+    role: UserRole = "internal_user"
+    is_team_admin: bool = False
     budget_factor: float | None = None
 
     @property
@@ -102,6 +106,8 @@ PEOPLE = (
         team_id="platform",
         hours=(7, 17),
         weekend=0.2,
+        role="proxy_admin",
+        is_team_admin=True,
         keys=(KeyPlan(alias="ana-laptop", share=0.19, models=_OPUS_FIRST),),
     ),
     Person(
@@ -128,6 +134,7 @@ PEOPLE = (
         user_id="chloe.martin",
         name="Chloé Martin",
         team_id="platform",
+        role="proxy_admin_viewer",
         hours=(9, 19),
         keys=(KeyPlan(alias="chloe-macbook", share=0.09, models=_SONNET_FIRST),),
     ),
@@ -178,6 +185,7 @@ PEOPLE = (
         user_id="greta.lind",
         name="Greta Lind",
         team_id="product",
+        is_team_admin=True,
         hours=(6, 15),
         keys=(
             KeyPlan(alias="greta-laptop", share=0.05, models=_SONNET_FIRST),
@@ -197,6 +205,7 @@ PEOPLE = (
         user_id="hana.kim",
         name="Hana Kim",
         team_id="data",
+        is_team_admin=True,
         hours=(8, 20),
         weekend=0.15,
         keys=(

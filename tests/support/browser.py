@@ -152,6 +152,7 @@ class Session:
         self.page = page
         self.look = Look()
         self._url = url
+        self._bytes = 0
         self._under_way: set[Request] = set()
         self._quiet_since = time.monotonic()
         self._devtools: CDPSession = page.context.new_cdp_session(page)
@@ -175,10 +176,12 @@ class Session:
     def open(self, path: str) -> Look:
         """Open a page, wait until it is there, and return what happened meanwhile."""
         self.look = look = Look()
+        before = self._bytes
         began = time.monotonic()
         answer = self.page.goto(path)
         self.settle()
         look.seconds = self._quiet_since - began
+        look.bytes = self._bytes - before
         look.status = answer.status if answer is not None else 0
         return look
 
@@ -240,7 +243,7 @@ class Session:
             self._fault(f"console: {message.text}")
 
     def _on_loaded(self, event: dict[str, Any]) -> None:
-        self.look.bytes += int(event["encodedDataLength"])
+        self._bytes += int(event["encodedDataLength"])
 
     def _on_request(self, request: Request) -> None:
         if not request.url.startswith((self._url, "data:")):

@@ -9,13 +9,17 @@ import re
 import pytest
 
 from services.admin.ui.navigation import PAGES
-from tests.support.browser import NARROW, WIDE, Form, Session, screens_folder
+from tests.support.browser import NARROW, WIDE, Browser, Form, Session, screens_folder
 from tests.support.demo import Demo
 
 BYTES_MAX = 200 * 1024
 """No page may be heavier, its scripts, styles and letters included."""
 
-DETAILS: tuple[str, ...] = ()
+DETAILS: tuple[str, ...] = (
+    "/ui/logs/{request_id}",
+    "/ui/logs?status=error&period=7d",
+    "/ui/keys/{key_id}",
+)
 """Paths beside the menu's. `{request_id}` and the like are filled in: see Demo.names."""
 
 pytestmark = pytest.mark.browser
@@ -43,3 +47,19 @@ def test_page_is_whole_light_readable_and_fits_a_phone(
     assert admin.axe() == []
     assert look.faults == []
     admin.shoot(screens_folder() / f"{name}-{NARROW}-dark.png")
+
+
+def test_pages_of_a_developer_are_whole_and_show_no_other_names(
+    demo: Demo, browser: Browser
+) -> None:
+    # Given a developer's own key, when each page of the menu is opened, then it is there without
+    # an error, and no other developer's key is on it.
+    with browser.session(demo.state.url) as session:
+        session.log_in(demo.state.personal_key)
+        menu = session.page.get_by_role("navigation", name="Pages").get_by_role("link")
+        paths = [link.get_attribute("href") or "" for link in menu.all()]
+        assert set(paths) == {page.path for page in PAGES if page.needs == "session"}
+        for path in paths:
+            look = session.open(path)
+            assert (path, look.status, look.faults) == (path, 200, [])
+            assert "ana-laptop" not in session.page.content(), path

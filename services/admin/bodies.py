@@ -152,7 +152,14 @@ class KeyState(BudgetsShown, msgspec.Struct, frozen=True, kw_only=True):
     permissions: dict[str, Any] = {}
     model_spend: dict[str, Any] = {}
     organization_id: None = None
+    project_id: None = None
+    agent_id: None = None
+    budget_id: None = None
     litellm_budget_table: None = None
+    object_permission: None = None
+    allowed_cache_controls: tuple[str, ...] = ()
+    auto_rotate: bool = False
+    rotation_interval: None = None
 
 
 class KeyRow(KeyState, frozen=True, kw_only=True):

@@ -29,6 +29,7 @@ __all__ = [
     "DeletedUsers",
     "GivenMember",
     "GivenMembers",
+    "ListedUser",
     "MemberRow",
     "NewTeam",
     "NewUser",
@@ -168,6 +169,7 @@ class OwnerRow(BudgetsShown, frozen=True, kw_only=True):
     updated_by: str | None
     models: tuple[str, ...]
     organization_id: None = None
+    object_permission: None = None
 
 
 class MemberRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,6 +187,7 @@ class TeamRow(OwnerRow, frozen=True, kw_only=True):
     team_alias: str | None
     on_quota_exhausted: OnQuotaExhausted | None
     members_with_roles: tuple[MemberRow, ...]
+    litellm_model_table: None = None
 
 
 class UserRow(OwnerRow, frozen=True, kw_only=True):
@@ -195,6 +198,15 @@ class UserRow(OwnerRow, frozen=True, kw_only=True):
     user_email: str | None
     user_role: UserRole | None
     teams: tuple[str, ...]
+    model_spend: dict[str, Any] = msgspec.field(default_factory=dict)
+    organization_memberships: None = None
+    sso_user_id: None = None
+
+
+class ListedUser(UserRow, frozen=True, kw_only=True):
+    """A user in a list, and how many keys name the user."""
+
+    key_count: int
 
 
 class NewUserAnswer(UserRow, frozen=True, kw_only=True):
@@ -257,12 +269,12 @@ class TeamInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UserInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A user and the user's keys (PAGE_SIZE_MAX at most: /key/list has all)."""
+    """A user, the user's keys (PAGE_SIZE_MAX at most: /key/list has all), and the teams of both."""
 
     user_id: str
     user_info: UserRow
     keys: tuple[KeyRow, ...]
-    teams: tuple[str, ...] = ()
+    teams: tuple[TeamRow, ...]
 
 
 class UserListQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -276,7 +288,7 @@ class UserListQuery(msgspec.Struct, frozen=True, kw_only=True):
 class UserList(msgspec.Struct, frozen=True, kw_only=True):
     """A page of users, the newest first."""
 
-    users: tuple[UserRow, ...]
+    users: tuple[ListedUser, ...]
     total: int
     page: int
     page_size: int

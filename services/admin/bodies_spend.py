@@ -99,7 +99,10 @@ class SpendLogsPageQuery(LogFilters, frozen=True, kw_only=True):
 
 
 class SpendLog(msgspec.Struct, frozen=True, kw_only=True):
-    """One request, in LiteLLM's row. `spend` is null where the model had no known price."""
+    """One request, in LiteLLM's row. `spend` is null where the model had no known price.
+
+    `model_id` is the deployment. The fields at the end have no meaning here and are always empty.
+    """
 
     request_id: str
     call_type: str
@@ -113,6 +116,7 @@ class SpendLog(msgspec.Struct, frozen=True, kw_only=True):
     completion_start_time: str | None = msgspec.field(name="completionStartTime")
     request_duration_ms: int | None
     model: str | None
+    model_id: str | None
     model_group: str | None
     custom_llm_provider: str
     user: str | None
@@ -124,6 +128,13 @@ class SpendLog(msgspec.Struct, frozen=True, kw_only=True):
     cache_hit: str
     request_tags: tuple[str, ...]
     metadata: dict[str, Any]
+    api_base: str = ""
+    cache_key: str = ""
+    organization_id: None = None
+    requester_ip_address: None = None
+    messages: dict[str, Any] = {}
+    response: dict[str, Any] = {}
+    proxy_server_request: dict[str, Any] = {}
 
 
 class SpendLogsPage(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,5 +1,6 @@
 """The routes under /user: LiteLLM's names, shapes and errors, written as events."""
 
+from collections import Counter
 from math import ceil
 from typing import Any
 
@@ -14,8 +15,10 @@ from services.admin.bodies import GenerateKey
 from services.admin.bodies_owners import (
     DeletedUsers,
     DeleteUsers,
+    ListedUser,
     NewUser,
     NewUserAnswer,
+    TeamRow,
     UpdatedUser,
     UpdateUser,
     UserInfo,
@@ -25,7 +28,7 @@ from services.admin.bodies_owners import (
     UserRow,
 )
 from services.admin.describing import Description, described
-from services.admin.directory import alias_holders, sequence_of
+from services.admin.directory import alias_holders, live_keys, sequence_of
 from services.admin.fields import OWNER_FIELDS_WITHOUT_MEANING
 from services.admin.guard import caller_of
 from services.admin.guardrail_names import check_guardrails
@@ -37,8 +40,9 @@ from services.admin.owner_changes import (
     rows_of_keys,
     spend_of_owners,
 )
-from services.admin.owners import changed_owner, new_owner_id, own_fields, user_row
+from services.admin.owners import changed_owner, new_owner_id, own_fields, team_row, user_row
 from services.admin.preconditions import etag_header
+from services.admin.principal import Principal
 from services.admin.reading import answer_json, read_body, read_query
 from services.admin.records import Issue, created_record
 from services.admin.state import AdminState, now_us
@@ -200,13 +204,11 @@ async def user_info(request: _Request, admin: AdminState) -> Response[bytes]:
     snapshot = await admin.registry()
     record = _found(snapshot, user_id)
     sequence = sequence_of(snapshot, record)
-    teams = dict.fromkeys(sorted(snapshot.memberships(user_id)))
-    teams |= dict.fromkeys(key.team_id for key in keys_of(snapshot, record) if key.team_id)
     answer = UserInfo(
         user_id=record.user_id,
         user_info=await _row(admin, record),
         keys=await rows_of_keys(admin, record, caller),
-        teams=tuple(teams),
+        teams=await _teams_of(admin, record, caller),
     )
     return answer_json(answer, headers=etag_header(sequence))
 
@@ -240,9 +242,13 @@ async def list_users(request: _Request, admin: AdminState) -> Response[bytes]:
     first = (query.page - 1) * query.page_size
     users = found[first : first + query.page_size]
     spends = await spend_of_owners(admin, users)
+    counts = Counter(key.user_id for key in live_keys(snapshot) if key.user_id is not None)
     answer = UserList(
         users=tuple(
-            user_row(snapshot, *pair, now_us(), admin.timezone)
+            ListedUser(
+                **msgspec.structs.asdict(user_row(snapshot, *pair, now_us(), admin.timezone)),
+                key_count=counts[pair[0].user_id],
+            )
             for pair in zip(users, spends, strict=True)
         ),
         total=len(found),
@@ -260,6 +266,26 @@ def _first_key(
     if body.key_alias is not None and alias_holders(snapshot, body.key_alias):
         raise alias_taken(body.key_alias)
     return created_record(wanted, secret, new_key_id(), issue)
+
+
+async def _teams_of(
+    admin: AdminState, record: UserRecord, caller: Principal
+) -> tuple[TeamRow, ...]:
+    """Return the teams of a user and of the user's keys, as far as the caller may see them."""
+    snapshot = admin.snapshot
+    names = dict.fromkeys(sorted(snapshot.memberships(record.user_id)))
+    names |= dict.fromkeys(key.team_id for key in keys_of(snapshot, record) if key.team_id)
+    teams = [
+        snapshot.teams[name]
+        for name in names
+        if name in snapshot.teams and not snapshot.teams[name].deleted and caller.sees_team(name)
+    ]
+    spends = await spend_of_owners(admin, teams, caller)
+    time_us = now_us()
+    return tuple(
+        team_row(snapshot, *pair, time_us, admin.timezone)
+        for pair in zip(teams, spends, strict=True)
+    )
 
 
 async def _row(admin: AdminState, record: UserRecord) -> UserRow:

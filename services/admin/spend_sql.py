@@ -74,6 +74,7 @@ _LOG_COLUMNS = (
     "first_byte_at",
     "ended_at",
     "key_alias",
+    "deployment",
 )
 
 _CALL_TYPES = {"messages": "anthropic_messages"}
@@ -174,6 +175,7 @@ def _log(cells: dict[str, Any], hash_of: Callable[[str], str | None]) -> SpendLo
         completion_start_time=cells["first_byte_at"],
         request_duration_ms=None if duration_ms is None else round(float(duration_ms)),
         model=cells["model"],
+        model_id=cells["deployment"],
         model_group=cells["model_name"],
         custom_llm_provider="anthropic",
         user=cells["user_id"],
@@ -186,6 +188,8 @@ def _log(cells: dict[str, Any], hash_of: Callable[[str], str | None]) -> SpendLo
         request_tags=(),
         metadata={
             "user_api_key_alias": cells["key_alias"],
+            "user_api_key_user_id": cells["user_id"],
+            "user_api_key_team_id": cells["team_id"],
             "usage_object": {
                 "input_tokens": cells["input_tokens"] or 0,
                 "output_tokens": completion_tokens,

@@ -42,10 +42,14 @@ class _Created(msgspec.Struct):
     key_id: str | None = None
 
 
+class _Team(msgspec.Struct):
+    team_id: str
+
+
 class _Info(msgspec.Struct):
     user_info: _User
     keys: list[KeyRow]
-    teams: list[str]
+    teams: list[_Team]
 
 
 class _Updated(msgspec.Struct):
@@ -149,7 +153,7 @@ def info(*, user: str, as_json: bool, gateway: Gateway) -> None:
         ["alias", row.user_alias],
         ["email", row.user_email],
     ]
-    print_details(names, row, [["teams", ", ".join(found.teams)]])
+    print_details(names, row, [["teams", ", ".join(team.team_id for team in found.teams)]])
     print_keys(found.keys)
 
 

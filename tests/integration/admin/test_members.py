@@ -122,7 +122,8 @@ def test_users_join_and_leave_teams_with_their_own_records(admin: RunningAdmin) 
         return [each["user_id"] for each in team["members_with_roles"]]
 
     assert members() == ["smith"]
-    assert admin.http.get("/user/info", params={"user_id": "smith"}).json()["teams"] == ["yard"]
+    (team,) = admin.http.get("/user/info", params={"user_id": "smith"}).json()["teams"]
+    assert (team["team_id"], team["members_with_roles"][0]["user_id"]) == ("yard", "smith")
     assert post(admin, "/user/delete", user_ids=["smith"]).status_code == 200
     assert members() == []
     back = post(admin, "/team/member_add", team_id="yard", member={"user_id": "smith"})

@@ -17,6 +17,7 @@ from services.admin.openapi import OpenApi
 from tests.support.admin import MASTER_KEY
 from tests.support.document_asked import AskedDocument
 from tests.support.filled import FilledGateway, running_filled_gateway
+from tests.support.litellm_script import run_script
 
 ALLOWED, FORBIDDEN = 2, 2
 """So many requests of each route are such as the document allows, so many such as it forbids."""
@@ -168,3 +169,9 @@ def test_model_in_the_path_is_changed(filled: FilledGateway) -> None:
     assert filled.admin.http.patch("/model/no/update", json={}).status_code == 404
     (shown,) = filled.admin.http.get("/v1/model/info?litellm_model_id=patched").json()["data"]
     assert shown["litellm_params"]["rpm"] == 6
+
+
+def test_script_that_was_written_for_litellm_runs_unchanged(filled: FilledGateway) -> None:
+    # Given an admin script for LiteLLM (keys, teams, members, users, models, spend), when it runs
+    # against this gateway, then every status and field that it counts on is there.
+    run_script(filled.admin.url, MASTER_KEY)

@@ -145,7 +145,8 @@ def _checked_model(gateway: Gateway, model: str | None) -> str | None:
         note(f"note: the gateway does not list {model} for this key, but {shown or 'no model'}")
     if model is None and len(names) == 1:
         return names[0]
-    if model is None and names:
+    # A longer list is of a pattern, which the model that Claude Code begins with fits, too.
+    if model is None and 0 < len(names) <= _MODELS_SHOWN_MAX:
         note(f"note: the gateway serves {shown}; --model names the one to begin with")
     return model
 

@@ -28,6 +28,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 OWNER_FIELDS = {
     **BUDGET_FIELDS,
     **RATE_FIELDS,
+    "model": "models",
     "metadata": "metadata",
     "guardrail": "guardrails",
 }
@@ -38,6 +39,7 @@ class OwnerRow(LimitedRow, kw_only=True):
     """What is shown of a team or a user."""
 
     blocked: bool
+    models: tuple[str, ...] = ()
 
     @property
     def status(self) -> str:
@@ -54,6 +56,11 @@ def owner_options(command: Command) -> Command:
             help="A guardrail that the requests of its keys must pass; may be given several times.",
         ),
         *RATE_OPTIONS,
+        click.option(
+            "--model",
+            multiple=True,
+            help="A model that its keys may use; may be given several times. Without it: all.",
+        ),
         click.option("--metadata", help="A JSON object of your own."),
         *BUDGET_OPTIONS,
         click.option("--alias", help="A name for people."),
@@ -86,6 +93,7 @@ def print_details(names: list[list[Any]], row: OwnerRow, more: list[list[Any]]) 
         *names,
         ["status", row.status],
         *limit_lines(row),
+        ["models", ", ".join(row.models) or "all"],
         ["guardrails", ", ".join(row.guardrails)],
         ["made", row.created_at],
         ["metadata", row.metadata or ""],

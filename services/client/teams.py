@@ -8,6 +8,7 @@ import rich_click as click
 
 from services.client.gateway import Gateway
 from services.client.key_rows import KeyRow, print_keys
+from services.client.members import MemberRow, member_commands, print_members
 from services.client.options import gateway_options, json_option
 from services.client.output import cell_text, note, print_json
 from services.client.owners import (
@@ -41,6 +42,7 @@ class _Team(OwnerRow, kw_only=True):
     team_id: str
     team_alias: str | None = None
     on_quota_exhausted: str | None = None
+    members_with_roles: tuple[MemberRow, ...] = ()
 
 
 class _Info(msgspec.Struct):
@@ -54,7 +56,9 @@ class _Updated(msgspec.Struct):
 
 @click.group()
 def teams() -> None:
-    """Make, list, change, block and delete teams. TEAM is a team's id.
+    """Make, list, change, block and delete teams, and say who belongs to them.
+
+    TEAM is a team's id, USER a user's.
 
     Keys belong to a team by their --team-id; its budget is what all of them may spend together.
     """
@@ -100,7 +104,7 @@ def list_teams(*, as_json: bool, gateway: Gateway) -> None:
 @json_option
 @gateway_options
 def info(*, team: str, as_json: bool, gateway: Gateway) -> None:
-    """Show one team, its spend and its keys."""
+    """Show one team, its spend, its members and its keys."""
     content = gateway.get("/team/info", team_id=team)
     if as_json:
         print_json(content)
@@ -109,6 +113,8 @@ def info(*, team: str, as_json: bool, gateway: Gateway) -> None:
     row = found.team_info
     names: list[list[Any]] = [["team", row.team_id], ["alias", row.team_alias]]
     print_details(names, row, [["quota used up", row.on_quota_exhausted]])
+    if row.members_with_roles:
+        print_members(row.members_with_roles)
     print_keys(found.keys)
 
 
@@ -157,6 +163,10 @@ def unblock(*, team: str, as_json: bool, gateway: Gateway) -> None:
 def delete(*, team: tuple[str, ...], yes: bool, as_json: bool, gateway: Gateway) -> None:
     """Delete teams and all of their keys for ever; their history stays in the ledger."""
     delete_owners(gateway, "team", team, yes=yes, as_json=as_json)
+
+
+for _command in member_commands:
+    teams.add_command(_command)
 
 
 def _change(gateway: Gateway, path: str, team: str, done: str, *, as_json: bool) -> None:

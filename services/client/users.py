@@ -25,15 +25,22 @@ __all__ = ["users"]
 
 PAGE_SIZE_MAX = 100
 
-_FIELDS = {"alias": "user_alias", "email": "user_email", **OWNER_FIELDS}
+_FIELDS = {"alias": "user_alias", "email": "user_email", "role": "user_role", **OWNER_FIELDS}
+_ROLES = ("proxy_admin", "proxy_admin_viewer", "internal_user", "internal_user_viewer")
 
 _email_option = click.option("--email", help="The user's mail address.")
+_role_option = click.option(
+    "--role",
+    type=click.Choice(_ROLES),
+    help="What the user's keys may do at the management API. Without one: see themselves alone.",
+)
 
 
 class _User(OwnerRow, kw_only=True):
     user_id: str
     user_alias: str | None = None
     user_email: str | None = None
+    user_role: str | None = None
 
 
 class _Created(msgspec.Struct):
@@ -75,6 +82,8 @@ def users() -> None:
 @users.command()
 @click.option("--id", "user_id", help="The user's id; without it a random one is made.")
 @_email_option
+@_role_option
+@click.option("--team", multiple=True, help="A team to be a member of; may be given several times.")
 @owner_options
 @click.option("--with-key", is_flag=True, help="Make a first key too, and print it, this once.")
 @click.option("--key-alias", help="With --with-key: that key's alias.")
@@ -84,6 +93,7 @@ def users() -> None:
 def create(
     *,
     user_id: str | None,
+    team: tuple[str, ...],
     with_key: bool,
     key_alias: str | None,
     key_duration: str | None,
@@ -97,6 +107,8 @@ def create(
         raise click.UsageError("--key-alias and --key-duration go with --with-key")
     body = read_settings(settings, _FIELDS) | {"auto_create_key": with_key}
     body |= {name: value for name, value in of_key.items() if value is not None}
+    if team:
+        body["teams"] = team
     content = gateway.post("/user/new", body)
     if as_json:
         print_json(content)
@@ -130,6 +142,7 @@ def list_users(*, email: str | None, page: int, size: int, as_json: bool, gatewa
         "user": [row.user_id for row in found.users],
         "alias": [row.user_alias for row in found.users],
         "email": [row.user_email for row in found.users],
+        "role": [row.user_role for row in found.users],
     }
     print_owners(names, found.users)
     if found.total_pages > 1:
@@ -152,6 +165,7 @@ def info(*, user: str, as_json: bool, gateway: Gateway) -> None:
         ["user", row.user_id],
         ["alias", row.user_alias],
         ["email", row.user_email],
+        ["role", row.user_role or "none"],
     ]
     print_details(names, row, [["teams", ", ".join(team.team_id for team in found.teams)]])
     print_keys(found.keys)
@@ -160,6 +174,7 @@ def info(*, user: str, as_json: bool, gateway: Gateway) -> None:
 @users.command()
 @click.argument("user")
 @_email_option
+@_role_option
 @owner_options
 @unset_option_of(_FIELDS)
 @json_option

@@ -8,7 +8,7 @@ import rich_click as click
 from services import cli
 from services.client.commands import client_commands
 
-COMMAND = re.compile(r"^- `tallygate ([a-z-]+)(?: ([a-z|]+))?`", re.MULTILINE)
+COMMAND = re.compile(r"^- `tallygate ([a-z-]+)(?: ([a-z|-]+))?`", re.MULTILINE)
 TEXT = (Path(__file__).parents[2] / "docs" / "admin-api.md").read_text()
 SECTION = TEXT.partition("\n## The command line\n")[2]
 

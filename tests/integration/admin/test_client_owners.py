@@ -133,6 +133,24 @@ def test_a_team_lives_its_life(run: Run, answer: Callable[..., Any]) -> None:
     assert (changed["max_budget"], changed["rpm_limit"]) == (Decimal("5.5"), None)
     assert (changed["team_alias"], changed["metadata"]) == ("Gardeners", {})
     assert "changed Gardeners (green)" in run("teams", "update", "green", "--tpm-limit", "9").err
+    # When it gets members, then they are shown, those who manage it first; and they come and go.
+    assert "2 in all" in run("teams", "member-add", "green", "m1", "m2").err
+    promoted = run("teams", "member-update", "green", "m2", "--role", "admin")
+    assert "m2 has the role admin in green now" in promoted.err
+    mail = ("m3@example.com", "--by-email", "--role", "user")
+    added = answer("teams", "member-add", "green", *mail)["updated_team_memberships"]
+    shown = run("teams", "info", "green").out
+    assert shown.index("m2") < shown.index("m1")
+    assert len(added) == 1
+    assert "deleted 0 key(s)" in run("teams", "member-delete", "green", "m1").err
+    assert {each["role"] for each in answer("teams", "list")[0]["members_with_roles"]} == {
+        "admin", "user",
+    }  # fmt: skip
+    assert run("users", "delete", "m1", "m2", added[0]["user_id"]).code == 0
+    # When its models are named, then its keys may use these alone, until that is unset.
+    assert run("teams", "update", "green", "--model", "a", "--model", "b").code == 0
+    assert "a, b" in run("teams", "info", "green").out
+    assert answer("teams", "update", "green", "--unset", "model")["data"]["models"] == []
     # When it is blocked and unblocked, then it says so each time.
     assert "which is blocked now" in run("teams", "block", "green").err
     assert answer("teams", "list")[0]["blocked"] is True
@@ -157,6 +175,10 @@ def test_a_user_lives_a_life(run: Run, answer: Callable[..., Any]) -> None:
     shown = run("users", "info", "u1").out
     for words in ("Ana", "ana@example.com", "$2.125", "green"):
         assert words in shown
+    # When a user gets a role, then it is shown; one that is none is refused by name.
+    assert run("users", "update", "u1", "--role", "internal_user").code == 0
+    assert "internal_user" in run("users", "list").row("u1")
+    assert run("users", "update", "u1", "--role", "boss").code == 2
     # When a user is changed, blocked, unblocked and deleted, then each is done.
     changed = answer("users", "update", "u9", "--email", "x@y.z", "--max-budget", "1")["data"]
     assert (changed["user_email"], changed["max_budget"]) == ("x@y.z", 1)

@@ -10,7 +10,7 @@ from litestar import Request, Response, get
 
 from schemas.errors import ApiError
 from schemas.rpc import ReaderState
-from schemas.streams import ALERT, BUDGET, PROMPTS, READER_STATE_SUBJECT, REGISTRY, USAGE
+from schemas.streams import ALERT, BUDGET, READER_STATE_SUBJECT, REGISTRY, USAGE
 from services.admin.bodies_config import ProcessStanding
 from services.admin.state import AdminState
 from services.admin.ui.asking import Row, ask
@@ -165,7 +165,8 @@ async def _streams(admin: AdminState) -> list[Row]:
             "last": state.last_sequence,
         }
 
-    names = [stream.name for stream in (USAGE, REGISTRY, BUDGET, ALERT, PROMPTS)]
+    # Of PROMPTS this service may not even ask how much there is.
+    names = [stream.name for stream in (USAGE, REGISTRY, BUDGET, ALERT)]
     found = await asyncio.gather(*(one(name) for name in names))
     return [each for each in found if each is not None]
 

@@ -9,12 +9,13 @@ from typing import Any
 import msgspec
 import rich_click as click
 
-from services.client.claude_settings import read_claude_settings, settings_file
+from services.client.claude_settings import ClaudeSettings, read_claude_settings, settings_file
 from services.client.claude_variables import (
     ANTHROPIC_PREFIX,
     Mode,
     Setup,
     spoiling_variables,
+    variables_without_gateway,
     wanted_variables,
 )
 from services.client.credentials import KEY_VARIABLE, is_key, read_key
@@ -53,6 +54,15 @@ class _Models(msgspec.Struct):
     "that is ~/.claude/settings.json (under $CLAUDE_CONFIG_DIR where that is set).",
 )
 @click.option(
+    "--remove",
+    "from_file",
+    is_flag=False,
+    flag_value="",
+    metavar="[FILE]",
+    help="Take the gateway and the key out of a settings file again, so that Claude Code asks "
+    "Anthropic directly.",
+)
+@click.option(
     "--mode",
     type=click.Choice(["subscription", "api-key"]),
     default="subscription",
@@ -71,6 +81,7 @@ class _Models(msgspec.Struct):
 def claude_code(
     *,
     file: str | None,
+    from_file: str | None,
     mode: Mode,
     model: str | None,
     key_file: Path | None,
@@ -85,6 +96,12 @@ def claude_code(
 
     tallygate keys create --alias ana | tallygate claude-code --write --key-file -
     """
+    if from_file is not None:
+        if file is not None:
+            raise click.UsageError("--write and --remove are two things: give one of them")
+        settings = read_claude_settings(settings_file(from_file, os.environ))
+        _change(settings, variables_without_gateway(settings.texts), as_json=as_json)
+        return
     address, signed_in = find_address(url, profile, os.environ)
     key = _virtual_key(key_file, signed_in)
     with Gateway(address, key) as gateway:
@@ -164,10 +181,20 @@ def _print(setup: Setup, *, as_json: bool) -> None:
 
 
 def _write(setup: Setup, path: Path, *, as_json: bool) -> None:
-    """Write the variables into a settings file, and say what was done."""
+    """Write the variables into a settings file, and say what else is to be known."""
     settings = read_claude_settings(path)
+    _change(settings, wanted_variables(setup, settings.texts), as_json=as_json)
+    if is_readable_by_others(settings.path):
+        note(f"note: others may read {settings.path}, and the key in it: chmod 600 changes that")
+    if settings.has_key_helper:
+        note("note: the file has an apiKeyHelper, whose credential Claude Code sends, too")
+    for name in spoiling_variables(setup.mode, os.environ):
+        note(f"note: ${cell_text(name)} is set in this shell and would be sent: unset it")
+
+
+def _change(settings: ClaudeSettings, wanted: dict[str, str | None], *, as_json: bool) -> None:
+    """Change the variables in a settings file, and say what was done."""
     before = settings.texts
-    wanted = wanted_variables(setup, before)
     changes = {name: value for name, value in wanted.items() if value != before.get(name)}
     if changes:
         settings.write(changes)
@@ -178,14 +205,6 @@ def _write(setup: Setup, path: Path, *, as_json: bool) -> None:
     }
     if as_json:
         print_json(msgspec.json.encode(done))
-    elif changes:
-        removed = f"; taken away: {', '.join(done['removed'])}" if done["removed"] else ""
-        note(f"wrote {settings.path}: {', '.join(done['set'])}{removed}")
-    else:
-        note(f"{settings.path} has it already")
-    if is_readable_by_others(settings.path):
-        note(f"note: others may read {settings.path}, and the key in it: chmod 600 changes that")
-    if settings.has_key_helper:
-        note("note: the file has an apiKeyHelper, whose credential Claude Code sends, too")
-    for name in spoiling_variables(setup.mode, os.environ):
-        note(f"note: ${cell_text(name)} is set in this shell and would be sent: unset it")
+        return
+    parts = [f"{word} {', '.join(done[word])}" for word in ("set", "removed") if done[word]]
+    note(f"{settings.path}: {'; '.join(parts) or 'nothing to change'}")

@@ -3,7 +3,14 @@
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-__all__ = ["ANTHROPIC_PREFIX", "Mode", "Setup", "spoiling_variables", "wanted_variables"]
+__all__ = [
+    "ANTHROPIC_PREFIX",
+    "Mode",
+    "Setup",
+    "spoiling_variables",
+    "variables_without_gateway",
+    "wanted_variables",
+]
 
 Mode = Literal["subscription", "api-key"]
 """Who pays: the developer's own subscription (or own API key), or the company's API key."""
@@ -11,6 +18,8 @@ Mode = Literal["subscription", "api-key"]
 KEY_HEADER = "x-litellm-api-key"
 ANTHROPIC_PREFIX = "sk-ant-"
 """What a credential of Anthropic's begins with, and no virtual key."""
+ANTHROPIC_MODELS = ("claude-", "opus", "sonnet", "haiku", "default")
+"""What the names of models begin with that Claude Code knows without a gateway."""
 
 BASE_URL = "ANTHROPIC_BASE_URL"
 CUSTOM_HEADERS = "ANTHROPIC_CUSTOM_HEADERS"
@@ -34,22 +43,42 @@ def wanted_variables(setup: Setup, before: Mapping[str, str]) -> dict[str, str |
     Other custom headers stay. A virtual key from before that the new one would have to compete
     with goes; a developer's own credential (`sk-ant-…`) stays.
     """
-    headers = [line for line in before.get(CUSTOM_HEADERS, "").split("\n") if line.strip()]
-    headers = [line for line in headers if _header_name(line) != KEY_HEADER]
-    wanted: dict[str, str | None] = {BASE_URL: setup.url}
-    for name in (TOKEN, API_KEY):
-        if name in before and not before[name].startswith(ANTHROPIC_PREFIX):
-            wanted[name] = None
+    wanted: dict[str, str | None] = {BASE_URL: setup.url, **_without_virtual_keys(before)}
     if setup.mode == "subscription":
-        headers.append(f"{KEY_HEADER}: Bearer {setup.key}")
+        others = wanted.get(CUSTOM_HEADERS)
+        own = f"{KEY_HEADER}: Bearer {setup.key}"
+        wanted[CUSTOM_HEADERS] = own if others is None else f"{others}\n{own}"
     else:
         wanted[TOKEN] = setup.key
-    if headers:
-        wanted[CUSTOM_HEADERS] = "\n".join(headers)
-    elif CUSTOM_HEADERS in before:
-        wanted[CUSTOM_HEADERS] = None
     if setup.model is not None:
         wanted[MODEL] = setup.model
+    return wanted
+
+
+def variables_without_gateway(before: Mapping[str, str]) -> dict[str, str | None]:
+    """Return what the variables must be so that Claude Code asks Anthropic directly again.
+
+    A model goes where its name is one that gateways alone know.
+    """
+    wanted = _without_virtual_keys(before)
+    if BASE_URL in before:
+        wanted[BASE_URL] = None
+    if MODEL in before and not before[MODEL].startswith(ANTHROPIC_MODELS):
+        wanted[MODEL] = None
+    return wanted
+
+
+def _without_virtual_keys(before: Mapping[str, str]) -> dict[str, str | None]:
+    """Return the variables that hold a virtual key as they are without it, and custom headers."""
+    wanted: dict[str, str | None] = {
+        name: None
+        for name in (TOKEN, API_KEY)
+        if name in before and not before[name].startswith(ANTHROPIC_PREFIX)
+    }
+    if CUSTOM_HEADERS in before:
+        headers = [line for line in before[CUSTOM_HEADERS].split("\n") if line.strip()]
+        others = [line for line in headers if _header_name(line) != KEY_HEADER]
+        wanted[CUSTOM_HEADERS] = "\n".join(others) or None
     return wanted
 
 

@@ -64,6 +64,7 @@ def environment(admin: RunningAdmin) -> dict[str, str]:
 
 
 def test_one_look_tells_scripts_what_goes_on(
+    admin: RunningAdmin,
     environment: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -94,6 +95,13 @@ def test_one_look_tells_scripts_what_goes_on(
     assert [each["request_id"] for each in seen["latest"]] == ["r1", "r2", "r3", "r4"]
     assert seen["latest"][3]["problem"] == "budget of key bob used up"
     assert len(seen["per_second"]) == 60
+    # And the key of a team's analyst sees the team's traffic alone, of which there is none.
+    analyst = str(admin.generate(team_id="green", analyst="team")["key"])
+    monkeypatch.setenv("TALLYGATE_KEY", analyst)
+    assert main(["top", "--once", "--json", *WINDOW]) == 0
+    total = json.loads(capsys.readouterr().out)["total"]
+    assert (total["requests"], total["under_way"]) == (0, 0)
+    monkeypatch.delenv("TALLYGATE_KEY")
     # And into a pipe it is a text that nobody's name can move the cursor of; a screen is refused.
     assert main(["top", "--once", *WINDOW]) == 0
     text = capsys.readouterr().out

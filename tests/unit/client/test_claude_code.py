@@ -1,6 +1,7 @@
 """`tallygate claude-code`: which variables it sets, and what becomes of a settings file."""
 
 import json
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.client.claude_settings import read_claude_settings
-from services.client.claude_variables import Setup, spoiling_variables, wanted_variables
+from services.client.claude_variables import (
+    Mode,
+    Setup,
+    spoiling_variables,
+    variables_without_gateway,
+    wanted_variables,
+)
 from services.client.cli import main
 from services.client.gateway import ClientError
 
 KEY, OLD_KEY = "sk-" + "n" * 43, "sk-" + "o" * 43
 URL = "https://gateway.example"
+ORIGINAL = '{"n": 1.50, "big": 1e400, "env": {"A": "\\u00e9"}, "hooks": {}}'
 JSON_VALUES = st.recursive(
     st.none()
     | st.booleans()
@@ -73,6 +81,23 @@ def test_a_subscription_gets_the_key_in_a_header_beside_those_of_others() -> Non
     assert spoiling_variables("api-key", before) == []
 
 
+def test_without_the_gateway_all_of_it_goes_and_nothing_else() -> None:
+    # Given a setup beside what is a developer's own, when the gateway is taken out, then it goes.
+    own = {"ANTHROPIC_CUSTOM_HEADERS": "X-Team: a", "ANTHROPIC_API_KEY": "sk-ant-api03-own"}
+    modes: tuple[Mode, ...] = ("subscription", "api-key")
+    for mode in modes:
+        setup = Setup(URL, KEY, mode, "anthropic-claude")
+        after = own | {
+            name: value for name, value in wanted_variables(setup, own).items() if value is not None
+        }
+        removed = variables_without_gateway(after)
+        assert {
+            name: value for name, value in (after | removed).items() if value is not None
+        } == own
+    # A model that Claude Code knows itself stays.
+    assert variables_without_gateway({"ANTHROPIC_MODEL": "claude-opus-5-5"}) == {}
+
+
 @settings(max_examples=30)
 @given(st.dictionaries(st.text(), JSON_VALUES), st.dictionaries(st.text(), JSON_VALUES))
 def test_all_else_in_a_settings_file_stays(
@@ -94,7 +119,7 @@ def test_a_settings_file_keeps_its_place_its_mode_and_its_numbers(
     # Given a settings file that is a link into another folder, with a mode of its own
     real = tmp_path / "dotfiles" / "settings.json"
     real.parent.mkdir()
-    real.write_text('{"n": 1.50, "big": 1e400, "env": {"A": "\\u00e9"}, "hooks": {}}')
+    real.write_text(ORIGINAL)
     real.chmod(0o640)
     link = tmp_path / "settings.json"
     link.symlink_to(real)
@@ -112,8 +137,13 @@ def test_a_settings_file_keeps_its_place_its_mode_and_its_numbers(
     assert KEY not in told
     # When it is written again, then there is nothing to do.
     before = real.stat().st_mtime_ns
-    assert "has it already" in write(str(link))[1]
+    assert "nothing to change" in write(str(link))[1]
     assert real.stat().st_mtime_ns == before
+    # When it is taken out, then the file is as it was, but for spaces.
+    assert main(["claude-code", "--remove", str(link)]) == 0
+    assert re.sub(r"\s", "", real.read_text()) == re.sub(r"\s", "", ORIGINAL)
+    assert stat.S_IMODE(real.stat().st_mode) == 0o640
+    assert main(["claude-code", "--remove", "--write"]) == 2
 
 
 def test_a_new_settings_file_is_its_owners_alone(write: Any, tmp_path: Path) -> None:

@@ -30,8 +30,10 @@ __all__ = [
     "decode_marks",
 ]
 
-BudgetScope = Literal["key", "user", "team", "global"]
-"""Whose budget it is. `global` is everybody's together; its `scope_id` is `all`."""
+BudgetScope = Literal["key", "user", "team", "member", "global"]
+"""Whose budget it is. `member` is a user's in one team; its `scope_id` is the team's id, a slash
+and the user's id, where `%` and `/` of the team's id are `%25` and `%2F`. `global` is everybody's
+together; its `scope_id` is `all`."""
 
 Threshold = Literal["soft_budget", "80_percent"]
 """What a warning is about: the soft budget is reached, or 80 % of the budget."""

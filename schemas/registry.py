@@ -171,23 +171,32 @@ TEAM_MEMBERS_MAX = 500
 
 
 class TeamMember(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A user in a team. An `admin` manages the team's members and keys."""
+    """A user in a team. An `admin` manages the team's members and keys.
+
+    `max_budget_usd` is what the member's keys in the team may spend together, in windows of
+    `budget_duration`. None: as the team says of its members.
+    """
 
     user_id: str
     role: Literal["admin", "user"] = "user"
+    max_budget_usd: Decimal | None = None
+    budget_duration: str | None = None
 
 
 class TeamRecord(OwnerRecord, frozen=True, kw_only=True, omit_defaults=True):
     """The state of one team. Every `team.*` event carries the whole record.
 
     `on_quota_exhausted` holds for its keys that say nothing of it; None: as without a team.
-    `members_with_roles` has each user once.
+    `members_with_roles` has each user once; `team_member_budget_usd` in windows of
+    `team_member_budget_duration` is the budget of each member who has no other.
     """
 
     team_id: str
     team_alias: str | None = None
     on_quota_exhausted: OnQuotaExhausted | None = None
     members_with_roles: tuple[TeamMember, ...] = ()
+    team_member_budget_usd: Decimal | None = None
+    team_member_budget_duration: str | None = None
 
 
 UserRole = Literal["proxy_admin", "proxy_admin_viewer", "internal_user", "internal_user_viewer"]

@@ -10,6 +10,7 @@ from schemas.alerts import ALERT_TYPES, AlertDestination
 from schemas.events import us_from_time
 from schemas.registry import KeyRecord
 from services.admin.alert_text import alert_lines, alert_title
+from services.runtime.budget_limits import member_of
 
 __all__ = ["Alert", "alert_of", "is_asked_for", "is_for"]
 
@@ -86,6 +87,8 @@ def _owners(data: Mapping[str, Any], keys: Mapping[str, KeyRecord]) -> dict[str,
     found = {scope: data.get(f"{scope}_id") for scope in _SCOPES}
     if data.get("scope") in _SCOPES:  # A budget's.
         found[data["scope"]] = data.get("scope_id")
+    elif data.get("scope") == "member":
+        found["team"], found["user"] = member_of(str(data.get("scope_id")))
     key = keys.get(str(found["key"]))
     if key is not None:
         found["team"] = found["team"] or key.team_id

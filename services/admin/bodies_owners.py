@@ -18,6 +18,7 @@ from services.admin.bodies import (
     Name,
 )
 from services.admin.bodies_budgets import BudgetSettings, BudgetsShown
+from services.admin.bodies_memberships import Membership
 
 __all__ = [
     "MEMBERS_ADDED_MAX",
@@ -88,6 +89,8 @@ class TeamSettings(OwnerSettings, frozen=True, kw_only=True):
 
     team_alias: Name | UnsetType | None = UNSET
     on_quota_exhausted: OnQuotaExhausted | UnsetType | None = UNSET
+    team_member_budget: Decimal | UnsetType | None = UNSET
+    team_member_budget_duration: Duration | UnsetType | None = UNSET
 
 
 class NewTeam(TeamSettings, frozen=True, kw_only=True):
@@ -187,6 +190,8 @@ class TeamRow(OwnerRow, frozen=True, kw_only=True):
     team_alias: str | None
     on_quota_exhausted: OnQuotaExhausted | None
     members_with_roles: tuple[MemberRow, ...]
+    team_member_budget: Decimal | None
+    team_member_budget_duration: str | None
     litellm_model_table: None = None
 
 
@@ -265,7 +270,7 @@ class TeamInfo(msgspec.Struct, frozen=True, kw_only=True):
     team_id: str
     team_info: TeamRow
     keys: tuple[KeyRow, ...]
-    team_memberships: tuple[str, ...] = ()
+    team_memberships: tuple[Membership, ...]
 
 
 class UserInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -275,6 +280,7 @@ class UserInfo(msgspec.Struct, frozen=True, kw_only=True):
     user_info: UserRow
     keys: tuple[KeyRow, ...]
     teams: tuple[TeamRow, ...]
+    team_memberships: tuple[Membership, ...]
 
 
 class UserListQuery(msgspec.Struct, frozen=True, kw_only=True):

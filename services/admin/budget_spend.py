@@ -10,7 +10,7 @@ from services.runtime.budget_limits import EVERYBODY, limits_of
 from services.runtime.budget_sql import SPEND_OF_BUDGETS
 from services.runtime.durations import budget_window
 
-__all__ = ["spend_of_budgets", "spend_of_everybody"]
+__all__ = ["spend_of_budgets", "spend_of_everybody", "spend_of_members"]
 
 Ask = Callable[[str, Sequence[object]], Awaitable[QueryReply]]
 
@@ -20,6 +20,27 @@ async def spend_of_everybody(ask: Ask, since_us: int, *, with_subscriptions: boo
     everybody = ([0], [EVERYBODY.scope_id], [since_us], [None])
     reply = await ask(SPEND_OF_BUDGETS["global"], (*everybody, since_us, with_subscriptions))
     return Decimal(reply.rows[0][1]) if reply.rows else Decimal(0)
+
+
+async def spend_of_members(
+    ask: Ask, member_ids: Sequence[str], since_us: Sequence[int], *, with_subscriptions: bool
+) -> list[Decimal]:
+    """Return what counts for members of teams since some moments. Raises as `ask` does."""
+    spends = [Decimal(0)] * len(member_ids)
+    if not member_ids:
+        return spends
+    parameters = (
+        list(range(len(member_ids))),
+        list(member_ids),
+        list(since_us),
+        [None] * len(member_ids),
+        min(since_us),
+        with_subscriptions,
+    )
+    reply = await ask(SPEND_OF_BUDGETS["member"], parameters)
+    for place, spent_usd in reply.rows:
+        spends[place] = Decimal(spent_usd)
+    return spends
 
 
 async def spend_of_budgets(

@@ -26,18 +26,18 @@ from services.runtime.durations import (
     parse_duration,
 )
 
-__all__ = ["budget_changes", "budgets_shown"]
+__all__ = ["amount_from", "budget_changes", "budgets_shown", "duration_from"]
 
 
 def budget_changes(settings: BudgetSettings, record: BudgetedRecord, now_us: int) -> dict[str, Any]:
     """Return the fields of a record that set its budgets. Raises BadRequest, naming the field."""
     changes: dict[str, Any] = {}
     if settings.max_budget is not UNSET:
-        changes["max_budget_usd"] = _amount("max_budget", settings.max_budget)
+        changes["max_budget_usd"] = amount_from("max_budget", settings.max_budget)
     if settings.soft_budget is not UNSET:
-        changes["soft_budget_usd"] = _amount("soft_budget", settings.soft_budget)
+        changes["soft_budget_usd"] = amount_from("soft_budget", settings.soft_budget)
     if settings.budget_duration is not UNSET:
-        changes["budget_duration"] = _duration("budget_duration", settings.budget_duration)
+        changes["budget_duration"] = duration_from("budget_duration", settings.budget_duration)
     if settings.budget_limits is not UNSET:
         changes["budget_limits"] = _windows(settings.budget_limits or ())
     if settings.model_max_budget is not UNSET:
@@ -54,7 +54,7 @@ def _increase(
     increase = record.temp_budget_increase_usd
     until_us = record.temp_budget_expires_at_us
     if settings.temp_budget_increase is not UNSET:
-        increase = _amount("temp_budget_increase", settings.temp_budget_increase) or None
+        increase = amount_from("temp_budget_increase", settings.temp_budget_increase) or None
         # One without an amount has no end either; a new amount keeps the end that was set.
         until_us = until_us if increase is not None else None
     if settings.temp_budget_expiry is not UNSET:
@@ -83,7 +83,8 @@ def _increase(
     return {"temp_budget_increase_usd": increase, "temp_budget_expires_at_us": until_us}
 
 
-def _amount(name: str, amount_usd: Decimal | None, param: str | None = None) -> Decimal | None:
+def amount_from(name: str, amount_usd: Decimal | None, param: str | None = None) -> Decimal | None:
+    """Return an amount of US dollars as records have it. Raises BadRequest."""
     if amount_usd is None:
         return None
     problem = budget_problem(amount_usd)
@@ -92,7 +93,8 @@ def _amount(name: str, amount_usd: Decimal | None, param: str | None = None) -> 
     return plain_number(amount_usd)
 
 
-def _duration(name: str, text: str | None, param: str | None = None) -> str | None:
+def duration_from(name: str, text: str | None, param: str | None = None) -> str | None:
+    """Return the length of a window as records have it. Raises BadRequest."""
     if text is None:
         return None
     try:
@@ -107,8 +109,8 @@ def _windows(given: tuple[WindowGiven, ...]) -> tuple[BudgetWindow, ...]:
     lengths: list[int] = []
     for place, each in enumerate(given):
         where = f"budget_limits[{place}]"
-        amount = _amount(f"{where}.max_budget", each.max_budget, "budget_limits")
-        duration = _duration(f"{where}.budget_duration", each.budget_duration, "budget_limits")
+        amount = amount_from(f"{where}.max_budget", each.max_budget, "budget_limits")
+        duration = duration_from(f"{where}.budget_duration", each.budget_duration, "budget_limits")
         assert amount is not None
         assert duration is not None
         length_s = parse_duration(duration).length_s
@@ -139,7 +141,7 @@ def _models(given: dict[str, ModelBudgetGiven]) -> dict[str, ModelBudget]:
                 "(such as 30d), each once",
                 param="model_max_budget",
             )
-        amount = _amount(
+        amount = amount_from(
             f"{where}.budget_limit",
             limits[0] if limits[1] is None else limits[1],
             "model_max_budget",
@@ -147,7 +149,7 @@ def _models(given: dict[str, ModelBudgetGiven]) -> dict[str, ModelBudget]:
         assert amount is not None
         models[model] = ModelBudget(
             max_budget_usd=amount,
-            budget_duration=_duration(
+            budget_duration=duration_from(
                 f"{where}.time_period", periods[0] or periods[1], "model_max_budget"
             ),
         )

@@ -84,8 +84,6 @@ OWNER_FIELDS_WITHOUT_MEANING: dict[str, str] = {
     "spend": KEY_FIELDS_WITHOUT_MEANING["spend"],
     "sso_user_id": "nobody signs in with SSO in this version",
     "tags": "tags are set on the keys",
-    "team_member_budget": _NO_BUDGET,
-    "team_member_budget_duration": _NO_BUDGET,
     "team_member_key_duration": _KEYS,
     "team_member_permissions": _ROLES,
     "team_member_rpm_limit": _RATE,

@@ -22,7 +22,7 @@ from schemas.rpc import (
     ReaderState,
 )
 from schemas.streams import QUERY_CONTROL_SUBJECT, QUERY_SUBJECT, READER_STATE_SUBJECT
-from services.admin.budget_spend import spend_of_budgets, spend_of_everybody
+from services.admin.budget_spend import spend_of_budgets, spend_of_everybody, spend_of_members
 from services.admin.shapes import KeySpend, window_start_us
 from services.admin.spend_sql import SPEND_OF_KEYS, spends_from
 from services.runtime.bus import Bus, BusUnavailable, NobodyServes
@@ -243,6 +243,14 @@ class LedgerClient:
         """Return what counts for the budget of all keys together since then. Raises ApiError."""
         return await spend_of_everybody(
             self.query, since_us, with_subscriptions=self._with_subscriptions
+        )
+
+    async def spend_of_members(
+        self, member_ids: Sequence[str], since_us: Sequence[int]
+    ) -> list[Decimal]:
+        """Return what counts for members of teams since some moments. Raises ApiError."""
+        return await spend_of_members(
+            self.query, member_ids, since_us, with_subscriptions=self._with_subscriptions
         )
 
     async def spend_of_budgets(

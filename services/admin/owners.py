@@ -11,9 +11,9 @@ from schemas.errors import BadRequest
 from schemas.events import time_from_us
 from schemas.registry import OwnerRecord, TeamRecord, UserRecord
 from services.admin.bodies import METADATA_BYTES_MAX
-from services.admin.bodies_owners import MemberRow, OwnerSettings, TeamRow, UserRow
+from services.admin.bodies_owners import MemberRow, OwnerSettings, TeamRow, TeamSettings, UserRow
 from services.admin.bodies_rates import rate_changes, rates_shown
-from services.admin.budgets import budget_changes, budgets_shown
+from services.admin.budgets import amount_from, budget_changes, budgets_shown, duration_from
 from services.admin.money import plain_number
 from services.admin.records import Issue, models_from
 from services.admin.shapes import KeySpend
@@ -47,6 +47,8 @@ def changed_owner(record: Owner, settings: OwnerSettings, issue: Issue) -> Owner
         if (value := getattr(settings, name, UNSET)) is not UNSET
     }
     changes |= budget_changes(settings, record, issue.now_us) | rate_changes(settings)
+    if isinstance(settings, TeamSettings):
+        changes |= _member_budget(settings)
     if settings.models is not UNSET:
         changes["models"] = models_from(settings.models or ())
     if settings.blocked is not UNSET:
@@ -63,6 +65,18 @@ def changed_owner(record: Owner, settings: OwnerSettings, issue: Issue) -> Owner
     return msgspec.structs.replace(
         record, **changes, updated_at_us=issue.now_us, updated_by=issue.by
     )
+
+
+def _member_budget(settings: TeamSettings) -> dict[str, Any]:
+    """Return the fields of the budget that each member has who has no other."""
+    changes: dict[str, Any] = {}
+    if settings.team_member_budget is not UNSET:
+        name = "team_member_budget"
+        changes["team_member_budget_usd"] = amount_from(name, settings.team_member_budget)
+    if settings.team_member_budget_duration is not UNSET:
+        name = "team_member_budget_duration"
+        changes[name] = duration_from(name, settings.team_member_budget_duration)
+    return changes
 
 
 def deleted_owner(record: Owner, issue: Issue) -> Owner:
@@ -88,6 +102,8 @@ def team_fields(
         "team_alias": record.team_alias,
         "on_quota_exhausted": record.on_quota_exhausted,
         "members_with_roles": _members(snapshot, record),
+        "team_member_budget": _number(record.team_member_budget_usd),
+        "team_member_budget_duration": record.team_member_budget_duration,
         **own_fields(record, spend, now_us, timezone),
     }
 

@@ -73,6 +73,10 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
         """Tell whether a team is one that the caller is a member of."""
         return self.sees_all or (self.has_part and team_id in self.teams)
 
+    def sees_member(self, team_id: str, user_id: str) -> bool:
+        """Tell whether what a user may spend in a team, and spent, is shown to the caller."""
+        return self.sees_all or self.manages_team(team_id) or user_id == self.user_id
+
     def manages_team(self, team_id: str) -> bool:
         """Tell whether the caller manages a team's members and keys."""
         return self.manages_all or team_id in self.teams_administered

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 from litestar import Request, Response, post
+from msgspec import UNSET
 
 from schemas.errors import Forbidden
 from schemas.events import KeyDeleted
@@ -13,11 +14,11 @@ from services.admin.bodies_members import (
     AddMembers,
     DeletedMember,
     DeleteMember,
-    Membership,
     UpdatedMember,
     UpdateMember,
 )
 from services.admin.bodies_owners import GivenMember
+from services.admin.budgets import amount_from, duration_from
 from services.admin.describing import Description, described
 from services.admin.directory import live_keys, sequence_of
 from services.admin.fields import MEMBER_FIELDS_WITHOUT_MEANING
@@ -30,6 +31,7 @@ from services.admin.members import (
     with_members,
     without,
 )
+from services.admin.memberships import memberships
 from services.admin.owner_changes import spend_of_owners
 from services.admin.owners import team_fields, user_row
 from services.admin.preconditions import etag_header
@@ -61,6 +63,7 @@ _Request = Request[Any, Any, Any]
             example_body={
                 "team_id": "blue",
                 "member": [{"user_id": "alice@example.com", "role": "admin"}],
+                "max_budget_in_team": 20.0,
             },
             errors=(400, 404, 409, 412),
         ),
@@ -75,7 +78,13 @@ async def add_members(request: _Request, admin: AdminState) -> Response[bytes]:
     named = [each for each in given if each.user_id is not None]
     before = found_team(admin.snapshot, body.team_id)
     with_members(before, [TeamMember(user_id=each.user_id or "") for each in named])
-    members = await members_of(admin, given, issue)
+    budget = {
+        "max_budget_usd": amount_from("max_budget_in_team", body.max_budget_in_team),
+        "budget_duration": duration_from("budget_duration", body.budget_duration),
+    }
+    members = [
+        msgspec.structs.replace(each, **budget) for each in await members_of(admin, given, issue)
+    ]
     record, sequence = await change_team(
         admin, body.team_id, lambda team: with_members(team, members), issue
     )
@@ -88,9 +97,7 @@ async def add_members(request: _Request, admin: AdminState) -> Response[bytes]:
             user_row(snapshot, *pair, time_us, admin.timezone)
             for pair in zip(users, spends, strict=True)
         ),
-        updated_team_memberships=tuple(
-            Membership(team_id=record.team_id, user_id=each.user_id) for each in members
-        ),
+        updated_team_memberships=await memberships(admin, ((record, each) for each in members)),
         **await _team(admin, record, caller_of(request)),
     )
     return answer_json(answer, headers=etag_header(sequence))
@@ -107,7 +114,11 @@ async def add_members(request: _Request, admin: AdminState) -> Response[bytes]:
             body=UpdateMember,
             answer=UpdatedMember,
             versioned=True,
-            example_body={"team_id": "blue", "user_id": "alice@example.com", "role": "user"},
+            example_body={
+                "team_id": "blue",
+                "user_id": "alice@example.com",
+                "max_budget_in_team": 50.0,
+            },
             errors=(400, 404, 409, 412),
         ),
         access="team",
@@ -117,10 +128,16 @@ async def update_member(request: _Request, admin: AdminState) -> Response[bytes]
     """Change a member's role in a team."""
     body = await read_body(request, UpdateMember, MEMBER_FIELDS_WITHOUT_MEANING)
     issue = await _issue(request, admin, body.team_id)
+    budget: dict[str, Any] = {}
+    if body.max_budget_in_team is not UNSET:
+        amount = amount_from("max_budget_in_team", body.max_budget_in_team)
+        budget["max_budget_usd"] = amount
+    if body.budget_duration is not UNSET:
+        budget["budget_duration"] = duration_from("budget_duration", body.budget_duration)
 
     def changed(team: TeamRecord) -> TeamRecord:
         place = place_of(admin.snapshot, team, body.user_id, body.user_email)
-        new = msgspec.structs.replace(place, role=body.role or place.role)
+        new = msgspec.structs.replace(place, role=body.role or place.role, **budget)
         members = tuple(new if each is place else each for each in team.members_with_roles)
         return msgspec.structs.replace(team, members_with_roles=members)
 
@@ -132,6 +149,8 @@ async def update_member(request: _Request, admin: AdminState) -> Response[bytes]
         user_id=place.user_id,
         user_email=user.user_email if user is not None else None,
         role=place.role,
+        max_budget_in_team=place.max_budget_usd,
+        budget_duration=place.budget_duration,
     )
     return answer_json(answer, headers=etag_header(sequence))
 

@@ -25,6 +25,7 @@ from services.admin.fields import OWNER_FIELDS_WITHOUT_MEANING
 from services.admin.guard import caller_of
 from services.admin.guardrail_names import check_guardrails
 from services.admin.members import found_team, members_of, with_members
+from services.admin.memberships import memberships
 from services.admin.owner_changes import (
     delete_with_keys,
     id_taken,
@@ -207,7 +208,13 @@ async def team_info(request: _Request, admin: AdminState) -> Response[bytes]:
     sequence = sequence_of(snapshot, record)
     keys = await rows_of_keys(admin, record, caller)
     team = await _row(admin, record, caller)
-    answer = TeamInfo(team_id=record.team_id, team_info=team, keys=keys)
+    shown = [
+        (record, each)
+        for each in record.members_with_roles
+        if caller.sees_member(record.team_id, each.user_id)
+    ]
+    places = await memberships(admin, shown)
+    answer = TeamInfo(team_id=record.team_id, team_info=team, keys=keys, team_memberships=places)
     return answer_json(answer, headers=etag_header(sequence))
 
 

@@ -33,6 +33,7 @@ from services.admin.fields import OWNER_FIELDS_WITHOUT_MEANING
 from services.admin.guard import caller_of
 from services.admin.guardrail_names import check_guardrails
 from services.admin.members import change_team, found_team, with_members
+from services.admin.memberships import memberships, places_of
 from services.admin.owner_changes import (
     delete_with_keys,
     id_taken,
@@ -209,6 +210,7 @@ async def user_info(request: _Request, admin: AdminState) -> Response[bytes]:
         user_info=await _row(admin, record),
         keys=await rows_of_keys(admin, record, caller),
         teams=await _teams_of(admin, record, caller),
+        team_memberships=await memberships(admin, places_of(snapshot, user_id)),
     )
     return answer_json(answer, headers=etag_header(sequence))
 

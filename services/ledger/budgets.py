@@ -18,7 +18,7 @@ from schemas.money import picos_from_usd, usd_from_picos
 from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from services.ledger.reserved import Reserved
 from services.ledger.spends import Spend, SpendQuestion
-from services.runtime.budget_limits import Limit, Whose, limits_of, whose
+from services.runtime.budget_limits import Limit, Whose, limits_of, member_limits, whose
 from services.runtime.durations import budget_window
 
 __all__ = ["Budgets", "Standing"]
@@ -62,6 +62,8 @@ class Budgets:
         self._spends_since = spends_since
         self._limits: dict[BudgetId, Limit] = {}
         self._of_owner: dict[Whose, tuple[Limit, ...]] = {}
+        self._members: dict[str, frozenset[Whose]] = {}
+        """The members that have budgets, by their team's id."""
         self._counters: dict[BudgetId, _Counter] = {}
         self._changed: set[BudgetId] = set()
         self._reserved = Reserved()
@@ -89,8 +91,17 @@ class Budgets:
         self._changed |= self._limits.keys()
 
     def put(self, record: KeyRecord | TeamRecord | UserRecord) -> None:
-        """Take in the state of a key, user or team."""
+        """Take in the state of a key, user or team, and of the team's members."""
         self.put_limits(whose(record), limits_of(record))
+        if not isinstance(record, TeamRecord):
+            return
+        limits = {Whose(*each.budget_id[:2]): (each,) for each in member_limits(record)}
+        for gone in self._members.pop(record.team_id, frozenset()) - limits.keys():
+            self.put_limits(gone, ())
+        for member, own in limits.items():
+            self.put_limits(member, own)
+        if limits:
+            self._members[record.team_id] = frozenset(limits)
 
     def put_limits(self, owner: Whose, limits: tuple[Limit, ...]) -> None:
         """Set the budgets of an owner. What one has counted goes on where that is the same."""

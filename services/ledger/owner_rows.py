@@ -1,10 +1,34 @@
-"""The rows of keys, teams and users. Pure."""
+"""The rows of keys, teams and users, and the budgets that these set."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from schemas.registry import KeyRecord, LimitedRecord, OwnerRecord, TeamRecord, UserRecord
+import duckdb
 
-__all__ = ["key_row", "team_row", "user_row"]
+from schemas.registry import (
+    KeyRecord,
+    LimitedRecord,
+    OwnerRecord,
+    TeamMember,
+    TeamRecord,
+    UserRecord,
+)
+from services.runtime.budget_limits import (
+    Limit,
+    Whose,
+    limits_of,
+    member_id,
+    member_limit,
+    member_limits,
+    whose,
+)
+
+__all__ = ["key_row", "member_rows", "owned_limits", "team_row", "user_row"]
+
+_MEMBERS_OF = """
+SELECT DISTINCT scope_id FROM budgets
+WHERE scope = 'member' AND list_contains($1::VARCHAR[], split_part(scope_id, '/', 1) || '/')
+"""
 
 
 def _rate_cells(record: LimitedRecord) -> tuple[Any, ...]:
@@ -35,12 +59,51 @@ def key_row(record: KeyRecord) -> tuple[Any, ...]:
 
 def team_row(record: TeamRecord) -> tuple[Any, ...]:
     """Return a team in the order of TEAM_COLUMNS."""
-    return (record.team_id, record.team_alias, *_owner_cells(record))
+    return (record.team_id, record.team_alias, list(record.models), *_owner_cells(record))
 
 
 def user_row(record: UserRecord) -> tuple[Any, ...]:
     """Return a user in the order of USER_COLUMNS."""
-    return (record.user_id, record.user_alias, record.user_email, *_owner_cells(record))
+    return (
+        record.user_id,
+        record.user_alias,
+        record.user_email,
+        record.user_role,
+        list(record.models),
+        *_owner_cells(record),
+    )
+
+
+def member_rows(teams: Sequence[TeamRecord]) -> list[tuple[Any, ...]]:
+    """Return the members of teams in the order of MEMBER_COLUMNS; of deleted teams none."""
+    return [
+        (team.team_id, member.user_id, member.role, *_member_budget(team, member))
+        for team in teams
+        if not team.deleted
+        for member in team.members_with_roles
+    ]
+
+
+def _member_budget(team: TeamRecord, member: TeamMember) -> tuple[Any, ...]:
+    limit = member_limit(team, member)
+    return (None, None) if limit is None else (limit.max_budget_usd, limit.budget_duration)
+
+
+def owned_limits(
+    connection: duckdb.DuckDBPyConnection, records: Sequence[TeamRecord | UserRecord]
+) -> dict[Whose, Sequence[Limit]]:
+    """Return all budgets that records set, by whose they are; () where one is to have none.
+
+    Members who are in the table `budgets` and are no members any more are among them.
+    """
+    found: dict[Whose, Sequence[Limit]] = {whose(each): limits_of(each) for each in records}
+    teams = [each for each in records if isinstance(each, TeamRecord)]
+    if teams:
+        known = connection.execute(_MEMBERS_OF, [[member_id(each.team_id, "") for each in teams]])
+        found |= {Whose("member", scope_id): () for (scope_id,) in known.fetchall()}
+    for team in teams:
+        found |= {Whose(*each.budget_id[:2]): (each,) for each in member_limits(team)}
+    return found
 
 
 def _owner_cells(record: OwnerRecord) -> tuple[Any, ...]:

@@ -377,11 +377,25 @@ _OWNER_COLUMNS: Columns = (
     ("created_at", _TIME),
     ("updated_at", _TIME),
 )
-TEAM_COLUMNS: Columns = (("team_id", _TEXT), ("team_alias", _TEXT), *_OWNER_COLUMNS)
+TEAM_COLUMNS: Columns = (
+    ("team_id", _TEXT),
+    ("team_alias", _TEXT),
+    ("models", pa.list_(_TEXT)),
+    *_OWNER_COLUMNS,
+)
+MEMBER_COLUMNS: Columns = (
+    ("team_id", _TEXT),
+    ("user_id", _TEXT),
+    ("role", _TEXT),
+    ("max_budget_usd", _BUDGET),
+    ("budget_duration", _TEXT),
+)
 USER_COLUMNS: Columns = (
     ("user_id", _TEXT),
     ("user_alias", _TEXT),
     ("user_email", _TEXT),
+    ("user_role", _TEXT),
+    ("models", pa.list_(_TEXT)),
     *_OWNER_COLUMNS,
 )
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import msgspec
 
 from schemas.events import UsageRecord
-from services.runtime.budget_limits import EVERYBODY, Whose
+from services.runtime.budget_limits import EVERYBODY, Whose, member_id
 
 __all__ = ["Spend", "SpendQuestion", "counted_model"]
 
@@ -33,6 +33,8 @@ class Spend(msgspec.Struct, frozen=True):
             yield Whose("user", self.user_id)
         if self.team_id is not None:
             yield Whose("team", self.team_id)
+            if self.user_id is not None:
+                yield Whose("member", member_id(self.team_id, self.user_id))
         yield EVERYBODY
 
 

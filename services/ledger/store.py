@@ -20,7 +20,7 @@ from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from services.ledger import rollups, rows
 from services.ledger.books_file import BooksOutdated, BooksUnreadable, open_books
 from services.ledger.budget_rows import budget_rows
-from services.ledger.owner_rows import key_row, team_row, user_row
+from services.ledger.owner_rows import key_row, member_rows, owned_limits, team_row, user_row
 from services.ledger.price_history import PriceState, read_price_changes
 from services.ledger.price_rows import price_change_row, price_rows
 from services.ledger.projection import (
@@ -48,7 +48,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = "19"
+SCHEMA_VERSION = "20"
 """A file of an older version is built anew from the stream; one of a newer one is not opened."""
 _OUTDATED = frozenset(str(version) for version in range(1, int(SCHEMA_VERSION)))
 """They lack columns, prices or rollups that the events alone can tell."""
@@ -307,7 +307,9 @@ class Store:
             self._insert("teams", rows.TEAM_COLUMNS, [team_row(each) for each in teams])
             self._delete("users", "user_id", [each.user_id for each in users])
             self._insert("users", rows.USER_COLUMNS, [user_row(each) for each in users])
-            self._put_budgets({whose(each): limits_of(each) for each in records})
+            self._delete("team_members", "team_id", [each.team_id for each in teams])
+            self._insert("team_members", rows.MEMBER_COLUMNS, member_rows(teams))
+            self._put_budgets(owned_limits(self.connection, records))
 
     def put_budgets(self, owner: Whose, limits: Sequence[Limit]) -> None:
         """Set the budgets of one owner that has no record: of all together."""

@@ -18,7 +18,7 @@ from services.proxy.limits import budget_refusal, named
 from services.proxy.marks import Mark
 from services.proxy.reservations import BudgetFull, BudgetOver, Held, Reservations
 from services.proxy.routing import Group, model_at
-from services.runtime.budget_limits import limits_of, name_of, whose
+from services.runtime.budget_limits import Limit, limits_of, member_limit, name_of, whose
 
 __all__ = [
     "RETRY_AFTER_S",
@@ -138,11 +138,20 @@ def _unknown(
     for record in (draft.key, *draft.owners):
         if record.strict_budget and not all(
             reservations.is_strict(limit.budget_id)
-            for limit in limits_of(record)
+            for limit in _limits(record, draft.key)
             if limit.counts(draft.model_name)
         ):
             return record
     return None
+
+
+def _limits(record: KeyRecord | TeamRecord | UserRecord, key: KeyRecord) -> list[Limit]:
+    """Return the budgets that a record sets for a key: of a team's members that of the key's."""
+    limits = list(limits_of(record))
+    if isinstance(record, TeamRecord) and key.user_id is not None:
+        places = (each for each in record.members_with_roles if each.user_id == key.user_id)
+        limits += (limit for each in places if (limit := member_limit(record, each)) is not None)
+    return limits
 
 
 def _no_room(state: BudgetState) -> RateLimited:

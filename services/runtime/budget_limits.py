@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from decimal import Decimal
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
 
 from schemas.budgets import BudgetId, BudgetScope
 from schemas.config import GlobalBudget
-from schemas.registry import KeyRecord, OwnerRecord, TeamRecord, UserRecord
+from schemas.registry import KeyRecord, OwnerRecord, TeamMember, TeamRecord, UserRecord
 from services.runtime.model_names import matches
 
 __all__ = [
@@ -19,6 +20,10 @@ __all__ = [
     "global_limits",
     "is_for",
     "limits_of",
+    "member_id",
+    "member_limit",
+    "member_limits",
+    "member_of",
     "model_limit",
     "name_of",
     "no_alias",
@@ -28,8 +33,12 @@ __all__ = [
 ]
 
 
+MEMBER_IDS_KEPT_MAX = 10_000
+"""So many ids of members are kept for the next request; others are made again."""
+
+
 class Whose(NamedTuple):
-    """Whose budget it is: of a key, a user or a team, by its id, or everybody's."""
+    """Whose budget it is: of a key, a user, a team or a member, by its id, or everybody's."""
 
     scope: BudgetScope
     scope_id: str
@@ -148,6 +157,42 @@ def limits_of(record: KeyRecord | TeamRecord | UserRecord) -> tuple[Limit, ...]:
     return tuple(limits)
 
 
+def member_limits(team: TeamRecord) -> tuple[Limit, ...]:
+    """Return the budgets of a team's members, of each that has one."""
+    if team.deleted:
+        return ()
+    found = (member_limit(team, each) for each in team.members_with_roles)
+    return tuple(limit for limit in found if limit is not None)
+
+
+def member_limit(team: TeamRecord, member: TeamMember) -> Limit | None:
+    """Return the budget of one member in a team, the team's own word where there is no other."""
+    maximum = member.max_budget_usd
+    if maximum is None:
+        maximum = team.team_member_budget_usd
+    if maximum is None:
+        return None
+    return Limit(
+        budget_id=BudgetId("member", member_id(team.team_id, member.user_id)),
+        name=f"{member.user_id} in {name_of(team)}",
+        max_budget_usd=maximum,
+        budget_duration=member.budget_duration or team.team_member_budget_duration,
+        strict=team.strict_budget,
+    )
+
+
+@lru_cache(maxsize=MEMBER_IDS_KEPT_MAX)
+def member_id(team_id: str, user_id: str) -> str:
+    """Return the id of a user in a team; services.runtime.budget_sql has the same rule."""
+    return f"{team_id.replace('%', '%25').replace('/', '%2F')}/{user_id}"
+
+
+def member_of(scope_id: str) -> tuple[str, str]:
+    """Return the team and the user that the id of a member names."""
+    team, _, user_id = scope_id.partition("/")
+    return team.replace("%2F", "/").replace("%25", "%"), user_id
+
+
 def global_limits(budget: GlobalBudget | None) -> tuple[Limit, ...]:
     """Return the budgets of all keys together, as the configuration sets them."""
     if budget is None:
@@ -179,5 +224,7 @@ def owners_of(key: KeyRecord) -> tuple[Whose, ...]:
         owners.append(Whose("user", key.user_id))
     if key.team_id is not None:
         owners.append(Whose("team", key.team_id))
+        if key.user_id is not None:
+            owners.append(Whose("member", member_id(key.team_id, key.user_id)))
     owners.append(EVERYBODY)
     return tuple(owners)

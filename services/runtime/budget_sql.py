@@ -20,7 +20,14 @@ WHERE r.started_at >= make_timestamp({earliest}::BIGINT) AND r.cost_usd > 0
 GROUP BY q.position
 """
 # The bound on all of them (earliest) lets DuckDB pass over row groups of earlier days.
-_OWNERS = {"key": "r.key_id", "user": "r.user_id", "team": "r.team_id", "global": "'all'"}
+_OWNERS = {
+    "key": "r.key_id",
+    "user": "r.user_id",
+    "team": "r.team_id",
+    # The rule of services.runtime.budget_limits.member_id; NULL where there is no user or team.
+    "member": "(replace(replace(r.team_id, '%', '%25'), '/', '%2F') || '/' || r.user_id)",
+    "global": "'all'",
+}
 # The rule of services.ledger.spends.counted_model; an empty text is no name.
 _NAME = "coalesce(nullif(r.model_name, ''), nullif(r.model, ''), r.response_model)"
 

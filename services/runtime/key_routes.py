@@ -28,6 +28,7 @@ _SEGMENT = re.compile(r"\\\{[^}]*\\\}")
 _SPEND = (
     "/spend",
     "/global/spend",
+    "/global/activity",
     "/user/daily/activity",
     "/team/daily/activity",
 )

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from typing import Any
 
 import httpx
 import pytest
@@ -121,6 +122,42 @@ def test_answers_tell_where_a_budget_stands_and_many_at_once_do_not_spend_it_twi
     # and every other one was refused, in the end as spent, in the form that is shown
     assert sum(each.status_code == 429 for each in answers) == PARALLEL - admitted(answers)
     wait_until(lambda: is_spent(gate.ask(key), "tight"), TIMEOUT_S, "it is spent")
+
+
+def test_a_member_of_a_team_is_refused_when_the_members_budget_is_spent(
+    gateway: tuple[Gateway, MockAnthropic],
+) -> None:
+    # given a team with a budget for each member, and two members with keys in it and elsewhere
+    gate, mock = gateway
+    members = [{"user_id": "ann"}, {"user_id": "bob"}]
+    team = {"team_id": "crew/1", "members_with_roles": members, "team_member_budget": 0.5}
+    gate.admin("POST", "/team/new", json=team)
+    ann = {"user_id": "ann", "team_id": "crew/1"}
+    first, second, elsewhere = gate.new_key(**ann), gate.new_key(**ann), gate.new_key(user_id="ann")
+    other = gate.new_key(user_id="bob", team_id="crew/1")
+    # when one spends it with one key
+    spend_on_key(gate, mock, first, 40_001)
+    # then the member's other key of the team is refused, and says whose budget it is
+    said = "Budget of member ann in crew/1 used up ($0.60"
+    wait_until(lambda: said in gate.ask(second).text, TIMEOUT_S, "it is spent")
+    assert gate.ask(second).status_code == 429
+    # and the key elsewhere, and those of other members, are not
+    for key in (elsewhere, other):
+        wait_until(lambda key=key: gate.ask(key).is_success, TIMEOUT_S, "the key is known")  # type: ignore[misc]
+
+    def places() -> dict[str, Any]:
+        info = gate.admin("GET", "/team/info", params={"team_id": "crew/1"})
+        return {each["user_id"]: each for each in info["team_memberships"]}
+
+    wait_until(lambda: places()["ann"]["spend"] == 0.600015, TIMEOUT_S, "the reader shows it")
+    assert places()["ann"]["litellm_budget_table"]["max_budget"] == 0.5
+    assert places()["bob"]["spend"] == 0
+    # when the member's own budget is raised, then the key works again
+    more = {"team_id": "crew/1", "user_id": "ann", "max_budget_in_team": 5}
+    assert gate.admin("POST", "/team/member_update", json=more)["max_budget_in_team"] == 5
+    wait_until(lambda: gate.ask(second).is_success, TIMEOUT_S, "there is room again")
+    own = gate.admin("GET", "/user/info", params={"user_id": "ann"})["team_memberships"]
+    assert [each["litellm_budget_table"]["max_budget"] for each in own] == [5]
 
 
 def test_a_strict_budget_is_passed_by_one_request_a_worker(

@@ -12,13 +12,14 @@ from litestar import Request, Response, get
 from schemas.errors import ApiError
 from schemas.events import time_from_us
 from schemas.registry import KeyRecord, TeamRecord, UserRecord
+from services.admin.principal import Principal
 from services.admin.state import AdminState, now_us
 from services.admin.ui.access import viewer_of
 from services.admin.ui.asking import PAGE_TIMEOUT_S, Row, ask
 from services.admin.ui.formats import share
 from services.admin.ui.pages import page
 from services.admin.ui.viewer import Viewer
-from services.runtime.budget_limits import Limit, global_limits, limits_of
+from services.runtime.budget_limits import Limit, global_limits, limits_of, member_limit
 from services.runtime.budget_sql import SPEND_OF_BUDGETS
 from services.runtime.durations import budget_window
 from services.runtime.registry import RegistrySnapshot
@@ -111,7 +112,20 @@ def limits_seen(admin: AdminState, viewer: Viewer, snapshot: RegistrySnapshot) -
                 *([snapshot.users[caller.user_id]] if caller.user_id in snapshot.users else ()),
                 *(key for key in snapshot.keys.values() if key.user_id == caller.user_id),
             ]
-    return [*found, *(limit for record in records for limit in limits_of(record))]
+    for record in records:
+        found += limits_of(record)
+        if isinstance(record, TeamRecord):
+            found += _members_seen(record, caller)
+    return found
+
+
+def _members_seen(team: TeamRecord, caller: Principal) -> list[Limit]:
+    limits = []
+    for each in () if team.deleted else team.members_with_roles:
+        limit = member_limit(team, each)
+        if limit is not None and caller.sees_member(team.team_id, each.user_id):
+            limits.append(limit)
+    return limits
 
 
 async def budget_rows(admin: AdminState, limits: list[Limit]) -> list[BudgetRow]:

@@ -228,6 +228,7 @@ COMMENT ON COLUMN keys.updated_at IS 'When it was last changed.';
 CREATE TABLE teams (
     team_id VARCHAR NOT NULL,
     team_alias VARCHAR,
+    models VARCHAR[] NOT NULL,
     max_budget_usd DECIMAL(22, 12),
     soft_budget_usd DECIMAL(22, 12),
     budget_duration VARCHAR,
@@ -242,6 +243,7 @@ CREATE TABLE teams (
 COMMENT ON TABLE teams IS 'Every team that there is or was, as it stands now.';
 COMMENT ON COLUMN teams.team_id IS 'Its id, which keys name.';
 COMMENT ON COLUMN teams.team_alias IS 'Its name.';
+COMMENT ON COLUMN teams.models IS 'The models that its keys may use; empty: all.';
 COMMENT ON COLUMN teams.max_budget_usd IS 'The budget of all its keys together in a window; NULL: none.';
 COMMENT ON COLUMN teams.soft_budget_usd IS 'From which spend on a warning is due; NULL: none.';
 COMMENT ON COLUMN teams.budget_duration IS 'The window of its budget; NULL: it never resets.';
@@ -253,10 +255,26 @@ COMMENT ON COLUMN teams.deleted IS 'Whether it was deleted.';
 COMMENT ON COLUMN teams.created_at IS 'When it was made.';
 COMMENT ON COLUMN teams.updated_at IS 'When it was last changed.';
 
+CREATE TABLE team_members (
+    team_id VARCHAR NOT NULL,
+    user_id VARCHAR NOT NULL,
+    role VARCHAR NOT NULL,
+    max_budget_usd DECIMAL(22, 12),
+    budget_duration VARCHAR
+);
+COMMENT ON TABLE team_members IS 'Who is in which team that was not deleted, as it stands now.';
+COMMENT ON COLUMN team_members.team_id IS 'The team.';
+COMMENT ON COLUMN team_members.user_id IS 'The user.';
+COMMENT ON COLUMN team_members.role IS 'admin: manages the team''s members and keys; user.';
+COMMENT ON COLUMN team_members.max_budget_usd IS 'What the user''s keys in the team may spend together in a window; NULL: no limit of their own.';
+COMMENT ON COLUMN team_members.budget_duration IS 'The window of that budget; NULL: it never resets.';
+
 CREATE TABLE users (
     user_id VARCHAR NOT NULL,
     user_alias VARCHAR,
     user_email VARCHAR,
+    user_role VARCHAR,
+    models VARCHAR[] NOT NULL,
     max_budget_usd DECIMAL(22, 12),
     soft_budget_usd DECIMAL(22, 12),
     budget_duration VARCHAR,
@@ -272,6 +290,8 @@ COMMENT ON TABLE users IS 'Every user that there is or was, as it stands now.';
 COMMENT ON COLUMN users.user_id IS 'The id, which keys name.';
 COMMENT ON COLUMN users.user_alias IS 'The name.';
 COMMENT ON COLUMN users.user_email IS 'The mail address.';
+COMMENT ON COLUMN users.user_role IS 'What the keys may do at the management API: proxy_admin, proxy_admin_viewer, internal_user, internal_user_viewer; NULL: nothing.';
+COMMENT ON COLUMN users.models IS 'The models that the keys may use; empty: all.';
 COMMENT ON COLUMN users.max_budget_usd IS 'The budget of all its keys together in a window; NULL: none.';
 COMMENT ON COLUMN users.soft_budget_usd IS 'From which spend on a warning is due; NULL: none.';
 COMMENT ON COLUMN users.budget_duration IS 'The window of its budget; NULL: it never resets.';
@@ -304,8 +324,8 @@ COMMENT ON TABLE budget_events IS 'Every time that a budget was exceeded, warned
 COMMENT ON COLUMN budget_events.stream_sequence IS 'The message of the stream BUDGET.';
 COMMENT ON COLUMN budget_events.event IS 'exceeded: its requests are refused from then on; warned: a threshold is reached; cleared: no more.';
 COMMENT ON COLUMN budget_events.told_at IS 'When it was told.';
-COMMENT ON COLUMN budget_events.scope IS 'Whose budget: key, user, team or global (all together).';
-COMMENT ON COLUMN budget_events.scope_id IS 'The id of that key, user or team; all: everybody.';
+COMMENT ON COLUMN budget_events.scope IS 'Whose budget: key, user, team, member (a user in one team) or global (all together).';
+COMMENT ON COLUMN budget_events.scope_id IS 'The id of that key, user or team; of a member the team''s, a slash and the user''s; all: everybody.';
 COMMENT ON COLUMN budget_events.name IS 'Its name then.';
 COMMENT ON COLUMN budget_events.spend_usd IS 'What had been spent in the window.';
 COMMENT ON COLUMN budget_events.max_budget_usd IS 'The budget; NULL: it was taken away.';
@@ -331,8 +351,8 @@ CREATE TABLE budgets (
     strict BOOLEAN NOT NULL
 );
 COMMENT ON TABLE budgets IS 'Every budget that is set now, one row for each limit of a key, user, team or of all together.';
-COMMENT ON COLUMN budgets.scope IS 'Whose: key, user, team or global (all together).';
-COMMENT ON COLUMN budgets.scope_id IS 'The id of that key, user or team; all: everybody.';
+COMMENT ON COLUMN budgets.scope IS 'Whose: key, user, team, member (a user in one team) or global (all together).';
+COMMENT ON COLUMN budgets.scope_id IS 'The id of that key, user or team; of a member the team''s, a slash and the user''s; all: everybody.';
 COMMENT ON COLUMN budgets.budget IS 'Which of its budgets: max_budget, window-<duration> or model-<name>.';
 COMMENT ON COLUMN budgets.name IS 'The name of that key, user or team.';
 COMMENT ON COLUMN budgets.max_budget_usd IS 'What may be spent in a window; NULL: no limit, a soft budget alone.';

@@ -54,7 +54,9 @@ def test_members_are_added_changed_and_removed_with_their_keys(
         ["crew"],
     )
     user_id = user["user_id"]
-    assert added.json()["updated_team_memberships"] == [{"team_id": "crew", "user_id": user_id}]
+    (place,) = added.json()["updated_team_memberships"]
+    assert (place["team_id"], place["user_id"]) == ("crew", user_id)
+    assert place["litellm_budget_table"] is None
     assert added.json()["members_with_roles"][-1] == {
         "user_id": user_id,
         "user_email": "Sailor@example.com",

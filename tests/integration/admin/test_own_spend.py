@@ -68,7 +68,10 @@ def _reader(
         | {"models": [], "tags": [], "created_at": START, "updated_at": START}
         for key in keys.values()
     ]
-    users = [{"user_id": user_id, "created_at": START, "updated_at": START} for user_id in USERS]
+    users = [
+        {"user_id": user_id, "models": [], "created_at": START, "updated_at": START}
+        for user_id in USERS
+    ]
     folder: Path = tmp_path_factory.mktemp("reader")
     others = {"keys": known, "users": users}
     with running_query_reader(folder, nats.url, rows, others):

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from schemas.budgets import BudgetExceeded, Marks, MarksQuestion, decode_budget_event, decode_marks
-from schemas.registry import KeyRecord, ModelBudget, TeamRecord, UserRecord
+from schemas.registry import KeyRecord, ModelBudget, TeamMember, TeamRecord, UserRecord
 from schemas.streams import BUDGET, MARKS_ASK_SUBJECT, USAGE
 from services.ledger.store import Store, digest
 from services.runtime.bus import Bus
@@ -207,14 +207,22 @@ def test_a_row_is_visible_soon_and_a_spent_budget_is_told_within_a_second(
             "claude-*": ModelBudget(max_budget_usd=Decimal("0.016")),
             "other": ModelBudget(max_budget_usd=Decimal("0.016")),
         }
-        team = TeamRecord(team_id="b.l u*e", **small, model_max_budget=models)
+        members = (TeamMember(user_id="a@b.c"), TeamMember(user_id="nobody"))
+        team = TeamRecord(
+            team_id="b.l u*e",
+            **small,
+            model_max_budget=models,
+            members_with_roles=members,
+            team_member_budget_usd=Decimal("0.0165"),
+        )
         publish_owner(nats_server.url, team)
-        all_three = ledger.wait_for(
-            lambda: ((w := budget_words(nats_server.url)[3:])[2:] and w) or None, "all are told"
+        all_four = ledger.wait_for(
+            lambda: ((w := budget_words(nats_server.url)[3:])[3:] and w) or None, "all are told"
         )
         assert {
-            (type(each).__name__, *each.data.budget_id, each.data.spend_usd) for each in all_three
+            (type(each).__name__, *each.data.budget_id, each.data.spend_usd) for each in all_four
         } == {
+            ("BudgetExceeded", "member", "b.l u*e/a@b.c", "max_budget", Decimal("0.0165")),
             ("BudgetExceeded", "user", "a@b.c", "max_budget", Decimal("0.0165")),
             ("BudgetExceeded", "team", "b.l u*e", "max_budget", Decimal("0.0165")),
             ("BudgetExceeded", "team", "b.l u*e", "model-claude-*", Decimal("0.0165")),

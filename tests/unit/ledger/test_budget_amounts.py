@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.registry import KeyRecord, TeamRecord, UserRecord
+from schemas.registry import KeyRecord, TeamMember, TeamRecord, UserRecord
 from services.admin.money import BUDGET_USD_MAX, budget_problem
 from services.ledger.store import Store
 
@@ -30,4 +30,17 @@ def test_the_smallest_and_the_largest_budget_are_kept_as_they_are(amount: Decima
     for table in ("teams", "users"):
         found = ask(f"SELECT max_budget_usd, soft_budget_usd FROM {table}").fetchall()
         assert found == [(amount, amount)]
+    member = TeamMember(user_id="u", role="admin", max_budget_usd=amount)
+    team = TeamRecord(team_id="t", members_with_roles=(member, TeamMember(user_id="v")))
+    store.put_owners([team, UserRecord(user_id="u", user_role="internal_user", models=("a",))])
+    assert ask("SELECT * FROM team_members ORDER BY user_id").fetchall() == [
+        ("t", "u", "admin", amount, None),
+        ("t", "v", "user", None, None),
+    ]
+    budgets = "SELECT scope, scope_id, max_budget_usd FROM budgets WHERE scope = 'member'"
+    assert ask(budgets).fetchall() == [("member", "t/u", amount)]
+    assert ask("SELECT user_role, models FROM users").fetchall() == [("internal_user", ["a"])]
+    store.put_owners([TeamRecord(team_id="t", models=("b",)), TeamRecord(team_id="t/u")])
+    assert ask(budgets).fetchall() == ask("SELECT * FROM team_members").fetchall() == []
+    assert ask("SELECT models FROM teams WHERE team_id = 't'").fetchall() == [(["b"],)]
     store.close()

@@ -6,13 +6,14 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.budgets import BudgetId
 from schemas.events import us_from_time
 from schemas.money import PICOS_PER_USD
-from schemas.registry import KeyRecord, TeamRecord, UserRecord
+from schemas.registry import KeyRecord, TeamMember, TeamRecord, UserRecord
 from services.ledger.budgets import Budgets, Standing
 from services.ledger.spends import Spend, SpendQuestion
 
@@ -214,3 +215,43 @@ def test_one_spend_counts_for_its_key_its_user_and_its_team_each_in_its_own_wind
     assert standing.is_exceeded
     assert (standing.state.scope, standing.state.scope_id) == ("team", "t")
     assert (standing.state.name, standing.state.spend_usd) == ("Blue", 4)
+
+
+def test_members_of_a_team_have_budgets_of_what_they_spend_in_it() -> None:
+    # Given a team with a budget for each member, and one that has another, when members spend in
+    # the team and elsewhere, then each budget has what its member spent in the team;
+    budgets, books = budgets_with(key())
+    ann = TeamMember(user_id="ann", max_budget_usd=Decimal(5), budget_duration="1d")
+    bob = TeamMember(user_id="bob")
+    team = TeamRecord(
+        team_id="t/x",
+        team_alias="Blue",
+        members_with_roles=(ann, bob),
+        team_member_budget_usd=Decimal(2),
+        strict_budget=True,
+    )
+    budgets.put(team)
+    ann_id, bob_id = BudgetId("member", "t%2Fx/ann"), BudgetId("member", "t%2Fx/bob")
+    assert set(changes(budgets)) == {ann_id, bob_id}
+    inside = Spend("k1", NOW_US, 3 * PICOS_PER_USD, "ann", "t/x")
+    before = Spend("k1", NOW_US - DAY_US, PICOS_PER_USD, "ann", "t/x")
+    elsewhere = Spend("k2", NOW_US, PICOS_PER_USD, "ann", "t")
+    others = Spend("k3", NOW_US, 2 * PICOS_PER_USD, "bob", "t/x")
+    stranger = Spend("k4", NOW_US, PICOS_PER_USD, "eve", "t/x")
+    commit(budgets, books, inside, before, elsewhere, others, stranger)
+    found = {each: standing_of(budgets, each) for each in (ann_id, bob_id)}
+    assert [each.state.spend_usd for each in found.values()] == [3, 2]
+    assert [each.is_exceeded for each in found.values()] == [False, True]
+    assert found[bob_id].state.name == "bob in Blue"
+    assert found[bob_id].state.strict
+    changes(budgets)
+    # when one is let go and the team says nothing of the others, then there is no such budget.
+    alone = msgspec.structs.replace(team, members_with_roles=(bob,))
+    budgets.put(alone)
+    assert changes(budgets) == {ann_id: None}
+    budgets.put(msgspec.structs.replace(alone, team_member_budget_usd=None))
+    assert changes(budgets) == {bob_id: None}
+    budgets.put(team)
+    assert [standing_of(budgets, each).state.spend_usd for each in (ann_id, bob_id)] == [3, 2]
+    budgets.put(msgspec.structs.replace(team, deleted=True))
+    assert changes(budgets) == {ann_id: None, bob_id: None}

@@ -8,9 +8,10 @@ import duckdb
 from schemas.events import UsageRecord
 from services.ledger.spends import SpendQuestion, counted_model
 from services.ledger.spent import spends_since
-from services.runtime.budget_limits import EVERYBODY, Whose, is_for
+from services.runtime.budget_limits import EVERYBODY, Whose, is_for, member_id
 
 NAMES = (None, "", "opus-4", "opus-", "opus", "xopus-4", "opus-4-fast", "a_c", "abc", "%")
+MEMBER = Whose("member", "t%25%2F/u")
 PATTERNS = (None, "opus-4", "opus-*", "*-fast", "op*fast", "*", "a_c", "%", "opus-4*4")
 
 
@@ -21,7 +22,7 @@ def test_rows_are_counted_by_the_rule_of_spends_for_each_owner_window_and_model(
         (
             f"k{n % 2}",
             "u" if n % 3 else None,
-            "t",
+            "t%/",
             name,
             model,
             billing,
@@ -46,9 +47,10 @@ def test_rows_are_counted_by_the_rule_of_spends_for_each_owner_window_and_model(
         [(*row[:7], int(row[7]), row[8]) for row in rows],
     )
     connection.execute("UPDATE requests SET cost_usd = NULL WHERE started_at = make_timestamp(0)")
+    whoses = (Whose("key", "k0"), Whose("user", "u"), Whose("team", "t%/"), MEMBER, EVERYBODY)
     questions = [
         SpendQuestion(whose, since_us, pattern)
-        for whose in (Whose("key", "k0"), Whose("user", "u"), Whose("team", "t"), EVERYBODY)
+        for whose in whoses
         for since_us in (0, 20)
         for pattern in PATTERNS
     ]
@@ -57,6 +59,7 @@ def test_rows_are_counted_by_the_rule_of_spends_for_each_owner_window_and_model(
         total = 0
         for key_id, user_id, team_id, name, model, billing, at_us, cost, alias_of in rows[1:]:
             owners = {"key": key_id, "user": user_id, "team": team_id, "global": "all"}
+            owners["member"] = None if user_id is None else member_id(team_id, user_id)
             record = UsageRecord(
                 request_id="r",
                 started_at_us=0,

@@ -27,6 +27,7 @@ OPEN_TABLES = (
     "quota_observations",
     "requests",
     "spend_parts",
+    "team_members",
     "teams",
 )
 OPEN_VIEWS = ("quota_now", "rejections", "sessions", "spend_by_billing_day", "spend_by_day")
@@ -233,6 +234,7 @@ def test_a_condition_never_runs_on_rows_of_another_team(service: QueryService) -
     # given a condition that fails on the other team's row alone, when a limited analyst asks, then
     # there is no error, by which its value could be guessed bit by bit.
     columns = {"open_requests": "facts", "spend_by_day": "model", "teams": "team_alias"}
+    columns["team_members"] = "user_id"
     for name in (*OPEN_TABLES, "spend_by_day", "quota_now"):
         column = columns.get(name, "key_alias")
         condition = f"CASE WHEN {column} = 'our' THEN 1 ELSE CAST({column} AS INTEGER) END = 1"
@@ -259,7 +261,7 @@ def test_no_condition_is_moved_below_the_wall(tmp_path: Path) -> None:
     connection = _filled(tmp_path / "books.duckdb")
     plans = {}
     for name in OPEN_TABLES:
-        column = "team_alias" if name == "teams" else "key_id"
+        column = {"teams": "team_alias", "team_members": "user_id"}.get(name, "key_id")
         plans[name] = f"EXPLAIN SELECT 1 FROM {name} WHERE {column} <= 'pp'"
         (scanned,) = connection.execute(plans[name]).fetchall()
         assert "'PP'" in scanned[1].upper().partition("SCAN")[2], name

@@ -5,16 +5,17 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from schemas.budgets import BudgetState, Marks, MarksTold
 from schemas.config import Deployment, GatewayConfig, RouterSettings, Settings
 from schemas.errors import Unavailable
-from schemas.registry import KeyRecord, TeamRecord
+from schemas.registry import KeyRecord, TeamMember, TeamRecord
 from services.proxy.auth import OwnCredential
 from services.proxy.body import read_body
 from services.proxy.draft import Draft, Prepared
-from services.proxy.holding import is_uncounted, possible_models, wait_known
+from services.proxy.holding import _unknown, is_uncounted, possible_models, wait_known
 from services.proxy.marks import MarkBook
 from services.proxy.reservations import Reservations
 from services.proxy.setup import make_setup
@@ -80,6 +81,9 @@ def test_a_strict_budget_of_which_nothing_is_known_admits_nothing() -> None:
     reservations = Reservations(book)
     draft = prepared().draft
     draft.owners = (TeamRecord(team_id="t", strict_budget=True, max_budget_usd=Decimal(1)),)
+    # A member's budget counts strictly, too, and that of somebody else is not waited for.
+    other = TeamMember(user_id="other", max_budget_usd=Decimal(1))
+    draft.owners = (msgspec.structs.replace(draft.owners[0], members_with_roles=(other,)),)
 
     async def run() -> None:
         # when its key asks, then it is told why it has to come again
@@ -94,5 +98,9 @@ def test_a_strict_budget_of_which_nothing_is_known_admits_nothing() -> None:
         assert book.take(strict_mark(2, strict=True))
         async with asyncio.timeout(30):
             await waiting
+        # when the key's own user has a budget in the team, then that must be counted, too
+        assert draft.key is not None
+        draft.key = msgspec.structs.replace(draft.key, user_id="other")
+        assert _unknown(reservations, draft) is draft.owners[0]
 
     asyncio.run(run())

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from schemas.events import TeamCreated, UserCreated, encode_event
 from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from schemas.streams import subject_token, team_subject, user_subject
+from services.runtime.budget_limits import member_id, member_of
 from services.runtime.bus import StreamMessage
 from services.runtime.registry import RegistrySnapshot
 
@@ -52,3 +53,15 @@ def test_any_id_is_one_token_of_a_subject_and_its_own(one: str, other: str) -> N
     assert not set("".join(tokens)) & set(". *>\t\r\n\0")
     assert all(tokens)
     assert (tokens[0] == tokens[1]) == (one == other)
+
+
+_IDS = st.text("a/%25F|", min_size=1, max_size=6)
+
+
+@given(_IDS, _IDS, _IDS, _IDS)
+def test_any_member_has_an_id_of_its_own(team: str, user: str, other: str, another: str) -> None:
+    # Given any two members, when their ids are made, then they are the same only where both are,
+    # and tell the team and the user.
+    assert member_of(member_id(team, user)) == (team, user)
+    is_same = (team, user) == (other, another)
+    assert (member_id(team, user) == member_id(other, another)) == is_same

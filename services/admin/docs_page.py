@@ -7,10 +7,30 @@ from typing import Any
 
 import msgspec
 
+from services.admin.access import Access
+
 __all__ = ["DOCS_HEADERS", "render_docs"]
 
+_NEEDS: dict[Access, str] = {
+    "public": "everybody, without a key",
+    "own_key": "every key, which is shown what is its own",
+    "analyst": "keys that may ask the ledger",
+    "own": "every key in force, which is shown what is its own",
+    "part": "keys of users with a role and of teams' admins, which are shown what is their own",
+    "keys": "keys of those who may manage keys: proxy_admin, internal_user and teams' admins",
+    "team": "keys of proxy_admin and of teams' admins",
+    "read": "keys of proxy_admin and proxy_admin_viewer",
+    "admin": "keys of proxy_admin",
+}
+"""Whom a kind of access admits, beside the master key."""
 _STYLE = """
 :root { color-scheme: light dark; }
+html { background: #fff; color: #1b1b1f; }
+a { color: #0a4fa3; }
+@media (prefers-color-scheme: dark) {
+  html { background: #17181c; color: #e6e6ea; }
+  a { color: #8ab4f8; }
+}
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 code, pre { font-family: ui-monospace, monospace; font-size: 0.9em; }
 pre { overflow: auto; padding: 0.7rem; border: 1px solid #8886; border-radius: 6px; }
@@ -38,7 +58,11 @@ def render_docs(document: dict[str, Any]) -> str:
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             groups.setdefault(operation["tags"][0], []).append(_operation(path, method, operation))
-    sections = [f"<h2>{escape(tag)}</h2>{''.join(parts)}" for tag, parts in groups.items()]
+    sections = [
+        f'<h2 id="{escape(tag)}">{escape(tag)}</h2>{"".join(parts)}'
+        for tag, parts in groups.items()
+    ]
+    links = " · ".join(f'<a href="#{escape(tag)}">{escape(tag)}</a>' for tag in (*groups, "types"))
     schemas = [
         f'<details id="{escape(name)}"><summary><code>{escape(name)}</code></summary>'
         f"<p>{escape(schema.get('description', ''))}</p>{_json(schema)}</details>"
@@ -48,19 +72,21 @@ def render_docs(document: dict[str, Any]) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title><style>{_STYLE}</style></head><body>"
+        f"<title>{title}</title><style>{_STYLE}</style></head><body><main>"
         f"<h1>{title}</h1><p>{info} The same for programs: "
         '<a href="/openapi.json">/openapi.json</a>.</p>'
-        f"{''.join(sections)}<h2>types</h2>{''.join(schemas)}</body></html>"
+        f'<nav aria-label="Parts"><p>{links}</p></nav>'
+        f'{"".join(sections)}<h2 id="types">types</h2>{"".join(schemas)}'
+        "</main></body></html>"
     )
 
 
 def _operation(path: str, method: str, operation: dict[str, Any]) -> str:
-    needs = "the master key" if operation["security"] else "no key"
+    needs = _NEEDS[operation["x-access"]]
     name = f'<span class="method">{escape(method.upper())}</span> <code>{escape(path)}</code>'
     parts = [
         f"<details><summary>{name} · {escape(operation['summary'])}</summary>",
-        f"<p>{escape(operation['description'])} Needs {needs}.</p>",
+        f"<p>{escape(operation['description'])} For {escape(needs)}.</p>",
     ]
     if parameters := operation.get("parameters"):
         rows = "".join(

@@ -10,7 +10,9 @@ import msgspec
 from litestar.handlers import HTTPRouteHandler
 
 from services.admin.describing import Description
+from services.admin.docs_page import render_docs
 from services.admin.errors import JSON, AdminErrorBody
+from services.admin.packing import Packed
 
 __all__ = ["OpenApi"]
 
@@ -61,9 +63,14 @@ class OpenApi:
         self._handlers = tuple(handlers)
 
     @cached_property
-    def json(self) -> bytes:
+    def json(self) -> Packed:
         """The document's bytes."""
-        return msgspec.json.format(msgspec.json.encode(self.document), indent=2)
+        return Packed.of(msgspec.json.format(msgspec.json.encode(self.document), indent=2))
+
+    @cached_property
+    def page(self) -> Packed:
+        """The page about it."""
+        return Packed.of(render_docs(self.document).encode())
 
     @cached_property
     def document(self) -> dict[str, Any]:
@@ -122,6 +129,7 @@ def _operation(handler: HTTPRouteHandler, path: str) -> dict[str, Any]:
         "summary": description.summary,
         "description": description.description,
         "tags": [description.tag],
+        "x-access": handler.opt["access"],
         "security": [] if public else [{"masterKey": []}, {"litellmKey": []}, {"apiKey": []}],
         "responses": {"200": _answer(description)},
     }

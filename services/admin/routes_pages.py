@@ -2,17 +2,19 @@
 
 from typing import Any
 
-from litestar import Response, get
+from litestar import Request, Response, get
 
 from services.admin.bodies import Readiness
 from services.admin.describing import Description, described
-from services.admin.docs_page import DOCS_HEADERS, render_docs
+from services.admin.docs_page import DOCS_HEADERS
 from services.admin.errors import JSON
 from services.admin.openapi import OpenApi
 from services.admin.reading import answer_json
 from services.admin.state import AdminState
 
 __all__ = ["PAGE_ROUTES"]
+
+_Request = Request[Any, Any, Any]
 
 
 @get(
@@ -68,9 +70,9 @@ async def readiness(admin: AdminState) -> Response[bytes]:
         access="public",
     ),
 )
-async def openapi_json(api: OpenApi) -> Response[bytes]:
+async def openapi_json(request: _Request, api: OpenApi) -> Response[bytes]:
     """Return the OpenAPI document."""
-    return Response(content=api.json, media_type=JSON)
+    return api.json.answer(request, JSON, {})
 
 
 @get(
@@ -85,13 +87,9 @@ async def openapi_json(api: OpenApi) -> Response[bytes]:
         access="public",
     ),
 )
-async def docs(api: OpenApi) -> Response[bytes]:
+async def docs(request: _Request, api: OpenApi) -> Response[bytes]:
     """Return the page that describes every route."""
-    return Response(
-        content=render_docs(api.document).encode(),
-        media_type="text/html",
-        headers=DOCS_HEADERS,
-    )
+    return api.page.answer(request, "text/html", DOCS_HEADERS)
 
 
 PAGE_ROUTES = (liveliness, readiness, openapi_json, docs)

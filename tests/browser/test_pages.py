@@ -19,6 +19,8 @@ DETAILS: tuple[str, ...] = (
     "/ui/logs/{request_id}",
     "/ui/logs?status=error&period=7d",
     "/ui/keys/{key_id}",
+    # The page about the API, which is not of the dashboard.
+    "/docs",
 )
 """Paths beside the menu's. `{request_id}` and the like are filled in: see Demo.names."""
 

@@ -47,6 +47,7 @@ NARROW_HEIGHT = 780
 QUIET_S = 0.15
 """A page is there when it has asked for nothing for so long."""
 SETTLE_TIMEOUT_S = 30.0
+REDRAWN_TIMEOUT_S = 10.0
 PAGE_TIMEOUT_MS = 30_000
 _AXE = Path(__file__).parent / "vendor" / "axe-4.14.1.min.js"
 _ROOT = Path(__file__).resolve().parents[2]
@@ -153,6 +154,8 @@ class Session:
         self.look = Look()
         self._url = url
         self._bytes = 0
+        self.faults: list[str] = []
+        """All that was wrong since the window was opened."""
         self._under_way: set[Request] = set()
         self._quiet_since = time.monotonic()
         self._devtools: CDPSession = page.context.new_cdp_session(page)
@@ -215,10 +218,18 @@ class Session:
         return found
 
     def sideways(self) -> list[str]:
-        """Return what of the open page is wider than the window; empty where nothing is."""
-        widths = self._evaluate(_WIDTHS)
-        if widths["scroll"] <= widths["inner"]:
-            return []
+        """Return what of the open page is wider than the window; empty where nothing is.
+
+        Charts take their new width a frame or two after the window: they are waited for.
+        """
+        deadline = time.monotonic() + REDRAWN_TIMEOUT_S
+        while True:
+            widths = self._evaluate(_WIDTHS)
+            if widths["scroll"] <= widths["inner"]:
+                return []
+            if time.monotonic() > deadline:
+                break
+            self.page.wait_for_timeout(20)
         return [f"{widths['scroll']} px in {widths['inner']} px", *widths["beyond"]]
 
     def shoot(self, path: Path) -> None:
@@ -237,6 +248,7 @@ class Session:
 
     def _fault(self, text: str) -> None:
         self.look.faults.append(text)
+        self.faults.append(text)
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"}:

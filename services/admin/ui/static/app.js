@@ -27,12 +27,16 @@
     button.title = said;
     if (button.dataset.word !== undefined) {
       button.dataset.word ||= button.textContent;
+      button.dataset.label ||= button.getAttribute("aria-label") || "";
       button.textContent = said;
+      // What is read out has the words that are seen.
+      if (button.dataset.label) button.setAttribute("aria-label", said);
     }
     setTimeout(() => {
       button.classList.remove("done");
       button.title = title;
       if (button.dataset.word !== undefined) button.textContent = button.dataset.word;
+      if (button.dataset.label) button.setAttribute("aria-label", button.dataset.label);
     }, 1500);
   }
 

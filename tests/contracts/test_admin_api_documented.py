@@ -30,7 +30,7 @@ OPERATIONS = {
 DESCRIPTIONS: dict[str, Description] = {
     re.sub(r":\w+}", "}", f"{method} {path}"): handler.opt["description"]
     for handler in ROUTES
-    for path in handler.paths
+    for path in sorted(handler.paths)
     for method in handler.http_methods
 }
 

@@ -14,7 +14,7 @@ DOCUMENT = (Path(__file__).parents[2] / "docs" / "admin-api.md").read_text()
 ACCESS: dict[str, Access] = {
     re.sub(r":\w+}", "}", f"{method} {path}"): handler.opt["access"]
     for handler in ROUTES
-    for path in handler.paths
+    for path in sorted(handler.paths)
     for method in handler.http_methods
     if handler.opt["access"] != "public"
 }

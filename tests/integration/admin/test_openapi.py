@@ -29,7 +29,7 @@ DOCUMENT = OpenApi(ROUTES).document
 DESCRIPTIONS: dict[str, Description] = {
     f"{method} {path.replace(':str}', '}')}": handler.opt["description"]
     for handler in ROUTES
-    for path in handler.paths
+    for path in sorted(handler.paths)
     for method in handler.http_methods
 }
 VARIABLE = [

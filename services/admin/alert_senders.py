@@ -4,11 +4,6 @@ Nothing here quotes an address or an answer's body: both may hold secrets.
 """
 
 import asyncio
-import base64
-import binascii
-import contextlib
-import hashlib
-import hmac
 import logging
 import smtplib
 import ssl
@@ -22,9 +17,10 @@ import httpx
 import msgspec
 
 from schemas.alerts import AlertDestination, EmailSettings
+from schemas.webhooks import signed_headers
 from services.admin.alert_rules import Alert
 
-__all__ = ["SEND_TIMEOUT_S", "Email", "Failed", "Sender", "sender_for", "signature"]
+__all__ = ["SEND_TIMEOUT_S", "Email", "Failed", "Sender", "sender_for"]
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +32,6 @@ DIGEST_MAX = 20
 RETRY_AFTER_S_MAX = 300.0
 _TEMPORARY = frozenset({408, 409, 425, 429})
 _SERVER_ERRORS = 500
-_SECRET_PREFIX = "whsec_"  # noqa: S105 - no password
 _MAIL_SERVER_ERRORS = 500
 
 
@@ -70,21 +65,6 @@ def sender_for(destination: AlertDestination, client: httpx.AsyncClient) -> Send
     return Email(destination.email)
 
 
-def signature(secret: str, message_id: str, timestamp_s: int, body: bytes) -> str:
-    """Return the value of `webhook-signature` by the convention of standardwebhooks.com.
-
-    A secret `whsec_…` holds its bytes in base64, any other one is its own bytes.
-    """
-    key = secret.encode()
-    if secret.startswith(_SECRET_PREFIX):
-        # What is no base64 is taken as it is.
-        with contextlib.suppress(binascii.Error, ValueError):
-            key = base64.b64decode(secret.removeprefix(_SECRET_PREFIX), validate=True)
-    signed = f"{message_id}.{timestamp_s}.".encode() + body
-    digest = hmac.digest(key, signed, hashlib.sha256)
-    return "v1," + base64.b64encode(digest).decode()
-
-
 async def _post(client: httpx.AsyncClient, url: str, body: bytes, headers: dict[str, str]) -> None:
     """Post a body; of the answer the status alone is looked at. Raises Failed."""
     try:
@@ -115,14 +95,10 @@ class _Webhook:
     async def send(self, alerts: Sequence[Alert]) -> None:
         for alert in alerts:
             body = msgspec.json.encode(alert.event)
-            now_s = int(time.time())
             headers = {
                 "content-type": "application/cloudevents+json; charset=utf-8",
-                "webhook-id": alert.event_id,
-                "webhook-timestamp": str(now_s),
+                **signed_headers(self._secret, alert.event_id, int(time.time()), body),
             }
-            if self._secret is not None:
-                headers["webhook-signature"] = signature(self._secret, alert.event_id, now_s, body)
             await _post(self._client, self._url, body, headers)
 
 

@@ -6,9 +6,9 @@ texts to send instead come back.
 """
 
 import asyncio
-import hmac
 import ssl
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -16,18 +16,17 @@ import httpx
 import msgspec
 
 from schemas.guardrails import Webhook
+from schemas.webhooks import signed_headers
 from services.proxy.tls import tls_context
 
 __all__ = [
     "ANSWER_BYTES_MAX",
     "CALLS_MAX",
-    "SIGNATURE_HEADER",
     "TEXTS_BYTES_MAX",
     "Decision",
     "WebhookFailed",
     "Webhooks",
     "batches_of",
-    "signature",
 ]
 
 CALLS_MAX = 100
@@ -35,7 +34,6 @@ CALLS_MAX = 100
 TEXTS_BYTES_MAX = 1024 * 1024
 """A question carries texts of so many bytes together, or one text that is longer."""
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
-SIGNATURE_HEADER = "x-tallygate-signature"
 _REASON_MAX = 300
 
 
@@ -59,15 +57,6 @@ class WebhookFailed(Exception):
 
 
 _decoder = msgspec.json.Decoder(Decision)
-
-
-def signature(signing_key: str, at_s: int, body: bytes) -> str:
-    """Return the value of the header that proves who asks: `t=<seconds>,v1=<HMAC-SHA-256>`.
-
-    What is signed is the time, a full stop, and the body.
-    """
-    signed = b"%d." % at_s + body
-    return f"t={at_s},v1={hmac.new(signing_key.encode(), signed, 'sha256').hexdigest()}"
 
 
 def batches_of(texts: Sequence[str]) -> list[Sequence[str]]:
@@ -104,11 +93,13 @@ class Webhooks:
         `about` is what else the question says; `ca_file` holds certificates of further CAs.
         """
         content = msgspec.json.encode({"input_type": "request", **about, "texts": _plain(texts)})
-        headers = {"content-type": "application/json", "accept-encoding": "identity"}
+        headers = {
+            "content-type": "application/json",
+            "accept-encoding": "identity",
+            **signed_headers(webhook.signing_key, str(uuid.uuid4()), int(time.time()), content),
+        }
         if webhook.api_key is not None:
             headers["x-api-key"] = webhook.api_key
-        if webhook.signing_key is not None:
-            headers[SIGNATURE_HEADER] = signature(webhook.signing_key, int(time.time()), content)
         try:
             async with (
                 asyncio.timeout(webhook.timeout_s),

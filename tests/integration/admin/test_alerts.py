@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from schemas.budgets import BudgetState
-from services.admin.alert_senders import signature
+from schemas.webhooks import signature
 from services.client.cli import main
 from tests.support.admin import MASTER_KEY, RunningAdmin, running_admin
 from tests.support.nats import NatsServer

@@ -1,6 +1,7 @@
 """A service of one's own decides about texts, asked over a real socket."""
 
 import asyncio
+import base64
 import hashlib
 import hmac
 import json
@@ -20,7 +21,7 @@ from services.proxy import webhooks
 from services.proxy.draft import Draft
 from services.proxy.guarding import Guarding
 from services.proxy.setup import make_setup
-from services.proxy.webhooks import SIGNATURE_HEADER, batches_of
+from services.proxy.webhooks import batches_of
 from tests.support.guardrail_service import GuardrailService
 
 KEY = KeyRecord(
@@ -100,10 +101,12 @@ def test_a_service_is_asked_about_what_is_new_and_knows_who_asks(
     }
     assert second.json["texts"] == ["more"]
     assert (first.path, first.headers["x-api-key"]) == ("/check", "of-the-service")
-    at, mac = (each.partition("=")[2] for each in first.headers[SIGNATURE_HEADER].split(","))
+    question_id, at = (first.headers[f"webhook-{name}"] for name in ("id", "timestamp"))
     assert abs(int(at) - time.time()) < 60
-    signed = at.encode() + b"." + first.body
-    assert mac == hmac.new(SIGNING_KEY.encode(), signed, hashlib.sha256).hexdigest()
+    assert question_id != second.headers["webhook-id"]
+    signed = f"{question_id}.{at}.".encode() + first.body
+    mac = base64.b64encode(hmac.digest(SIGNING_KEY.encode(), signed, hashlib.sha256)).decode()
+    assert first.headers["webhook-signature"] == f"v1,{mac}"
     assert worker.told == []
 
 

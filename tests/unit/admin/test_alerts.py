@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from schemas.alerts import ALERT_TYPES, AlertDestination
 from schemas.registry import KeyRecord
+from schemas.webhooks import signature
 from services.admin.alert_rules import Alert, alert_of, is_for
-from services.admin.alert_senders import signature
 from services.admin.alert_text import LINE_MAX, alert_lines, alert_title
 
 KEYS = {"key_1": KeyRecord(key_id="key_1", key_hash="0" * 64, key_name="sk-...x", team_id="blue")}

@@ -139,18 +139,20 @@ def _books_function(command: str) -> Callable[[argparse.Namespace], int]:
 
 def _help(commands: dict[str, str]) -> str:
     """Return the text of `tallygate --help`."""
-    rows = "\n".join(
-        f"  {_column(name)}{_wrapped(text)}"
-        for name, text in {**commands, **_CLIENT_COMMANDS}.items()
-    )
     return (
         "tallygate: a gateway between Claude Code and the Anthropic API, with numbers you can\n"
         "prove.\n\n"
         "Usage: tallygate COMMAND [options]      (tallygate COMMAND --help tells them)\n"
         "       tallygate --config FILE          short for: tallygate serve --config FILE\n\n"
-        f"{rows}\n\n"
+        f"Run a gateway, and look after its books:\n{_rows(commands)}\n\n"
+        "Ask and manage a gateway that runs, here or elsewhere:\n"
+        f"{_rows(_CLIENT_COMMANDS)}\n\n"
         "  --version, --help\n"
     )
+
+
+def _rows(commands: dict[str, str]) -> str:
+    return "\n".join(f"  {_column(name)}{_wrapped(text)}" for name, text in commands.items())
 
 
 def _column(name: str) -> str:

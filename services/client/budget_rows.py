@@ -20,8 +20,8 @@ __all__ = [
     "table_row",
 ]
 
-Scope = Literal["key", "user", "team", "all"]
-SCOPES: tuple[Scope, ...] = ("key", "user", "team", "all")
+Scope = Literal["key", "user", "team", "global"]
+SCOPES: tuple[Scope, ...] = ("key", "user", "team", "global")
 
 WARNED_FROM = Decimal("0.8")
 """From this part of a budget on it is told of, as docs/budgets.md says."""
@@ -117,7 +117,7 @@ def lines_of_all(found: GlobalBudget) -> list[BudgetLine]:
     if found.max_budget is None:
         return []
     line = BudgetLine(
-        scope="all",
+        scope="global",
         scope_id="all",
         name="everybody",
         window=found.budget_duration,

@@ -68,7 +68,7 @@ _scope_option = click.option(
     "--scope",
     type=click.Choice(SCOPES),
     multiple=True,
-    help="Budgets of these alone; may be given several times. all: that of everybody together.",
+    help="Budgets of these alone; may be given several times. global: that of all keys together.",
 )
 _owned = click.Choice(["key", "user", "team"])
 
@@ -135,11 +135,11 @@ def list_budgets(
 @json_option
 @gateway_options
 def info(*, scope: Scope | None, name: str | None, as_json: bool, gateway: Gateway) -> None:
-    """Show the budgets of a key, a user or a team, or (all) that of everybody together.
+    """Show the budgets of a key, a user or a team, or (global) that of all keys together.
 
     Without SCOPE and NAME: of the virtual key that asks.
     """
-    if scope == "all":
+    if scope == "global":
         _print(_of_all(gateway), as_json=as_json)
         return
     if scope is not None and name is None:
@@ -157,7 +157,7 @@ def set_budgets(
 ) -> None:
     """Set budgets of a key, a user or a team; what is not named stays as it is.
 
-    The budget of everybody together stands in the configuration (litellm_settings: max_budget).
+    The budget of all keys together stands in the configuration (litellm_settings: max_budget).
     """
     body = read_settings(settings, BUDGET_FIELDS)
     if not body:
@@ -259,7 +259,7 @@ _FINDERS: dict[Scope, Callable[[Gateway], list[BudgetLine]]] = {
     "key": _of_keys,
     "user": _of_users,
     "team": _of_teams,
-    "all": _of_all,
+    "global": _of_all,
 }
 
 

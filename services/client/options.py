@@ -69,8 +69,6 @@ def key_file_option(help_text: str) -> Callable[[Command], Command]:
     """Return what adds the option that names a file with a credential: `key_file`."""
     return click.option(
         "--key-file",
-        "--master-key-file",
-        "key_file",
         type=click.Path(path_type=Path, allow_dash=True),
         help=help_text,
     )
@@ -91,10 +89,16 @@ def gateway_options(
 
     @wraps(command)
     def with_gateway(
-        url: str | None, profile: str | None, key_file: Path | None, data: Path, **values: Any
+        url: str | None,
+        profile: str | None,
+        key_file: Path | None,
+        master_key_file: Path | None,
+        data: Path,
+        **values: Any,
     ) -> None:
         if url is not None and profile is not None:
             raise click.UsageError("--url and --profile both say which gateway: give one of them")
+        key_file = key_file or master_key_file
         address, signed_in = find_address(url, profile, os.environ)
         if key_file is None and signed_in is not None:
             key = signed_in.key
@@ -120,7 +124,9 @@ def gateway_options(
         f"that may do it. Without it: the profile's, {', '.join(names)}, or the one in the data "
         "folder."
     )
-    return address_options(file_option(data_option(with_gateway)))
+    # The name that it had while commands took the master key alone.
+    former = click.option("--master-key-file", type=click.Path(path_type=Path), hidden=True)
+    return address_options(file_option(former(data_option(with_gateway))))
 
 
 def note_unused_key() -> None:

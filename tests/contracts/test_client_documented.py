@@ -6,7 +6,9 @@ from pathlib import Path
 import rich_click as click
 
 from services import cli
+from services.client.cli import EXIT_INTERRUPTED
 from services.client.commands import client_commands
+from services.client.gateway import EXIT_REFUSED, EXIT_UNAUTHENTICATED, EXIT_UNAVAILABLE
 
 COMMAND = re.compile(r"^- `tallygate ([a-z-]+)(?: ([a-z|-]+))?`", re.MULTILINE)
 TEXT = (Path(__file__).parents[2] / "docs" / "admin-api.md").read_text()
@@ -28,6 +30,15 @@ def test_every_client_command_is_described() -> None:
         (name, (*parts, "check") if name == "prices" else parts) for name, parts in parts_of
     }
     assert described == {(name, tuple(sorted(parts))) for name, parts in parts_of}
+
+
+def test_every_exit_code_is_described() -> None:
+    # Given the codes that client commands end with, when the table is read, then it has just these.
+    described = {int(code) for code in re.findall(r"^\| (\d+) \| ", SECTION, re.MULTILINE)}
+    wrong_usage = click.UsageError("").exit_code
+    assert described == {
+        0, wrong_usage, EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_UNAUTHENTICATED, EXIT_INTERRUPTED,
+    }  # fmt: skip
 
 
 def test_help_of_the_program_lists_every_client_command() -> None:

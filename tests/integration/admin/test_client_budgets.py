@@ -132,7 +132,7 @@ def test_budgets_of_all_scopes_are_listed(run: Run) -> None:
     assert "exceeded, strict" in rows["team"]
     assert ("Gardeners" in rows["team"], "102 %" in rows["team"]) == (True, True)
     assert ("within" in rows["user"], "50 %" in rows["user"]) == (True, True)
-    assert ("warned" in rows["all"], "80 %" in rows["all"], "$40.00" in rows["all"]) == (
+    assert ("warned" in rows["global"], "80 %" in rows["global"], "$40.00" in rows["global"]) == (
         True, True, True,
     )  # fmt: skip
     # Then those of one scope, or of one state, can be asked for alone.
@@ -140,16 +140,16 @@ def test_budgets_of_all_scopes_are_listed(run: Run) -> None:
     assert [(line["scope"], line["scope_id"]) for line in exceeded] == [("team", "green")]
     rows = list(csv.DictReader(io.StringIO(run("budgets", "list", "--csv").out)))
     assert [row["spent_usd"] for row in rows if row["scope"] == "team"] == ["8.125000000001"]
-    alone = json.loads(run("budgets", "list", "--scope", "user", "--scope", "all", "--json").out)
-    assert [line["scope"] for line in alone] == ["user", "all"]
-    assert run("budgets", "info", "all").out.count("everybody") == 1
+    alone = json.loads(run("budgets", "list", "--scope", "user", "--scope", "global", "--json").out)
+    assert [line["scope"] for line in alone] == ["user", "global"]
+    assert run("budgets", "info", "global").out.count("everybody") == 1
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
         (("set", "key", "ana"), 2, "nothing to set"),
-        (("set", "all", "x", "--max-budget", "1"), 2, "is not one of"),
+        (("set", "global", "x", "--max-budget", "1"), 2, "is not one of"),
         (("set", "key", "ana", "--max-budget", "much"), 2, "amount"),
         (("set", "key", "nobody", "--max-budget", "1"), 1, "nobody"),
         (("set", "team", "nobody", "--max-budget", "1"), 1, "nobody"),

@@ -17,6 +17,8 @@ BYTES_MAX = 200 * 1024
 
 DETAILS: tuple[str, ...] = (
     "/ui/logs/{request_id}",
+    "/ui/teams/{team_id}",
+    "/ui/users/{user_id}",
     "/ui/logs?status=error&period=7d",
     "/ui/keys/{key_id}",
     # The page about the API, which is not of the dashboard.

@@ -9,6 +9,7 @@ from litestar import Request, Response, get
 
 from services.admin.state import AdminState
 from services.admin.ui.access import viewer_of
+from services.admin.ui.addresses import page_of
 from services.admin.ui.api_calls import call_api
 from services.admin.ui.api_rows import Body, budgets_of
 from services.admin.ui.figures import changes_of, figures_of, who_did
@@ -40,6 +41,8 @@ async def key_page(request: _Request, admin: AdminState, key_id: str) -> Respons
         budgets=budgets_of(row, now),
         rights=await rights_of(request, admin, row),
         metadata=_pretty(row["metadata"]),
+        user_path=page_of("user", row["user_id"] or ""),
+        team_path=page_of("team", row["team_id"] or ""),
         figures=figures,
         changes=changes,
         changes_problem=changes_problem,

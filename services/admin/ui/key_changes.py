@@ -7,9 +7,10 @@ from litestar import Request, Response, get, post
 from services.admin.state import AdminState
 from services.admin.ui.api_calls import ApiRefusal, call_api
 from services.admin.ui.confirming import Question, confirm, typed_right
+from services.admin.ui.form_context import settings_given, typed
 from services.admin.ui.forms import read_fields, read_form
 from services.admin.ui.key import key_of
-from services.admin.ui.new_key import form_context, key_settings, secret_page, typed
+from services.admin.ui.new_key import KEY_KINDS, form_context, secret_page
 from services.admin.ui.pages import page, redirect
 from services.admin.ui.settings_form import FieldProblem, changed
 
@@ -40,10 +41,8 @@ async def edit(request: _Request, admin: AdminState, key_id: str) -> Response[An
     row, _ = await key_of(request, key_id)
     etag = "".join(fields.get("etag", ()))
     try:
-        settings = key_settings(fields)
-        duration = settings.pop("duration")
-        # A field that the form does not show this viewer stays as it is.
-        settings = {name: value for name, value in settings.items() if _was_shown(name, fields)}
+        settings = settings_given(fields, KEY_KINDS)
+        duration = settings.pop("duration", None)
         changes = changed(settings, row)
         if duration is not None:
             changes["duration"] = duration
@@ -123,11 +122,6 @@ async def delete(request: _Request, key_id: str) -> Response[Any]:
         except ApiRefusal as error:
             problem = error.message
     return confirm(request, question, problem) if problem else redirect(request, "/ui/keys")
-
-
-def _was_shown(name: str, fields: dict[str, tuple[str, ...]]) -> bool:
-    """Tell whether a field was in the form; boxes that nobody ticked send nothing."""
-    return name in fields or name in ("models", "guardrails")
 
 
 def _if_match(etag: str) -> dict[str, str]:

@@ -7,7 +7,6 @@ from urllib.parse import urlencode
 from litestar import Request, Response, get
 
 from services.admin.state import AdminState
-from services.admin.ui.access import viewer_of
 from services.admin.ui.api_calls import ApiRefusal, call_api
 from services.admin.ui.api_rows import (
     Body,
@@ -17,13 +16,12 @@ from services.admin.ui.api_rows import (
     rates_of,
     standing_of,
 )
+from services.admin.ui.form_context import team_ids
 from services.admin.ui.pages import is_part, page
 
-__all__ = ["KEYS_ROUTES", "Order", "key_view", "team_ids_of"]
+__all__ = ["KEYS_ROUTES", "Order", "key_view"]
 
 PAGE_SIZE = 50
-TEAMS_MAX = 500
-"""So many teams are offered as a choice."""
 _FILTERS = {"search": "search", "team": "team_id", "user": "user_id", "status": "status"}
 """The filters of the page by the API's names of them."""
 _STATUSES = (
@@ -99,7 +97,7 @@ async def keys(request: _Request, admin: AdminState) -> Response[bytes]:
         filters={name: query.get(name, "") for name in _FILTERS},
         is_filtered=any(asked.values()),
         statuses=_STATUSES,
-        teams=[("", "all"), *((team, team) for team in await team_ids_of(request, admin))],
+        teams=[("", "all"), *((team, team) for team in await team_ids(request, admin))],
         **shown,
     )
 
@@ -121,18 +119,6 @@ def key_view(row: Body, now: datetime) -> dict[str, Any]:
         "updated_at": moment_of(row["updated_at"]),
         "former_key_until": moment_of(row["former_key_until"]),
     }
-
-
-async def team_ids_of(request: _Request, admin: AdminState) -> list[str]:
-    """Return the ids of the live teams that the viewer sees all of, or is a member of."""
-    caller = viewer_of(request).caller
-    snapshot = await admin.registry()
-    ids = (
-        team.team_id
-        for team in snapshot.teams.values()
-        if not team.deleted and (caller.sees_all or team.team_id in caller.teams)
-    )
-    return sorted(ids)[:TEAMS_MAX]
 
 
 KEYS_ROUTES = (keys,)

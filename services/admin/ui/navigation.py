@@ -22,6 +22,8 @@ PAGES: tuple[Page, ...] = (
     Page(path="/ui/sessions", title="Sessions", group=""),
     Page(path="/ui/usage", title="Usage", group=""),
     Page(path="/ui/keys", title="Virtual Keys", group="Access"),
+    Page(path="/ui/teams", title="Teams", group="Access"),
+    Page(path="/ui/users", title="Users", group="Access", needs="sees_all"),
     Page(path="/ui/budgets", title="Budgets", group="Control"),
     Page(path="/ui/quotas", title="Quotas", group="Control"),
     Page(path="/ui/guardrails", title="Guardrails", group="Control"),

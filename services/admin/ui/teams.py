@@ -1,0 +1,116 @@
+"""The page of teams, and making one."""
+
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from litestar import Request, Response, get, post
+
+from schemas.errors import BadRequest
+from services.admin.directory import live_keys
+from services.admin.state import AdminState
+from services.admin.ui.access import viewer_of
+from services.admin.ui.addresses import page_of
+from services.admin.ui.api_calls import ApiRefusal, call_api
+from services.admin.ui.api_rows import Body, budget_bar, moment_of, period_text, rates_of
+from services.admin.ui.api_rows import standing_of as standing
+from services.admin.ui.form_context import LIMIT_KINDS, settings_context, settings_given, typed
+from services.admin.ui.forms import read_fields
+from services.admin.ui.pages import is_part, page, redirect
+from services.admin.ui.settings_form import FieldProblem, Kind, given
+
+__all__ = ["PAGE_SIZE", "TEAMS_ROUTES", "TEAM_KINDS", "owner_view", "page_number"]
+
+PAGE_SIZE = 50
+PAGE_MAX = 1_000_000
+TEAM_KINDS: dict[str, Kind] = {**LIMIT_KINDS, "team_id": "text", "team_alias": "text"}
+"""The fields of the form, by the API's names."""
+_Request = Request[Any, Any, Any]
+
+
+@get("/teams")
+async def teams(request: _Request, admin: AdminState) -> Response[bytes]:
+    """Show the teams that the viewer may see; for htmx the next rows alone."""
+    search = request.query_params.get("search", "").strip()
+    number = page_number(request)
+    problem, rows = "", []
+    try:
+        rows = (await call_api(request, "GET", "/team/list")).body
+    except ApiRefusal as refusal:
+        # A key without a role belongs to no team that it could see.
+        problem = "" if viewer_of(request).caller.key is not None else refusal.message
+    wanted = search.lower()
+    found = [
+        row for row in rows if wanted in f"{row['team_id']}\n{row['team_alias'] or ''}".lower()
+    ]
+    first = (number - 1) * PAGE_SIZE
+    now = datetime.now(UTC)
+    views = [owner_view(row, now, "team") for row in found[first : first + PAGE_SIZE]]
+    await _count_keys(admin, views)
+    following = None
+    if len(found) > first + PAGE_SIZE:
+        query = {"search": search} if search else {}
+        following = f"/ui/teams?{urlencode({**query, 'page': number + 1})}"
+    shown: dict[str, Any] = {"rows": views, "following": following, "total": len(found)}
+    if is_part(request):
+        return page(request, "teams_rows.html", **shown)
+    return page(request, "teams.html", problem=problem, search=search, **shown)
+
+
+@get("/teams/new")
+async def new_team_form(request: _Request, admin: AdminState) -> Response[bytes]:
+    """Show the form, in a dialog."""
+    return page(request, "team_new.html", **await settings_context(request, admin, {}, TEAM_KINDS))
+
+
+@post("/teams", status_code=200)
+async def create_team(request: _Request, admin: AdminState) -> Response[Any]:
+    """Make the team and show it, or the form with what is wrong."""
+    fields = await read_fields(request)
+    try:
+        body = given(settings_given(fields, TEAM_KINDS))
+        answer = await call_api(request, "POST", "/team/new", body=body)
+    except (FieldProblem, ApiRefusal) as error:
+        context = await settings_context(request, admin, typed(fields), TEAM_KINDS, error)
+        return page(request, "team_new.html", status=400, **context)
+    return redirect(request, owner_view(answer.body, datetime.now(UTC), "team")["path"])
+
+
+def page_number(request: _Request) -> int:
+    """Return the number of the page that the address names. Raises BadRequest."""
+    text = request.query_params.get("page") or "1"
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:8]) <= PAGE_MAX):
+        raise BadRequest(f"page must be a number from 1 to {PAGE_MAX}", param="page")
+    return int(text[:8])
+
+
+def owner_view(row: Body, now: datetime, kind: str) -> dict[str, Any]:
+    """Return a team (or user) of an answer as pages show it."""
+    owner_id = row[f"{kind}_id"]
+    word, badge_kind = standing(row, now)
+    return {
+        **row,
+        "id": owner_id,
+        "path": page_of(kind, owner_id),
+        "name": row[f"{kind}_alias"] or owner_id,
+        "standing": word,
+        "standing_kind": badge_kind,
+        "budget": budget_bar(row, now),
+        "period": period_text(row["budget_duration"]),
+        "rates": rates_of(row),
+        "created_at": moment_of(row["created_at"]),
+        "updated_at": moment_of(row["updated_at"]),
+    }
+
+
+async def _count_keys(admin: AdminState, views: list[dict[str, Any]]) -> None:
+    """Add to each team how many keys it has."""
+    counts = {view["id"]: 0 for view in views}
+    for key in live_keys(await admin.registry()):
+        if key.team_id in counts:
+            counts[key.team_id] += 1
+    for view in views:
+        view["keys_count"] = counts[view["id"]]
+
+
+TEAMS_ROUTES = (teams, new_team_form, create_team)

@@ -117,7 +117,8 @@ class KeyRecord(BudgetedRecord, frozen=True, kw_only=True, omit_defaults=True):
     key is refused. `former_key_hash` is that of the key which `key_hash` replaced: it is the same
     key's until `former_key_until_us`; None: it ended when it was replaced. `without_role`: somebody
     else than its user and the admins came to know the key, so the user's role is not the key's.
-    With `allowed_routes` (paths, and names of groups of them) it may call no others.
+    With `allowed_routes` (paths, and names of groups of them) it may call no others. `aliases` are
+    model names that stand for others in its own requests.
     """
 
     key_id: str
@@ -145,6 +146,7 @@ class KeyRecord(BudgetedRecord, frozen=True, kw_only=True, omit_defaults=True):
     former_key_until_us: int | None = None
     without_role: bool = False
     allowed_routes: tuple[str, ...] = ()
+    aliases: dict[str, str] = {}
 
 
 class OwnerRecord(BudgetedRecord, frozen=True, kw_only=True, omit_defaults=True):

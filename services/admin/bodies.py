@@ -53,6 +53,7 @@ Tag = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x
 Models = Annotated[tuple[Name, ...], Meta(max_length=1000)]
 GuardrailNames = Annotated[tuple[Tag, ...], Meta(max_length=GUARDRAILS_MAX)]
 Routes = Annotated[tuple[Tag, ...], Meta(max_length=100)]
+Aliases = Annotated[dict[Name, Name], Meta(max_length=100)]
 Tags = Annotated[tuple[Tag, ...], Meta(max_length=100)]
 Duration = Annotated[str, Meta(min_length=1, max_length=32)]
 Day = Annotated[str, Meta(max_length=32, extra_json_schema={"format": "date"})]
@@ -77,6 +78,7 @@ class KeySettings(BudgetSettings, frozen=True, kw_only=True):
     on_quota_exhausted: OnQuotaExhausted | UnsetType | None = UNSET
     guardrails: GuardrailNames | UnsetType | None = UNSET
     allowed_routes: Routes | UnsetType | None = UNSET
+    aliases: Aliases | UnsetType | None = UNSET
 
 
 class GenerateKey(KeySettings, frozen=True, kw_only=True):
@@ -143,11 +145,11 @@ class KeyState(BudgetsShown, msgspec.Struct, frozen=True, kw_only=True):
     on_quota_exhausted: OnQuotaExhausted | None
     guardrails: tuple[str, ...]
     allowed_routes: tuple[str, ...]
+    aliases: dict[str, str]
     created_at: datetime
     created_by: str | None
     updated_at: datetime
     updated_by: str | None
-    aliases: dict[str, Any] = {}
     config: dict[str, Any] = {}
     permissions: dict[str, Any] = {}
     model_spend: dict[str, Any] = {}

@@ -32,7 +32,6 @@ _ROUTES = (
 KEY_FIELDS_WITHOUT_MEANING: dict[str, str] = {
     "access_group_ids": "list the models of the key in models",
     "agent_id": _ORGANISATION,
-    "aliases": "model names are those of model_list in the configuration",
     "allowed_cache_controls": "the gateway does not cache responses",
     "allowed_passthrough_routes": _ROUTES,
     "allowed_vector_store_indexes": _ROUTES,
@@ -64,6 +63,7 @@ KEY_FIELDS_WITHOUT_MEANING: dict[str, str] = {
 }
 
 _KEYS = "keys belong to a team and a user by their own team_id and user_id: set those"
+_ALIASES = "aliases of models are set on the keys, and for all in router_settings.model_group_alias"
 _NO_BUDGET = "budgets are set on keys, teams and users: max_budget with budget_duration"
 _ROLES = "what members may do follows from their role in the team, admin or user"
 _MAIL = "no mail is sent by this version"
@@ -74,11 +74,11 @@ OWNER_FIELDS_WITHOUT_MEANING: dict[str, str] = {
         for name, reason in KEY_FIELDS_WITHOUT_MEANING.items()
         if reason in (_RATE, _GUARD, _ROUTES, _ORGANISATION)
     },
-    "aliases": KEY_FIELDS_WITHOUT_MEANING["aliases"],
+    "aliases": _ALIASES,
     "budget_id": _NO_BUDGET,
     "invite_user": _MAIL,
     "members": "members are given in members_with_roles, and by POST /team/member_add",
-    "model_aliases": KEY_FIELDS_WITHOUT_MEANING["aliases"],
+    "model_aliases": _ALIASES,
     "organizations": _ORGANISATION,
     "send_invite_email": _MAIL,
     "spend": KEY_FIELDS_WITHOUT_MEANING["spend"],

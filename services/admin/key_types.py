@@ -1,4 +1,7 @@
-"""What a virtual key may call: `key_type` and `allowed_routes` as requests give them. Pure."""
+"""What a virtual key may call: `key_type`, `allowed_routes` and `aliases` as requests give them.
+
+Pure.
+"""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -18,7 +21,7 @@ from services.runtime.key_routes import (
     routes_refusal,
 )
 
-__all__ = ["allowed_routes", "check_routes", "refuse_other_routes", "typed"]
+__all__ = ["allowed_routes", "check_routes", "model_aliases", "refuse_other_routes", "typed"]
 
 _API = ("/v1", "/*")
 
@@ -59,6 +62,22 @@ def allowed_routes(given: Iterable[str]) -> tuple[str, ...]:
             raise BadRequest(_no_route(entry), param="allowed_routes")
         found[normal] = None
     return tuple(found)
+
+
+def model_aliases(given: dict[str, str]) -> dict[str, str]:
+    """Return aliases of models as they are kept. Raises BadRequest for one that cannot be meant.
+
+    An alias is one name, so that what a request means does not hang on the order of patterns.
+    """
+    for alias, name in given.items():
+        if "*" in alias or "*" in name:
+            raise BadRequest(
+                "aliases: an alias and what it stands for are names of models, without *",
+                param="aliases",
+            )
+        if alias == name:
+            raise BadRequest(f"aliases: {alias[:128]!r} stands for itself", param="aliases")
+    return given
 
 
 def check_routes(given: tuple[str, ...] | UnsetType | None, known: Iterable[str]) -> None:

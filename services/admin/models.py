@@ -15,7 +15,7 @@ from msgspec import UNSET
 from schemas.config import Deployment, GatewayConfig
 from schemas.errors import BadRequest
 from schemas.events import time_from_us
-from schemas.registry import ENVIRONMENT_PREFIX, ModelRecord
+from schemas.registry import ENVIRONMENT_PREFIX, KeyRecord, ModelRecord
 from services.admin.bodies_models import (
     ModelEntry,
     ModelFacts,
@@ -165,6 +165,27 @@ def names_of(entries: Sequence[ModelEntry], config: GatewayConfig) -> list[str]:
     aliases = config.router.model_group_alias
     names.update((name, None) for name in aliases if name not in config.router.hidden_aliases)
     return list(names)
+
+
+def aliases_of(
+    key: KeyRecord,
+    owners: Sequence[Sequence[str]],
+    entries: Sequence[ModelEntry],
+    config: GatewayConfig,
+) -> list[str]:
+    """Return the aliases of a key's own that stand for a model which there is, and it may use.
+
+    `owners` are the lists of models that bind it beside its own: they know no aliases of keys.
+    """
+    groups = [group.model_group for group in groups_of(entries)]
+    found = []
+    for alias, name in key.aliases.items():
+        target = config.router.model_group_alias.get(name, name)
+        is_there = any(matches(each, target) is not None for each in groups)
+        lists = owners if may_use(key.models, alias) else (*owners, key.models)
+        if is_there and all(may_use(each, name) or may_use(each, target) for each in lists):
+            found.append(alias)
+    return found
 
 
 def deployed_model(

@@ -13,7 +13,7 @@ from services.admin.analysts import analyst_from, check_analyst
 from services.admin.bodies import KEY_LENGTH_MIN, METADATA_BYTES_MAX, GenerateKey, KeySettings
 from services.admin.bodies_rates import rate_changes
 from services.admin.budgets import budget_changes
-from services.admin.key_types import allowed_routes, typed
+from services.admin.key_types import allowed_routes, model_aliases, typed
 from services.runtime.durations import expiry_from
 
 __all__ = [
@@ -102,6 +102,8 @@ def updated_record(record: KeyRecord, settings: KeySettings, issue: Issue) -> Ke
         changes["guardrails"] = tuple(dict.fromkeys(settings.guardrails or ()))
     if settings.allowed_routes is not UNSET:
         changes["allowed_routes"] = allowed_routes(settings.allowed_routes or ())
+    if settings.aliases is not UNSET:
+        changes["aliases"] = model_aliases(settings.aliases or {})
     check_analyst(msgspec.structs.replace(record, **changes))
     return msgspec.structs.replace(
         record, **changes, updated_at_us=issue.now_us, updated_by=issue.by

@@ -27,6 +27,7 @@ from services.admin.describing import Description, described
 from services.admin.directory import sequence_of
 from services.admin.guard import caller_of
 from services.admin.models import (
+    aliases_of,
     checked_model,
     created_model,
     entries_of,
@@ -41,6 +42,7 @@ from services.admin.principal import Principal
 from services.admin.reading import answer_json, read_body, read_query
 from services.admin.records import Issue
 from services.admin.state import AdminState, now_us
+from services.runtime.model_names import key_models
 from services.runtime.price_book import PriceBook
 from services.runtime.registry import RegistrySnapshot
 
@@ -281,6 +283,11 @@ async def list_models(request: _Request, admin: AdminState) -> Response[bytes]:
         for name in names_of(entries, admin.config)
         if all(may_use(each, _target(admin, name)) or may_use(each, name) for each in lists)
     ]
+    if lists:
+        key = caller.key
+        assert key is not None
+        found = aliases_of(key, lists[1:], entries, admin.config)
+        names += (each for each in found if each not in names)
     return answer_json(ListedModels(data=tuple(ListedModel(id=name) for name in names)))
 
 
@@ -295,9 +302,10 @@ async def _entries(request: _Request, admin: AdminState) -> list[ModelEntry]:
         book = None
     entries = entries_of(admin.config, snapshot.live_models(), book, now_us())
     caller = caller_of(request)
-    if caller.sees_all:
+    if caller.key is None or caller.sees_all:
         return entries
-    lists = _lists_of(admin, caller)
+    _, *lists = _lists_of(admin, caller)
+    lists.append(key_models(caller.key))
     return [
         msgspec.structs.replace(
             each, litellm_params={_SHOWN_TO_KEYS: each.litellm_params.get(_SHOWN_TO_KEYS)}

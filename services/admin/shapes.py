@@ -113,6 +113,7 @@ def _fields(record: KeyRecord, spend: KeySpend, now_us: int, timezone: str) -> d
         "on_quota_exhausted": record.on_quota_exhausted,
         "guardrails": record.guardrails,
         "allowed_routes": record.allowed_routes,
+        "aliases": record.aliases,
         "created_at": time_from_us(record.created_at_us),
         "created_by": record.created_by,
         "updated_at": time_from_us(record.updated_at_us),

@@ -35,6 +35,7 @@ class KeyRow(LimitedRow, kw_only=True):
     store_prompts: bool | None = None
     on_quota_exhausted: str | None = None
     allowed_routes: tuple[str, ...] = ()
+    aliases: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class KeyPage(msgspec.Struct):

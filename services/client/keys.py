@@ -250,6 +250,7 @@ def _print_row(row: KeyRow) -> None:
         ["user", row.user_id],
         ["team", row.team_id],
         ["analyst", row.analyst],
+        ["aliases", ", ".join(f"{alias}={name}" for alias, name in row.aliases.items())],
         ["may call", ", ".join(row.allowed_routes) or "all"],
         ["names end users", "yes" if row.names_end_users else "no"],
         ["prompts stored", row.store_prompts],

@@ -28,6 +28,7 @@ _FIELDS = {
     "on_quota_exhausted": "on_quota_exhausted",
     "guardrail": "guardrails",
     "allowed_route": "allowed_routes",
+    "model_alias": "aliases",
     **RATE_FIELDS,
 }
 """Each option and the field of the API that it sets."""
@@ -68,6 +69,12 @@ def setting_options(command: Command) -> Command:
             multiple=True,
             help="A path, or a group such as llm_api_routes, that it may call, and no others; may "
             "be given several times.",
+        ),
+        click.option(
+            "--model-alias",
+            multiple=True,
+            metavar="ALIAS=MODEL",
+            help="A model name of its own that stands for another; may be given several times.",
         ),
         *RATE_OPTIONS,
         click.option("--metadata", help="A JSON object of your own."),
@@ -117,6 +124,8 @@ def read_settings(settings: dict[str, Any], fields: dict[str, str] | None = None
             value = budget_value(name, value)
         elif name in ("model_rpm_limit", "model_tpm_limit"):
             value = model_rates(name, value)
+        elif name == "model_alias":
+            value = _pairs(value)
         elif name == "metadata":
             value = _object(value)
         body[field] = value
@@ -126,6 +135,13 @@ def read_settings(settings: dict[str, Any], fields: dict[str, str] | None = None
             raise click.BadParameter(f"--{name} is both given and unset")
         body[field] = None
     return body
+
+
+def _pairs(texts: tuple[str, ...]) -> dict[str, str]:
+    pairs = dict(text.partition("=")[::2] for text in texts)
+    if not all(pairs) or not all(pairs.values()):
+        raise click.BadParameter("--model-alias must be ALIAS=MODEL")
+    return pairs
 
 
 def _object(text: str) -> dict[str, Any]:

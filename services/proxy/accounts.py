@@ -22,7 +22,7 @@ from services.proxy.headers import RawHeaders
 from services.proxy.routing import model_at
 from services.proxy.setup import Setup
 from services.proxy.upstream import Origin, Transport, UpstreamRequest
-from services.runtime.model_names import matches
+from services.runtime.model_names import key_models, matches
 
 __all__ = [
     "ACCOUNTS_ASKED_MAX",
@@ -64,9 +64,10 @@ class Spelled(msgspec.Struct, frozen=True):
 
 def _may_use(record: KeyRecord | OwnerRecord, model_name: str) -> bool:
     """Tell whether one may use anything of a deployment's model name, which may be a pattern."""
-    return not record.models or any(
+    models = key_models(record) if isinstance(record, KeyRecord) else record.models
+    return not models or any(
         matches(allowed, model_name) is not None or matches(model_name, allowed) is not None
-        for allowed in record.models
+        for allowed in models
     )
 
 

@@ -127,7 +127,7 @@ class Admission:
         setup = draft.setup
         body = await self.read(headers, receive, draft, is_whole=is_whole)
         read = read_body(body)
-        draft.model_name = read.model
+        name = draft.model_name = limits.meant_model(draft.key, read.model)
         draft.is_stream = read.is_stream
         told = known.get(b"x-claude-code-session-id")
         session = (
@@ -137,9 +137,9 @@ class Admission:
         draft.client = client_of(known, body, read, is_count=draft.endpoint == "count_tokens")
         if draft.key.names_end_users:
             draft.client = with_end_user(draft.client, known)
-        meant = setup.router.target_of(read.model)
-        limits.check_model(draft.key, read.model, meant, draft.owners)
-        group, star = setup.router.find(read.model)
+        meant = setup.router.target_of(name)
+        limits.check_model(draft.key, name, meant, draft.owners, read.model)
+        group, star = setup.router.find(name)
         if group.is_plain:
             draft.deployment = group.deployments[0]
             draft.model = model_at(draft.deployment, star)

@@ -213,14 +213,14 @@ class Api:
         assert draft.key is not None
         body = await self._admission.read(asked.headers, asked.receive, draft)
         found: list[BatchModel] = []
-        names: dict[str, None] = {}
+        names: dict[str, str] = {}
         for model in batch_models(body):
             if model.name not in names:
-                draft.model_name = model.name
-                meant = draft.setup.router.target_of(model.name)
-                limits.check_model(draft.key, model.name, meant, draft.owners)
+                name = draft.model_name = limits.meant_model(draft.key, model.name)
+                meant = draft.setup.router.target_of(name)
+                limits.check_model(draft.key, name, meant, draft.owners, model.name)
                 self._admission.check_budget(draft)
-            names[model.name] = None
+                names[model.name] = name
             found.append(model)
             if len(found) % BATCH_PIECE == 0:
                 await asyncio.sleep(0)
@@ -228,11 +228,12 @@ class Api:
             guarded = await self._admission.guarded(draft, asked.headers, body)
             if guarded is not body:
                 body, found = guarded, list(batch_models(guarded))
-        spelled = account_for_models(draft.setup, asked.own, asked.accounts, names)
+        spelled = account_for_models(draft.setup, asked.own, asked.accounts, names.values())
         draft.model_name = draft.model = None
-        if len(names) == 1:
+        if len(spelled.names) == 1:
             ((draft.model_name, draft.model),) = spelled.names.items()
-        return _Order(spelled.account, with_models(body, found, spelled.names))
+        upstream = {name: spelled.names[meant] for name, meant in names.items()}
+        return _Order(spelled.account, with_models(body, found, upstream))
 
     async def _pass_through(self, asked: _Asked) -> _Order:
         draft = asked.draft
@@ -241,12 +242,12 @@ class Api:
         read = optional_model(body, is_json=_is_json(asked.headers))
         if read is None:
             return _Order(first_account(asked.accounts), body)
-        draft.model_name = read.model
-        meant = draft.setup.router.target_of(read.model)
-        limits.check_model(draft.key, read.model, meant, draft.owners)
+        name = draft.model_name = limits.meant_model(draft.key, read.model)
+        meant = draft.setup.router.target_of(name)
+        limits.check_model(draft.key, name, meant, draft.owners, read.model)
         self._admission.check_budget(draft)
-        spelled = account_for_models(draft.setup, asked.own, asked.accounts, [read.model])
-        draft.model = spelled.names[read.model]
+        spelled = account_for_models(draft.setup, asked.own, asked.accounts, [name])
+        draft.model = spelled.names[name]
         return _Order(spelled.account, with_model(body, read, draft.model))
 
     def _admit(self, asked: _Asked, order: _Order) -> Admitted:

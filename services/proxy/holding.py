@@ -43,12 +43,12 @@ async def hold(
     `marks` are those of its budgets, `models` those that may answer it: the dearest counts. Raises
     BudgetSpent; RateLimited.
     """
-    draft, read = prepared.draft, prepared.read
+    draft = prepared.draft
     key = draft.key
     assert key is not None
     likely_output = reservations.history.likely(key.key_id)
     estimator = reservations.estimator(draft.setup.prices)
-    max_tokens = read.parts.max_tokens
+    max_tokens = prepared.read.parts.max_tokens
     likely_picos = max(
         estimator.likely_picos(
             model,
@@ -76,7 +76,7 @@ async def hold(
             return reservations.take(
                 marks,
                 key=key,
-                model_name=read.model,
+                model_name=draft.model_name,
                 likely_picos=likely_picos,
                 book=estimator.book,
                 now_us=at_us,
@@ -89,7 +89,7 @@ async def hold(
             if not await reservations.wait(until_s - loop.time()):
                 reservations.refusals += 1
                 raise _no_room(full.state) from None
-        marks = reservations.of(key, read.model)
+        marks = reservations.of(key, draft.model_name)
 
 
 def possible_models(draft: Draft, group: Group, star: str) -> list[str]:

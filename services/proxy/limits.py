@@ -19,6 +19,7 @@ __all__ = [
     "check_owner",
     "check_route",
     "is_exceeded",
+    "meant_model",
     "named",
 ]
 
@@ -84,17 +85,27 @@ def check_route(record: KeyRecord, method: str, path: str) -> None:
         raise Forbidden(routes_refusal(_named(record), record.allowed_routes, method, path))
 
 
+def meant_model(record: KeyRecord, model_name: str) -> str:
+    """Return the model name that a key's alias stands for, any other name as it is."""
+    return record.aliases.get(model_name, model_name)
+
+
 def check_model(
     record: KeyRecord,
     model_name: str,
     target: str | None = None,
     owners: Sequence[TeamRecord | UserRecord] = (),
+    asked: str | None = None,
 ) -> None:
     """Raise Forbidden where the key, or one of its owners, may not use a model.
 
-    Each may where its `models` has the name, or what the name is an alias for.
+    Each may where its `models` has the name, or what the name is an alias for. The key may also
+    where it has the name that was `asked` for, its own alias; the aliases of a key bind its owners
+    to nothing, since a user may make keys.
     """
-    if not _may_use(record.models, model_name, target):
+    if not _may_use(record.models, model_name, target) and (
+        asked is None or not names_allowed(record.models, asked)
+    ):
         raise Forbidden(
             f"The virtual key {_named(record)} may not use the model {model_name[:100]!r}. "
             f"It may use: {', '.join(record.models)}"

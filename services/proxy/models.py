@@ -90,7 +90,8 @@ def usable_names(
 
     What the key may use, its `owners` must be allowed, too.
 
-    An alias may be used where it is allowed itself, or the name that it stands for.
+    An alias may be used where it is allowed itself, or the name that it stands for. Those of the
+    key come last; they bind its owners to nothing.
     """
     names: dict[str, None] = {}
     holders: list[KeyRecord | OwnerRecord] = [record, *owners]
@@ -107,6 +108,14 @@ def usable_names(
                 for holder in holders
             )
         )
+    for alias, name in record.aliases.items():
+        meant = (name, router.target_of(name))
+        if (
+            router.serves(name)
+            and any(names_allowed(record.models, each) for each in (alias, *meant))
+            and all(any(names_allowed(owner.models, each) for each in meant) for owner in owners)
+        ):
+            names[alias] = None
     return list(names)
 
 

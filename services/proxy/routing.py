@@ -152,6 +152,14 @@ class Router:
             return group, ""
         return self._by_pattern(model_name)
 
+    def serves(self, model_name: str) -> bool:
+        """Tell whether there is a deployment for a model name that may be used."""
+        try:
+            self.find(model_name)
+        except (NotFound, Unauthenticated):
+            return False
+        return True
+
     def choose(self, model_name: str, session_id: str | None) -> tuple[Deployment, str]:
         """Return a session's own deployment, well or not, and the upstream's model name.
 

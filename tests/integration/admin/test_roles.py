@@ -124,6 +124,13 @@ def test_allowed_routes_limit_what_the_role_allows(admin: RunningAdmin, clients:
         client = client_of(admin, **fields)
         assert {status(client, *route) for route in routes[1:3]} == {403}
         client.close()
+    aliases = {"fast": "anthropic-claude", "lost": "gpt-4", "hidden": "anthropic-claude"}
+    aliased = client_of(admin, aliases=aliases, models=["fast", "lost"])
+    assert [each["id"] for each in aliased.get("/models").json()["data"]] == ["fast"]
+    assert aliased.get("/key/info").json()["info"]["aliases"] == aliases
+    (shown,) = aliased.get("/model/info").json()["data"]
+    assert shown["model_name"] == "anthropic-claude"
+    aliased.close()
     made = admin.generate(allowed_routes=["/key/info", "analyst_routes"])
     assert made["allowed_routes"] == ["/key/info", "analyst_routes"]
     body = {"key": made["key"], "allowed_routes": ["/key/inf"]}

@@ -177,6 +177,49 @@ def test_a_batch_goes_upstream_as_it_came_but_for_its_models(
     assert answer.headers["x-tallygate-deployment"] == "anthropic-claude/0"
 
 
+def test_a_keys_aliases_are_other_names_for_its_models_alone(
+    proxy: ProxyProcess, key: str, mock: MockAnthropic
+) -> None:
+    # Given a key whose `models` are an alias of its own, one that stands for a name of all and one
+    # whose meaning is missing, when it asks a model, makes a batch and lists models,
+    mock.reset()
+    aliases = {"fast": "anthropic-claude", "claude-opus-4-1": "anthropic-claude", "lost": "gpt-4"}
+    mine, record = proxy.issue_record(models=("fast", "lost"), aliases=aliases)
+
+    def ask(model: str, asking: str = mine) -> httpx.Response:
+        content = b'{"model" : "%b","max_tokens":1,"messages":[]}' % model.encode()
+        return call(proxy, asking, "POST", "/v1/messages", content=content)
+
+    # Then the deployment is sent what the alias stands for and no other byte is changed, the
+    # answer says what model answered, and the books have the name that it stands for.
+    answer = ask("fast")
+    assert (answer.status_code, answer.json()["model"]) == (200, MODEL)
+    (sent,) = mock.wait_for_requests(1)
+    assert sent.body == b'{"model" : "%b","max_tokens":1,"messages":[]}' % MODEL.encode()
+    deadline = time.monotonic() + 40
+    while not (events := [each for each in proxy.started() if each.data.key_id == record.key_id]):
+        assert time.monotonic() < deadline
+    assert (events[0].data.model_name, events[0].data.model) == ("anthropic-claude", MODEL)
+    # What the alias stands for is not among its models, nor is its name anybody else's.
+    assert ask("anthropic-claude").status_code == 403
+    assert ask("claude-opus-4-1").status_code == 403
+    assert ask("lost").status_code == 404
+    assert ask("fast", key).status_code == 404
+    listed = [each["id"] for each in proxy.models(mine).json()["data"]]
+    assert listed == ["fast"]
+    assert "fast" not in proxy.models(key).text
+    batch = json.dumps({"requests": [{"custom_id": "a", "params": params(model="fast")}]})
+    assert (
+        call(proxy, mine, "POST", "/v1/messages/batches", content=batch.encode()).status_code == 200
+    )
+    made = json.loads(mock.wait_for_requests(2)[-1].body)
+    assert made["requests"][0]["params"]["model"] == MODEL
+    # A key that may use what it stands for may use the alias, before a model of its name.
+    other = proxy.issue_key(models=("anthropic-claude",), aliases=aliases)
+    assert ask("claude-opus-4-1", other).json()["model"] == MODEL
+    assert json.loads(mock.wait_for_requests(3)[-1].body)["model"] == MODEL
+
+
 @pytest.mark.parametrize(
     ("body", "status", "message"),
     [

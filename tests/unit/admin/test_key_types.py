@@ -59,6 +59,19 @@ def test_what_contradicts_itself_is_refused(fields: dict[str, Any], param: str, 
     assert words in refused.value.message
 
 
+def test_aliases_are_kept_as_they_are_and_must_mean_something() -> None:
+    # Given aliases of models, when a key is made, then it has them; patterns and circles are none.
+    assert made(aliases={"fast": "b", "b": "fast"}).aliases == {"fast": "b", "b": "fast"}
+    for wrong, words in (
+        ({"a*": "b"}, r"without \*"),
+        ({"a": "b*"}, r"without"),
+        ({"a": "a"}, "itself"),
+    ):
+        with pytest.raises(BadRequest, match=words) as refused:
+            made(aliases=wrong)
+        assert refused.value.param == "aliases"
+
+
 def test_path_that_no_route_has_is_refused_with_the_nearest() -> None:
     # Given the routes that are there, when a key is limited to another path, then it is refused.
     check_routes(("/v1/anything", "/*", "/key", "/key/{a}/regenerate", "info_routes"), PATHS)

@@ -126,7 +126,8 @@ def _fill(connection: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str
         "WHERE table_name = ? AND NOT is_nullable",
         [table],
     ).fetchall()
-    empty = {name: "" if kind == "VARCHAR" else 0 for name, kind in needed}
+    of_kind: dict[str, Any] = {"VARCHAR": "", "VARCHAR[]": []}
+    empty = {name: of_kind.get(kind, 0) for name, kind in needed}
     for row in rows:
         cells = empty | row
         names, marks = ", ".join(cells), ", ".join("?" for _ in cells)

@@ -4,7 +4,16 @@ from typing import Annotated, Literal
 
 import msgspec
 
-__all__ = ["BETAS_MAX", "COUNT_MAX", "TEXT_MAX", "USER_MAX", "ClientFacts", "Purpose"]
+__all__ = [
+    "BETAS_MAX",
+    "COUNT_MAX",
+    "TAGS_CHARACTERS_MAX",
+    "TAGS_MAX",
+    "TEXT_MAX",
+    "USER_MAX",
+    "ClientFacts",
+    "Purpose",
+]
 
 TEXT_MAX = 128
 """A text of the client's is cut to so many characters."""
@@ -12,6 +21,9 @@ BETAS_MAX = 1024
 """The list of betas is cut to so many characters."""
 USER_MAX = 256
 """The id or address of an end user that is longer is not kept: cut, it could be another's."""
+TAGS_MAX = 20
+"""A request has so many tags at most; others are not kept. A tag is `TEXT_MAX` long at most."""
+TAGS_CHARACTERS_MAX = TAGS_MAX * (TEXT_MAX + 1)
 COUNT_MAX = 10**15
 """A number of the client's above this is not believed, and not kept."""
 
@@ -30,7 +42,8 @@ class ClientFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     `quota_probe`, `count_tokens`. `device_hash` and `account_hash` stand for the device and the
     account that `metadata.user_id` names. `betas` are those of `anthropic-beta`, sorted, with
     commas between them. `end_user_id` and `end_user_email` are whom a gateway in front names, told
-    of keys with `names_end_users` alone.
+    of keys with `names_end_users` alone. `tags` are those of LiteLLM's header `x-litellm-tags`,
+    sorted, with commas between them.
     """
 
     name: _Text | None = None
@@ -49,3 +62,4 @@ class ClientFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     max_tokens: _Count | None = None
     end_user_id: _User | None = None
     end_user_email: _User | None = None
+    tags: Annotated[str, msgspec.Meta(max_length=TAGS_CHARACTERS_MAX)] | None = None

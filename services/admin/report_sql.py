@@ -33,7 +33,6 @@ __all__ = [
     "report_by_team",
     "spend_of_all_keys",
     "spend_of_all_users",
-    "spend_of_tags",
     "tags_from",
     "teams_from",
     "users_from",
@@ -80,18 +79,6 @@ SELECT user_id, users.user_alias, users.user_email,
 FROM spent FULL JOIN users USING (user_id)
 WHERE user_id IS NOT NULL AND (spent.requests <> 0 OR NOT users.deleted)
 ORDER BY spend_usd DESC, user_id
-"""  # noqa: S608 - constants only
-
-
-def spend_of_tags(where: str) -> str:
-    """Return the SQL for what the keys with each tag spent."""
-    return f"""
-WITH spent AS (SELECT key_id, {_SUMS} FROM spend_parts {where} GROUP BY key_id),
-     tagged AS (SELECT key_id, unnest(tags) AS tag FROM keys)
-SELECT tag, sum(spent.requests)::BIGINT AS requests, sum(spent.spend_usd) AS spend_usd
-FROM tagged JOIN spent USING (key_id)
-WHERE spent.requests <> 0
-GROUP BY tag ORDER BY spend_usd DESC, tag
 """  # noqa: S608 - constants only
 
 
@@ -157,7 +144,7 @@ def users_from(reply: QueryReply) -> list[UserSpendRow]:
 
 
 def tags_from(reply: QueryReply) -> list[TagSpend]:
-    """Return the rows of `spend_of_tags`."""
+    """Return the rows of services.admin.tag_spend."""
     return [
         TagSpend(
             individual_request_tag=cells["tag"],

@@ -27,11 +27,11 @@ from services.admin.directory import live_keys
 from services.admin.guard import caller_of
 from services.admin.own_spend import key_id_of
 from services.admin.reading import answer_json, read_query
-from services.admin.report_sql import spend_of_tags
 from services.admin.routes_spend import hashes_of
 from services.admin.spend_sql import money
 from services.admin.sql_where import Conditions, day_conditions
 from services.admin.state import AdminState, now_us
+from services.admin.tag_spend import spend_of_tags
 
 __all__ = ["GLOBAL_ROUTES"]
 
@@ -165,10 +165,9 @@ GROUP BY ALL HAVING sum(requests) <> 0 ORDER BY date, team
 async def tag_totals(request: _Request, admin: AdminState) -> Response[bytes]:
     """Show what tags spent."""
     query = read_query(request, TagTotalsQuery)
-    conditions = Conditions()
-    day_conditions(conditions, query.start_date, query.end_date)
+    sql, conditions = spend_of_tags(query.start_date, query.end_date, caller_of(request))
     wanted = {tag.strip() for tag in (query.tags or "").split(",")} - {""}
-    reply = await admin.ledger.query(spend_of_tags(conditions.where), conditions.parameters)
+    reply = await admin.ledger.query(sql, conditions.parameters)
     found = (
         TagTotal(name=tag, spend=_usd(usd), log_count=requests)
         for tag, requests, usd in reply.rows

@@ -34,7 +34,6 @@ from services.admin.report_sql import (
     report_by_team,
     spend_of_all_keys,
     spend_of_all_users,
-    spend_of_tags,
     tags_from,
     teams_from,
     users_from,
@@ -43,6 +42,7 @@ from services.admin.routes_spend import hashes_of
 from services.admin.sql_answers import TRUNCATED_HEADER, answer_table, chosen_format
 from services.admin.sql_where import Conditions, day_conditions
 from services.admin.state import AdminState
+from services.admin.tag_spend import spend_of_tags
 
 __all__ = ["REPORT_ROUTES"]
 
@@ -113,17 +113,16 @@ async def spend_users(request: _Request, admin: AdminState) -> Response[bytes] |
 @get(
     "/spend/tags",
     opt=_listing(
-        "List tags by what their keys spent",
-        "The tags are those that the keys have now; a key with two tags counts for both.",
+        "List tags by what was spent for them",
+        "The tags that keys have now, and those that requests had; one with two counts for both.",
         SpendPeriodQuery,
         list[TagSpend],
     ),
 )
 async def spend_tags(request: _Request, admin: AdminState) -> Response[bytes] | Stream:
-    """List tags by what the keys that have them spent."""
+    """List tags by what was spent for them."""
     query = read_query(request, SpendPeriodQuery)
-    conditions = _of_period(query, caller_of(request))
-    sql = spend_of_tags(conditions.where)
+    sql, conditions = spend_of_tags(query.start_date, query.end_date, caller_of(request))
     return await _answer(request, admin, sql, conditions, query.format, tags_from)
 
 

@@ -75,6 +75,7 @@ _LOG_COLUMNS = (
     "ended_at",
     "key_alias",
     "deployment",
+    "tags",
 )
 
 _CALL_TYPES = {"messages": "anthropic_messages"}
@@ -185,7 +186,7 @@ def _log(cells: dict[str, Any], hash_of: Callable[[str], str | None]) -> SpendLo
         session_id=cells["session_id"],
         status="success" if cells["status"] == "success" else "failure",
         cache_hit="False",
-        request_tags=(),
+        request_tags=tuple(cells["tags"].split(",")) if cells["tags"] else (),
         metadata={
             "user_api_key_alias": cells["key_alias"],
             "user_api_key_user_id": cells["user_id"],

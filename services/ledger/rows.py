@@ -131,6 +131,7 @@ REQUEST_COLUMNS: Columns = (
     ("max_tokens", _COUNT),
     ("end_user_id", _TEXT),
     ("end_user_email", _TEXT),
+    ("tags", _TEXT),
     ("route_reason", _TEXT),
     ("alias_of", _TEXT),
 )

@@ -10,7 +10,15 @@ from functools import lru_cache
 
 import msgspec
 
-from schemas.client_facts import BETAS_MAX, COUNT_MAX, TEXT_MAX, USER_MAX, ClientFacts, Purpose
+from schemas.client_facts import (
+    BETAS_MAX,
+    COUNT_MAX,
+    TAGS_MAX,
+    TEXT_MAX,
+    USER_MAX,
+    ClientFacts,
+    Purpose,
+)
 from services.proxy.body import RequestBody
 from services.proxy.client_identity import PART_BYTES_MAX, REMEMBERED_MAX, identity_of
 
@@ -20,6 +28,7 @@ __all__ = [
     "with_end_user",
 ]
 
+_TAGS = b"x-litellm-tags"
 _PROBE_BYTES_MAX = 2048
 _AGENT = re.compile(r"([!-.0-9:-~]{1,128})/([!-'*-~]{1,128})")
 _CLAUDE_CODE = "claude-cli"
@@ -72,6 +81,7 @@ def of_headers(headers: dict[bytes, bytes]) -> ClientFacts:
         version=version,
         entrypoint=entrypoint,
         betas=_betas(_short(headers.get(b"anthropic-beta"))),
+        tags=_tags(headers[_TAGS]) if _TAGS in headers else None,
     )
 
 
@@ -115,6 +125,7 @@ def client_of(
         tool_count=tool_count,
         message_count=message_count,
         max_tokens=max_tokens,
+        tags=_tags(headers[_TAGS]) if _TAGS in headers else None,
     )
 
 
@@ -175,6 +186,14 @@ def _betas(value: bytes) -> str | None:
     while names and len(",".join(names)) > BETAS_MAX:
         names.pop()
     return ",".join(names) or None
+
+
+@lru_cache(maxsize=REMEMBERED_MAX)
+def _tags(value: bytes) -> str | None:
+    """Return the tags in order, each once; what is too long for one, or odd, is none."""
+    names = {name.strip() for name in _short(value).decode("utf-8", "replace").split(",")}
+    good = sorted(each for each in names if 1 <= len(each) <= TEXT_MAX and each.isprintable())
+    return ",".join(good[:TAGS_MAX]) or None
 
 
 def _billing_line(system: msgspec.Raw) -> tuple[str | None, bool]:

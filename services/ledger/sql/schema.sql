@@ -82,6 +82,7 @@ CREATE TABLE requests (
     max_tokens BIGINT,
     end_user_id VARCHAR,
     end_user_email VARCHAR,
+    tags VARCHAR,
     route_reason VARCHAR,
     alias_of VARCHAR
 );
@@ -161,6 +162,7 @@ COMMENT ON COLUMN requests.tool_count IS 'How many tools the request offered.';
 COMMENT ON COLUMN requests.message_count IS 'How many messages the request held.';
 COMMENT ON COLUMN requests.max_tokens IS 'The most tokens that the answer could have.';
 COMMENT ON COLUMN requests.end_user_id IS 'Whom a gateway in front named, with a key that has names_end_users.';
+COMMENT ON COLUMN requests.tags IS 'The tags that the client gave this request (x-litellm-tags), sorted, with commas between them; those of its key are in keys.';
 COMMENT ON COLUMN requests.end_user_email IS 'The address of that end user, as the gateway named it.';
 COMMENT ON COLUMN requests.route_reason IS 'quota_exhausted: its subscription had no quota left, so a deployment''s api_key pays; NULL: it went as always.';
 COMMENT ON COLUMN requests.alias_of IS 'The model name that model_name stood for, where it was an alias (model_group_alias); NULL for all others.';

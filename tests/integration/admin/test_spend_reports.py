@@ -49,6 +49,7 @@ def _reader(
             started_at="2026-11-21 00:00:00",
             cost_usd="0.25",
             end_user_id="e-1",
+            tags="web",
             **ana,
         ),
         request_row(
@@ -57,6 +58,7 @@ def _reader(
         request_row(
             request_id="r5",
             started_at="2026-11-21 02:00:00",
+            tags="nightly,web",
             cost_usd="10",
             end_user_id="e-2",
             **bob,
@@ -194,10 +196,17 @@ def test_keys_users_and_tags_have_exact_sums(admin: RunningAdmin, key: dict[str,
     assert [row["user_id"] for row in get(admin, "/spend/users", user_id="u1", **NOVEMBER)] == [
         "u1"
     ]
-    assert get(admin, "/spend/tags") == [
-        {"individual_request_tag": tag, "log_count": 4, "total_spend": Decimal("2.250000000001")}
-        for tag in ("paid", "web")
+    # Tags of a key are those of all its requests; one that a request brought along counts once.
+    tags = [tuple(row.values()) for row in get(admin, "/spend/tags")]
+    assert tags == [
+        ("web", 5, Decimal("12.250000000001")),
+        ("nightly", 1, 10),
+        ("paid", 4, Decimal("2.250000000001")),
     ]
+    day = get(admin, "/spend/tags", start_date="2026-11-20", end_date="2026-11-20")
+    assert [row["individual_request_tag"] for row in day] == ["paid", "web"]
+    assert get(admin, "/spend/logs", request_id="r5")[0]["request_tags"] == ["nightly", "web"]
+    assert get(admin, "/spend/logs", request_id="r1")[0]["request_tags"] == []
     assert get(admin, "/global/spend")["spend"] == Decimal("12.250000000001")
 
 
@@ -412,7 +421,7 @@ def test_what_cannot_be_meant_is_refused_by_its_name(
 def test_routes_of_litellms_pages_show_the_same_figures(admin: RunningAdmin) -> None:
     # Given requests of November (one of them unpriced) and one that was refused in December,
     # when the routes of LiteLLM's pages are asked, then each has its share of the same sums.
-    web = {"name": "web", "spend": Decimal("2.250000000001"), "log_count": 4}
+    web = {"name": "web", "spend": Decimal("12.250000000001"), "log_count": 5}
     assert get(admin, "/global/spend/tags", tags="web, other") == {"spend_per_tag": [web]}
     assert get(admin, "/global/spend/all_tag_names") == {"tag_names": ["web"]}
     activity = get(admin, "/global/activity", **NOVEMBER)

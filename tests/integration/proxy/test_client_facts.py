@@ -17,6 +17,7 @@ USER = {
     "x-litellm-end-user-id": "alice@corp.example",
     "x-claude-gateway-user-id": "user-alice",
     "x-claude-gateway-user-email": "alice@corp.example",
+    "x-litellm-tags": "web,nightly",
 }
 
 
@@ -65,6 +66,7 @@ def test_facts_are_booked_and_end_users_are_believed_of_keys_that_may_name_them(
     for record in (answered, failed):
         facts = facts_of(record)
         assert (facts.purpose, facts.agent_id, facts.tool_count) == ("agent", "a-1", 12)
+        assert facts.tags == "nightly,web"
         assert (facts.end_user_id, facts.end_user_email) == ("user-alice", "alice@corp.example")
     assert started[0].data.client == answered.client
     assert (facts_of(unbelieved).end_user_id, facts_of(unbelieved).end_user_email) == (None, None)

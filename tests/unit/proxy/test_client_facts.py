@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.client_facts import BETAS_MAX, COUNT_MAX, TEXT_MAX, USER_MAX, ClientFacts
+from schemas.client_facts import BETAS_MAX, COUNT_MAX, TAGS_MAX, TEXT_MAX, USER_MAX, ClientFacts
 from schemas.events import UsageRecord
 from services.ledger.request_rows import recorded_row
 from services.ledger.rows import REQUEST_COLUMNS
@@ -62,6 +62,9 @@ TITLE = {"type": "json_schema", "schema": {"type": "object", "properties": {"tit
 TOOL = {"name": "Bash", "input_schema": {}}
 TURN = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "tools": [TOOL]}
 PROBE = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "quota"}]}
+
+
+TWENTY = ",".join(f"t{number:02d}" for number in range(20))
 
 
 @pytest.mark.parametrize(
@@ -204,6 +207,29 @@ def test_parts_of_the_wrong_type_leave_the_others_readable() -> None:
         assert (facts.tool_count, facts.message_count, facts.max_tokens) == (None, 1, 5)
     raw = b'{"model":"m","tools":7,"max_tokens":5,"\xff":1}'
     assert told(raw).max_tokens is None
+
+
+@pytest.mark.parametrize(
+    ("value", "tags"),
+    [
+        (b"web, nightly,web", "nightly,web"),
+        ("größe".encode(), "größe"),
+        (b" , ,", None),
+        (b"", None),
+        (b"a\x01b,c", "c"),
+        (b"x" * (TEXT_MAX + 1) + b",y", "y"),
+        (b",".join(b"t%02d" % n for n in range(TAGS_MAX + 5)), TWENTY),
+        (b"a," * 40_000, None),
+    ],
+)
+def test_tags_of_a_request_are_told_in_order_and_within_limits(
+    value: bytes, tags: str | None
+) -> None:
+    # Given LiteLLM's header for tags, when it is read, then each good tag is told once.
+    headers = {b"x-litellm-tags": value}
+    assert of_headers(headers).tags == tags
+    read = read_body(b'{"model":"m"}')
+    assert client_of(headers, b"{}", read, is_count=False).tags == tags
 
 
 @pytest.mark.parametrize(

@@ -76,8 +76,10 @@ def running_query_reader(
     folder.mkdir(parents=True, exist_ok=True)
     connection = duckdb.connect(str(folder / "reader.duckdb"))
     connection.execute(files("services.ledger.sql").joinpath("schema.sql").read_text())
+    connection.begin()
     for table, filled in {"requests": rows, **(others or {})}.items():
         _fill(connection, table, filled)
+    connection.commit()
     count(connection, "in")
     service = QueryService(
         connection, memory_bytes_max=_MEMORY_BYTES_MAX, sequence_query=sequence_query

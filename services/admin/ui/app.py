@@ -19,6 +19,7 @@ from services.admin.ui.pages import answer_ui_error
 from services.admin.ui.quotas import QUOTA_PAGE_ROUTES
 from services.admin.ui.request_page import REQUEST_ROUTES
 from services.admin.ui.session_page import SESSION_PAGE_ROUTES
+from services.admin.ui.sql_page import SQL_ROUTES
 from services.admin.ui.usage import USAGE_ROUTES
 
 __all__ = ["UI_ROUTES", "ui_router"]
@@ -44,6 +45,7 @@ UI_ROUTES = (
     *GUARDRAIL_PAGE_ROUTES,
     *AUDIT_PAGE_ROUTES,
     *HEALTH_PAGE_ROUTES,
+    *SQL_ROUTES,
     *ASSET_ROUTES,
     nowhere,
 )

@@ -13,7 +13,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     title: str
     group: Literal["", "Access", "Spend", "Control", "System"]
-    needs: Literal["session", "sees_all", "may_manage"] = "session"
+    needs: Literal["session", "sees_all", "may_manage", "may_ask"] = "session"
 
 
 PAGES: tuple[Page, ...] = (
@@ -28,15 +28,17 @@ PAGES: tuple[Page, ...] = (
     Page(path="/ui/quotas", title="Quotas", group="Control"),
     Page(path="/ui/guardrails", title="Guardrails", group="Control"),
     Page(path="/ui/audit", title="Audit", group="System", needs="sees_all"),
+    Page(path="/ui/sql", title="SQL", group="System", needs="may_ask"),
     Page(path="/ui/health", title="Health", group="System", needs="sees_all"),
 )
 """In the order of the menu."""
 
 
-def menu_of(*, sees_all: bool, may_manage: bool) -> list[tuple[str, list[Page]]]:
+def menu_of(*, sees_all: bool, may_manage: bool, may_ask: bool) -> list[tuple[str, list[Page]]]:
     """Return the pages that a viewer may open, by group."""
+    is_met = {"session": True, "sees_all": sees_all, "may_manage": may_manage, "may_ask": may_ask}
     groups: dict[str, list[Page]] = {}
     for page in PAGES:
-        if page.needs == "session" or (sees_all if page.needs == "sees_all" else may_manage):
+        if is_met[page.needs]:
             groups.setdefault(page.group, []).append(page)
     return list(groups.items())

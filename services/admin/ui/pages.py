@@ -77,7 +77,10 @@ def page(
 ) -> Response[bytes]:
     """Return a page, or a part of one, for the viewer of a request."""
     viewer: Viewer | None = getattr(request.state, "viewer", None)
-    menu = [] if viewer is None else menu_of(sees_all=viewer.sees_all, may_manage=viewer.may_manage)
+    menu = []
+    if viewer is not None:
+        rights = {"sees_all": viewer.sees_all, "may_manage": viewer.may_manage}
+        menu = menu_of(**rights, may_ask=viewer.may_ask)
     theme = request.cookies.get(THEME_COOKIE, "")
     text = render(
         template,

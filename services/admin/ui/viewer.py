@@ -42,6 +42,12 @@ class Viewer(msgspec.Struct, frozen=True, kw_only=True):
         return self.caller.manages_all
 
     @property
+    def may_ask(self) -> bool:
+        """Whether the ledger may be asked in SQL."""
+        key = self.caller.key
+        return self.sees_all or (key is not None and key.analyst is not None)
+
+    @property
     def may_make_keys(self) -> bool:
         """Whether keys may be made: any, one's own, or those of a team that one manages."""
         caller = self.caller

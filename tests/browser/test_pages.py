@@ -17,6 +17,8 @@ BYTES_MAX = 200 * 1024
 
 DETAILS: tuple[str, ...] = (
     "/ui/logs/{request_id}",
+    "/ui/sessions/{session_id}",
+    "/ui/sql?q=SELECT+day,+model,+sum(cost_usd)+AS+cost_usd+FROM+spend_by_day+GROUP+BY+ALL",
     "/ui/teams/{team_id}",
     "/ui/users/{user_id}",
     "/ui/logs?status=error&period=7d",

@@ -12,6 +12,7 @@ import rich_click as click
 from services.client.claude_settings import ClaudeSettings, read_claude_settings, settings_file
 from services.client.claude_variables import (
     ANTHROPIC_PREFIX,
+    CA_CERTIFICATES,
     Mode,
     Setup,
     spoiling_variables,
@@ -104,12 +105,13 @@ def claude_code(
         return
     address, signed_in = find_address(url, profile, os.environ)
     key = _virtual_key(key_file, signed_in)
-    with Gateway(address, key) as gateway:
+    ca_file = None if signed_in is None else signed_in.ca_path
+    with Gateway(address, key, ca_file) as gateway:
         note_in_the_clear(gateway)
         address = gateway.url
         if not no_check:
             model = _checked_model(gateway, model)
-    setup = Setup(address, key, mode, model)
+    setup = Setup(address, key, mode, model, None if ca_file is None else str(ca_file))
     if file is None:
         _print(setup, as_json=as_json)
     else:
@@ -184,6 +186,10 @@ def _write(setup: Setup, path: Path, *, as_json: bool) -> None:
     """Write the variables into a settings file, and say what else is to be known."""
     settings = read_claude_settings(path)
     _change(settings, wanted_variables(setup, settings.texts), as_json=as_json)
+    if setup.ca_file and settings.texts.get(CA_CERTIFICATES, setup.ca_file) != setup.ca_file:
+        note(
+            f"note: {CA_CERTIFICATES} is set to another file: add what is in {setup.ca_file} to it"
+        )
     if is_readable_by_others(settings.path):
         note(f"note: others may read {settings.path}, and the key in it: chmod 600 changes that")
     if settings.has_key_helper:

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 __all__ = [
     "ANTHROPIC_PREFIX",
+    "CA_CERTIFICATES",
     "Mode",
     "Setup",
     "spoiling_variables",
@@ -26,6 +27,7 @@ CUSTOM_HEADERS = "ANTHROPIC_CUSTOM_HEADERS"
 TOKEN = "ANTHROPIC_AUTH_TOKEN"  # noqa: S105 - the name of a variable
 API_KEY = "ANTHROPIC_API_KEY"
 MODEL = "ANTHROPIC_MODEL"
+CA_CERTIFICATES = "NODE_EXTRA_CA_CERTS"
 
 
 class Setup(NamedTuple):
@@ -35,13 +37,15 @@ class Setup(NamedTuple):
     key: str
     mode: Mode
     model: str | None = None
+    ca_file: str | None = None
+    """Holds the company's own CA, where the gateway's certificate is of that."""
 
 
 def wanted_variables(setup: Setup, before: Mapping[str, str]) -> dict[str, str | None]:
     """Return what the variables must be, given those of `before`; None: it must not be there.
 
     Other custom headers stay. A virtual key from before that the new one would have to compete
-    with goes; a developer's own credential (`sk-ant-…`) stays.
+    with goes; a developer's own credential (`sk-ant-…`) and file of CAs stay.
     """
     wanted: dict[str, str | None] = {BASE_URL: setup.url, **_without_virtual_keys(before)}
     if setup.mode == "subscription":
@@ -52,6 +56,8 @@ def wanted_variables(setup: Setup, before: Mapping[str, str]) -> dict[str, str |
         wanted[TOKEN] = setup.key
     if setup.model is not None:
         wanted[MODEL] = setup.model
+    if setup.ca_file is not None:
+        wanted[CA_CERTIFICATES] = before.get(CA_CERTIFICATES, setup.ca_file)
     return wanted
 
 

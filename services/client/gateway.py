@@ -1,8 +1,10 @@
 """HTTP to a running gateway: one call, one answer, errors in words."""
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -10,6 +12,7 @@ import httpx
 import msgspec
 
 from schemas.errors import TallygateError
+from services.client.trust import certificate_problem, tls_context
 
 __all__ = [
     "EXIT_REFUSED",
@@ -58,7 +61,7 @@ class Gateway:
     to the given URL and nowhere else.
     """
 
-    def __init__(self, url: str, key: str) -> None:
+    def __init__(self, url: str, key: str, ca_file: Path | None = None) -> None:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ClientError(f"{url!r} is no URL of a gateway: http://127.0.0.1:4000 is one")
@@ -71,7 +74,7 @@ class Gateway:
             follow_redirects=False,
             trust_env=False,
             # Reading all certificates takes longer than a question; http needs none of them.
-            verify=parts.scheme == "https",
+            verify=_trusting(ca_file) if parts.scheme == "https" else False,
         )
 
     def __enter__(self) -> Self:
@@ -144,6 +147,14 @@ class Gateway:
                 EXIT_UNAVAILABLE,
             ) from None
         except httpx.HTTPError as error:
+            problem = certificate_problem(error)
+            if problem is not None:
+                raise ClientError(
+                    f"the certificate of {self.url} is not to be trusted ({problem}). Where it is "
+                    "of your company's own CA, name that one's file: `tallygate login --ca-file`, "
+                    "or $SSL_CERT_FILE",
+                    EXIT_UNAVAILABLE,
+                ) from None
             raise ClientError(
                 f"no gateway answers at {self.url} ({type(error).__name__}): start it with "
                 "`tallygate serve`, or name another one with --url",
@@ -156,6 +167,16 @@ class Gateway:
         if response.status_code != httpx.codes.OK:
             raise _refusal(response.status_code, content, self.url)
         return content, response.headers
+
+
+def _trusting(ca_file: Path | None) -> ssl.SSLContext:
+    try:
+        return tls_context(ca_file)
+    except OSError as error:
+        reason = (
+            "no certificates in PEM form" if isinstance(error, ssl.SSLError) else error.strerror
+        )
+        raise ClientError(f"certificates cannot be read from {ca_file}: {reason}") from None
 
 
 def _read(response: httpx.Response) -> bytes:

@@ -46,10 +46,21 @@ _profile_option = click.option(
 @key_file_option(
     "A file that holds the key, - for standard input. Without it the key is asked for."
 )
+@click.option(
+    "--ca-file",
+    type=click.Path(path_type=Path),
+    help="A file (PEM) with the certificate of your company's own CA, which the gateway's is of.",
+)
 @click.option("--list", "as_list", is_flag=True, help="Show where this user is signed in.")
 @click.option("--json", "as_json", is_flag=True, help="With --list: print JSON.")
 def login(
-    *, url: str | None, profile: str, key_file: Path | None, as_list: bool, as_json: bool
+    *,
+    url: str | None,
+    profile: str,
+    key_file: Path | None,
+    ca_file: Path | None,
+    as_list: bool,
+    as_json: bool,
 ) -> None:
     """Sign in to the gateway at URL: keep its address and a key for it, once it takes the key.
 
@@ -67,9 +78,13 @@ def login(
             raise click.UsageError("URL is missing, such as https://gateway.example")
         url = click.prompt("Gateway", default=former.url if former else URL_DEFAULT, err=True)
     key = _asked_key() if key_file is None else read_key(key_file)
-    with Gateway(url, key) as gateway:
+    if ca_file is not None:
+        ca_file = ca_file.resolve()
+    with Gateway(url, key, ca_file) as gateway:
         note_in_the_clear(gateway)
         found = _signed_in(gateway, key)
+    if ca_file is not None:
+        found = msgspec.structs.replace(found, ca_file=str(ca_file))
     profiles.all[profile] = found
     profiles.write()
     note(f"signed in to {found.url} as {found.signed_in_as} (profile {profile})")

@@ -105,7 +105,8 @@ def gateway_options(
             note_unused_key()
         else:
             key = find_key(key_file, data, os.environ, virtual_first=virtual_first)
-        with Gateway(address, key) as gateway:
+        ca_file = None if signed_in is None else signed_in.ca_path
+        with Gateway(address, key, ca_file) as gateway:
             note_in_the_clear(gateway)
             command(gateway=gateway, **values)
 

@@ -40,12 +40,21 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """A gateway and the credential for it; `signed_in_as` is how the gateway knows that."""
+    """A gateway and the credential for it; `signed_in_as` is how the gateway knows that.
+
+    `ca_file` holds the certificates of a CA that its certificate may come from.
+    """
 
     url: str
     key: str
     is_master_key: bool
     signed_in_as: str
+    ca_file: str | None = None
+
+    @property
+    def ca_path(self) -> Path | None:
+        """Where `ca_file` is."""
+        return None if self.ca_file is None else Path(self.ca_file)
 
 
 class _Content(msgspec.Struct):

@@ -25,7 +25,7 @@ from services.client.output import print_json
 from services.client.top_figures import Traffic, read_traffic
 from services.client.top_screen import screen
 
-__all__ = ["top"]
+__all__ = ["is_left", "single_keys", "top"]
 
 WINDOW_S_MAX = 3600
 INTERVAL_S_MIN, INTERVAL_S_MAX = 0.5, 60.0
@@ -111,12 +111,12 @@ def _show(gateway: Gateway, traffic: Traffic, window_s: int, interval_s: float) 
     last = _Answer(traffic, None)
     with (
         _ended_by_signals(),
-        _single_keys(),
+        single_keys(),
         Live(console=console, screen=True, auto_refresh=False) as live,
     ):
         _draw(live, console, last, traffic, gateway.url)
         asker.start()
-        while not _is_left():
+        while not is_left():
             try:
                 last = answers.get_nowait()
             except Empty:
@@ -148,7 +148,7 @@ def _ask_on(
             answers.put(_Answer(None, str(error)))
 
 
-def _is_left() -> bool:
+def is_left() -> bool:
     """Wait a moment; tell whether q was pressed in it."""
     if not sys.stdin.isatty():
         time.sleep(_LOOK_INTERVAL_S)
@@ -162,7 +162,7 @@ def _is_left() -> bool:
 
 
 @contextmanager
-def _single_keys() -> Iterator[None]:
+def single_keys() -> Iterator[None]:
     """Let keys be read as they are pressed, unseen, while the body runs."""
     if not sys.stdin.isatty():
         yield

@@ -6,12 +6,16 @@ tests.support.claude_compared names the few things that may differ.
 
 import base64
 import json
+import os
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from schemas.events import UsageRecord
 from services.client.cli import main
+from services.client.profiles import Profile, read_profiles
+from tests.support.certificates import Certificates
 from tests.support.claude_compared import SESSION_ID, Client, Comparison, Mode, Printed
 from tests.support.mock import (
     Scenario,
@@ -22,6 +26,7 @@ from tests.support.mock import (
     tool_round_trip,
 )
 from tests.support.mock_anthropic.scenario import Fault
+from tests.support.tls_relay import tls_before
 
 pytestmark = pytest.mark.claude
 
@@ -349,7 +354,7 @@ def test_a_stream_that_is_cut_is_repeated_and_both_attempts_are_booked(
 
 
 def test_what_the_command_line_writes_is_all_that_the_client_needs(
-    comparison: Comparison, monkeypatch: pytest.MonkeyPatch
+    comparison: Comparison, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     # given subscribers with settings of their own, whose shell knows nothing of the gateway
     here = Mode(name="by settings", environment={}, login=OAUTH, arrives={})
@@ -377,6 +382,23 @@ def test_what_the_command_line_writes_is_all_that_the_client_needs(
         assert {name: values for name, values in found.items() if values} == {
             credential[0]: [credential[1]]
         }
+    # and so it does where the gateway has a certificate of the company's own CA
+    certificates = Certificates(tmp_path)
+    monkeypatch.delenv("TALLYGATE_KEY")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    profiles = read_profiles(os.environ)
+    with tls_before(comparison.proxy.port, certificates.good()) as url:
+        profiles.all["default"] = Profile(
+            url=url,
+            key=comparison.key,
+            is_master_key=False,
+            signed_in_as="compared",
+            ca_file=str(certificates.ca_file),
+        )
+        profiles.write()
+        assert main(["claude-code", "--write"]) == 0
+        printed = Client(client.home, environment).ask("say hi")
+        assert printed.result["result"] == "Hi from the mock of the API."
     # and a key that the gateway does not know is not written
     before = file.read_bytes()
     monkeypatch.setenv("TALLYGATE_KEY", "sk-" + "x" * 43)

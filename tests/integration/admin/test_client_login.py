@@ -10,6 +10,8 @@ import pytest
 
 from services.client.cli import main
 from tests.support.admin import MASTER_KEY, RunningAdmin
+from tests.support.certificates import Certificates
+from tests.support.tls_relay import tls_before
 
 
 class Done(NamedTuple):
@@ -95,6 +97,26 @@ def test_who_has_signed_in_need_not_say_where_and_who_again(
     assert run("logout", "--all").code == 0
     assert MASTER_KEY not in file.read_text()
     assert run("logout").code == 77
+
+
+def test_a_gateway_with_a_certificate_of_the_companys_own(
+    admin: RunningAdmin, run: Run, tmp_path: Path
+) -> None:
+    certificates = Certificates(tmp_path)
+    own = ("--key-file", "-", "--ca-file", str(certificates.ca_file))
+    # Given a gateway behind TLS, when its CA is not known, then that is said, and no key is sent.
+    with tls_before(admin.port, certificates.good()) as url:
+        refused = run("login", url, "--key-file", "-", typed=MASTER_KEY)
+        assert (refused.code, "--ca-file" in refused.err) == (69, True), refused.err
+        assert run("login", url, *own[:3], str(tmp_path), typed=MASTER_KEY).code == 1
+        # When the CA is named, then the profile keeps it in mind, and commands go there.
+        told = run("login", url, *own, typed=MASTER_KEY)
+        assert (told.code, told.err.count("unencrypted")) == (0, 0), told.err
+        assert run("keys", "list").code == 0
+        assert run("keys", "list", "--url", url).code == 77
+    # Given another one's certificate, though of that CA, then it is not trusted.
+    with tls_before(admin.port, certificates.wrong_host()) as url:
+        assert run("login", url, *own, typed=MASTER_KEY).code == 69
 
 
 def test_a_key_that_is_blocked_signs_in_with_a_word_about_it(admin: RunningAdmin, run: Run) -> None:

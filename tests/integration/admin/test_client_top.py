@@ -10,6 +10,7 @@ from decimal import Decimal
 import pytest
 
 from services.client.cli import main
+from services.client.top import is_left, single_keys
 from tests.support.admin import MASTER_KEY, RunningAdmin
 from tests.support.nats import NatsServer
 from tests.support.query_reader import request_row, running_query_reader
@@ -111,21 +112,33 @@ def test_one_look_tells_scripts_what_goes_on(
     assert "--once" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("way", ["Ctrl-C", "SIGTERM"])
-def test_the_screen_is_left_as_it_was_found(environment: dict[str, str], way: str) -> None:
+def test_the_screen_is_left_as_it_was_found(environment: dict[str, str]) -> None:
     # Given the screen at a terminal, which is asked anew, and takes single keys
     terminal = Terminal("top", *WINDOW, "--interval", "0.5", **environment)
     terminal.until("tallygate top", "4 requests", "ana", "claude-haiku-4-5", "budget of key bob")
     terminal.until("tallygate top", "4 requests", "budget of key bob")
     assert not terminal.is_plain()
-    # When somebody leaves
-    if way == "SIGTERM":
-        os.kill(terminal.process_id, signal.SIGTERM)
-    else:
-        terminal.type("\x03")
+    # When it is ended from elsewhere
+    os.kill(terminal.process_id, signal.SIGTERM)
     # Then it ends well, and what is typed is shown again, and read line by line.
     assert terminal.exit_code() == 0
     assert terminal.is_plain_at_end
+
+
+@pytest.mark.parametrize(("typed", "leaves"), [("q", True), ("Q", True), ("x", False)])
+def test_q_leaves_and_other_keys_do_not(
+    monkeypatch: pytest.MonkeyPatch,
+    typed: str,
+    leaves: bool,  # noqa: FBT001
+) -> None:
+    # Given a terminal that takes single keys, when one is pressed, then q alone leaves.
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs) as at_terminal:
+        monkeypatch.setattr("sys.stdin", at_terminal)
+        with single_keys():
+            os.write(ours, typed.encode())
+            assert is_left() is leaves
+    os.close(ours)
 
 
 def test_a_gateway_that_goes_away_is_told_on_the_screen(
@@ -135,9 +148,9 @@ def test_a_gateway_that_goes_away_is_told_on_the_screen(
     terminal = Terminal("top", *WINDOW, "--interval", "0.5", **environment)
     terminal.until("4 requests")
     admin.stop()
-    # Then that is said, the last figures stay, and q still leaves.
+    # Then that is said, the last figures stay, and Ctrl-C still leaves.
     terminal.until("no gateway answers", "claude-haiku-4-5")
-    terminal.type("q")
+    terminal.type("\x03")
     assert terminal.exit_code() == 0
     assert terminal.is_plain_at_end
     # And who asks such a gateway for the first time is told by the exit code.

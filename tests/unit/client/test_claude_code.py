@@ -76,6 +76,11 @@ def test_a_subscription_gets_the_key_in_a_header_beside_those_of_others() -> Non
         "ANTHROPIC_AUTH_TOKEN": KEY,
         "ANTHROPIC_CUSTOM_HEADERS": "X-Team: a: b\nx-cost: 4",
     }
+    # And a CA of the company's is told of, unless there is another file of them already.
+    with_ca = Setup(URL, KEY, "subscription", ca_file="/ca.pem")
+    assert wanted_variables(with_ca, {})["NODE_EXTRA_CA_CERTS"] == "/ca.pem"
+    own = {"NODE_EXTRA_CA_CERTS": "/own.pem"}
+    assert wanted_variables(with_ca, own)["NODE_EXTRA_CA_CERTS"] == "/own.pem"
     # And a virtual key in the shell is one that a settings file cannot take away.
     assert spoiling_variables("subscription", before) == ["ANTHROPIC_AUTH_TOKEN"]
     assert spoiling_variables("api-key", before) == []

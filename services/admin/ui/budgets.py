@@ -96,7 +96,10 @@ BUDGET_PAGE_ROUTES = (budgets,)
 
 
 def limits_seen(admin: AdminState, viewer: Viewer, snapshot: RegistrySnapshot) -> list[Limit]:
-    """Return the budgets that a viewer may see: all, or of own keys, the user and the teams."""
+    """Return the budgets that a viewer may see: all, or the own ones and those of managed teams.
+
+    Own are those of the user, the user's keys and the user's places in teams.
+    """
     caller = viewer.caller
     records: list[KeyRecord | TeamRecord | UserRecord]
     if viewer.sees_all:
@@ -110,12 +113,15 @@ def limits_seen(admin: AdminState, viewer: Viewer, snapshot: RegistrySnapshot) -
             records = [
                 *(snapshot.teams[each] for each in sorted(caller.teams) if each in snapshot.teams),
                 *([snapshot.users[caller.user_id]] if caller.user_id in snapshot.users else ()),
-                *(key for key in snapshot.keys.values() if key.user_id == caller.user_id),
+                *(key for key in snapshot.keys.values() if caller.sees_key(key)),
             ]
     for record in records:
-        found += limits_of(record)
-        if isinstance(record, TeamRecord):
-            found += _members_seen(record, caller)
+        if not isinstance(record, TeamRecord):
+            found += limits_of(record)
+            continue
+        if caller.sees_all or caller.manages_team(record.team_id):
+            found += limits_of(record)
+        found += _members_seen(record, caller)
     return found
 
 

@@ -74,6 +74,12 @@ def test_a_warning_says_which_threshold_was_reached() -> None:
     assert near.title == "Budget of all keys together is nearly used up"
     assert not is_for(near, to("*", teams=("b",)))
     assert is_for(soft, to("*", teams=("b",)))
+    place = {"scope": "member", "scope_id": "b%2F1/ann", "name": "ann in b/1"}
+    of_member = alert("budget.warned", threshold="80_percent", **place, **usual)
+    assert of_member.title == "Budget of member ann in b/1 is nearly used up"
+    for destination in (to("*", teams=("b/1",)), to("*", users=("ann",))):
+        assert is_for(of_member, destination)
+    assert not is_for(of_member, to("*", teams=("b",), users=("bob",)))
 
 
 def test_no_alert_holds_the_hash_of_a_key() -> None:

@@ -14,6 +14,7 @@ from services.admin.sql_where import Conditions
 from services.admin.state import AdminState
 from services.admin.ui.asking import Row, ask
 from services.admin.ui.pages import is_part, page
+from services.admin.ui.sheets import as_sheet
 from services.runtime.registry import RegistrySnapshot
 
 __all__ = ["AUDIT_PAGE_ROUTES"]
@@ -109,8 +110,7 @@ async def audit_csv(request: _Request, admin: AdminState) -> Response[bytes] | S
         "ORDER BY changed_at DESC, stream DESC, stream_sequence DESC"
     )
     answer = await answer_table(request, admin.ledger, sql, conditions.parameters, "csv")
-    answer.headers["content-disposition"] = 'attachment; filename="audit.csv"'
-    return answer
+    return as_sheet(answer, "audit.csv")
 
 
 AUDIT_PAGE_ROUTES = (audit, audit_csv)

@@ -19,6 +19,7 @@ from services.admin.ui.access import viewer_of
 from services.admin.ui.asking import PAGE_TIMEOUT_S, Row, ask, rows_from
 from services.admin.ui.log_view import PERIODS, SORTS, STATUSES, LogView, narrowed, read_view
 from services.admin.ui.pages import HEADERS, page
+from services.admin.ui.sheets import as_sheet
 from services.admin.ui.viewer import Viewer
 
 __all__ = ["LOG_COLUMNS", "LOG_ROUTES", "names_of_rows"]
@@ -109,10 +110,7 @@ async def logs_as_csv(request: _Request, admin: AdminState) -> Response[bytes] |
     conditions = narrowed(viewer_of(request).conditions(), view, datetime.now(UTC))
     sql = f"SELECT {_CSV_COLUMNS} FROM requests {conditions.where}"
     answer = await answer_table(request, admin.ledger, sql, conditions.parameters, "csv")
-    answer.headers.update(
-        {**HEADERS, "content-disposition": 'attachment; filename="tallygate-requests.csv"'}
-    )
-    return answer
+    return as_sheet(answer, "tallygate-requests.csv")
 
 
 LOG_ROUTES = (logs, more_logs, new_logs, sum_of_logs, logs_as_csv)

@@ -19,6 +19,7 @@ from services.admin.state import AdminState, now_us
 from services.admin.ui.access import viewer_of
 from services.admin.ui.asking import Row, rows_from
 from services.admin.ui.pages import HEADERS, page
+from services.admin.ui.sheets import as_sheet
 from services.admin.ui.sql_examples import EXAMPLES
 from services.admin.ui.sql_files import parquet_of
 from services.admin.ui.sql_result import cells_of, picture_of
@@ -90,6 +91,7 @@ async def sql_file(request: _Request, admin: AdminState, name: str) -> Response[
     match name:
         case "result.csv":
             answer = await unless_left(request, answer_sql(admin.ledger, body, "csv", team_id))
+            return as_sheet(answer, name)
         case "result.arrow":
             answer = await unless_left(request, answer_sql(admin.ledger, body, "arrow", team_id))
         case "result.parquet":

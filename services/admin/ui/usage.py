@@ -18,6 +18,7 @@ from services.admin.ui.charting import day_chart
 from services.admin.ui.formats import share
 from services.admin.ui.pages import page
 from services.admin.ui.periods import CHOICES, Period, period_of
+from services.admin.ui.sheets import as_sheet
 from services.admin.ui.viewer import Viewer
 
 __all__ = ["USAGE_ROUTES"]
@@ -119,9 +120,7 @@ SELECT day, {BY[by][1]} AS {by}, sum(requests)::BIGINT AS requests,
 FROM spend_parts {conditions.where} GROUP BY ALL HAVING sum(requests) <> 0 ORDER BY ALL
 """
     answer = await answer_table(request, admin.ledger, sql, conditions.parameters, "csv")
-    name = f"usage-by-{by}-{period.first}-{period.last}.csv"
-    answer.headers["content-disposition"] = f'attachment; filename="{name}"'
-    return answer
+    return as_sheet(answer, f"usage-by-{by}-{period.first}-{period.last}.csv")
 
 
 USAGE_ROUTES = (usage, usage_csv)

@@ -24,7 +24,7 @@ _CLIENT_COMMANDS = {
     "logout": "Forget a gateway that was signed in to, and the key for it.",
     "logs": "List requests in a running gateway's ledger, and what each cost.",
     "models": "List a running gateway's models; add, change and delete those of its registry.",
-    "prices": "List what models cost at a running gateway; check the price book beside others.",
+    "prices": "List what models cost at a running gateway, set your own prices; check the book.",
     "reload": "Let a running gateway take its configuration file anew, without a restart.",
     "reprice": "Show what requests would cost by other prices, and have them cost that.",
     "spend": "Show what was spent at a running gateway, by whom and on what.",

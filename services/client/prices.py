@@ -8,6 +8,7 @@ import rich_click as click
 from services.client.gateway import Gateway
 from services.client.options import gateway_options, json_option
 from services.client.output import print_json, print_table
+from services.client.price_entries import entry_commands
 
 __all__ = ["prices"]
 
@@ -32,7 +33,11 @@ class _Answer(msgspec.Struct):
 
 @click.group()
 def prices() -> None:
-    """Show prices (list), or compare the price book with public ones (check)."""
+    """Show prices (list), set your own (set, unset), compare the book with public ones (check)."""
+
+
+for _command in entry_commands:
+    prices.add_command(_command)
 
 
 @prices.command(name="list")

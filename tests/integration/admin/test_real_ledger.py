@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import httpx
 import msgspec
@@ -20,6 +21,7 @@ from schemas.events import UsageRecord, UsageRecorded, us_from_time
 from schemas.rpc import QUERY_TIMEOUT_S
 from schemas.streams import usage_subject
 from schemas.usage import Usage
+from services.client.cli import main
 from services.runtime.bus import Bus
 from tests.support.admin import MASTER_KEY, RunningAdmin, running_admin
 from tests.support.nats import running_nats
@@ -277,3 +279,46 @@ def set_and_read_prices(admin: RunningAdmin) -> None:
     refused = admin.http.post("/price/update", json=wrong)
     assert refused.status_code == 400
     assert "prices[0].multipler is not known: did you mean multiplier?" in refused.text
+    set_prices_on_the_command_line(admin, found["api"])
+
+
+def set_prices_on_the_command_line(admin: RunningAdmin, before: list[dict[str, Any]]) -> None:
+    """Set and take away entries one at a time: those of others stay, and every digit does."""
+
+    def run(*arguments: str) -> int:
+        with mock.patch.dict(os.environ, {"TALLYGATE_MASTER_KEY": MASTER_KEY}):
+            return main(["prices", *arguments, "--url", admin.url])
+
+    def entries() -> list[dict[str, Any]]:
+        return [
+            {name: value for name, value in entry.items() if value is not None}
+            for entry in msgspec.json.decode(admin.http.get("/prices").content)["api"]
+        ]
+
+    assert (
+        run("set", "claude-haiku-*", "--input", "4.250001", "--from", "2026-12-01", "--source", "x")
+        == 0
+    )
+    assert (
+        run("set", "claude-haiku-*", "--output", "20", "--from", "2026-12-01", "--to", "2027-01-01")
+        == 0
+    )
+    assert run("set", "claude-haiku-*", "--multiplier", "0.9", "--to", "2026-12-01") == 0
+    (*others, later, now) = entries()
+    assert others == before
+    assert {name: later[name] for name in ("valid_from", "valid_to", "source")} == {
+        "valid_from": "2026-12-01", "valid_to": "2027-01-01", "source": "x",
+    }  # fmt: skip
+    prices = {name: value for name, value in later["usd_per_mtok"].items() if value is not None}
+    assert prices == {"input": "4.250001", "output": "20"}
+    assert (now["model"], now["multiplier"], "valid_from" in now) == (
+        "claude-haiku-*",
+        "0.9",
+        False,
+    )
+    assert run("set", "claude-haiku-*", "--input", "-1") == 1
+    assert run("set", "claude-haiku-*") == 2
+    assert run("unset", "claude-haiku-*", "--from", "2026-12-02") == 1
+    assert run("unset", "claude-haiku-*", "--from", "2026-12-01") == 0
+    assert run("unset", "claude-haiku-*") == 0
+    assert entries() == before

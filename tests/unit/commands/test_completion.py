@@ -31,7 +31,7 @@ def test_every_command_is_offered() -> None:
     known = {name.partition(" ")[0] for name in COMMANDS} | set(cli._CLIENT_COMMANDS)
     assert set(offered("")) == known
     assert "retry-dead-letters" in offered("ledger", "")
-    assert offered("prices", "") == ["check", "list"]
+    assert offered("prices", "") == ["check", "list", "set", "unset"]
 
 
 @pytest.mark.parametrize(

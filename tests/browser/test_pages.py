@@ -21,6 +21,8 @@ DETAILS: tuple[str, ...] = (
     "/ui/sql?q=SELECT+day,+model,+sum(cost_usd)+AS+cost_usd+FROM+spend_by_day+GROUP+BY+ALL",
     "/ui/teams/{team_id}",
     "/ui/users/{user_id}",
+    "/ui/models/{model}",
+    "/ui/models?prices=all",
     "/ui/logs?status=error&period=7d",
     "/ui/keys/{key_id}",
     # The page about the API, which is not of the dashboard.

@@ -20,7 +20,7 @@ from services.admin.ui.formats import NOTHING, exact_time, share, usd, usd_exact
 from services.admin.ui.viewer import Viewer
 from services.runtime.registry import RegistrySnapshot
 
-__all__ = ["DAYS", "Figures", "Kind", "changes_of", "figures_of", "who_did"]
+__all__ = ["DAYS", "Figures", "Kind", "changes_of", "changes_of_prices", "figures_of", "who_did"]
 
 DAYS = 30
 """Figures are of so many days, today included."""
@@ -173,13 +173,33 @@ async def _latest(
 
 async def changes_of(admin: AdminState, kind: Kind, object_id: str) -> tuple[list[Row], str]:
     """Return the latest changes of one of a kind, and why there are none where that is so."""
+    return await _changes(
+        admin,
+        "FROM registry_changes WHERE object_type = $1::VARCHAR AND object_id = $2::VARCHAR "
+        f"ORDER BY stream_sequence DESC LIMIT {CHANGES_MAX}",
+        [kind, object_id],
+    )
+
+
+async def changes_of_prices(admin: AdminState) -> tuple[list[Row], str]:
+    """Return the latest changes of prices: of the book, the file's entries and the API's."""
+    return await _changes(
+        admin,
+        "FROM audit_events WHERE object_type = 'prices' "
+        f"ORDER BY stream_sequence DESC LIMIT {CHANGES_MAX}",
+        [],
+    )
+
+
+async def _changes(
+    admin: AdminState, source: str, parameters: list[object]
+) -> tuple[list[Row], str]:
     try:
         rows = await ask(
             admin,
-            "SELECT changed_at, action, changed_by, client_address, changed_fields, before, after "
-            "FROM registry_changes WHERE object_type = $1::VARCHAR AND object_id = $2::VARCHAR "
-            f"ORDER BY stream_sequence DESC LIMIT {CHANGES_MAX}",
-            [kind, object_id],
+            "SELECT changed_at, action, object_id, changed_by, client_address, changed_fields, "
+            f"before, after {source}",
+            parameters,
         )
     except ApiError as error:
         return [], error.message

@@ -11,7 +11,15 @@ from services.admin.ui.api_calls import ApiRefusal, call_api
 from services.admin.ui.forms import Fields
 from services.admin.ui.settings_form import FieldProblem, Kind, periods_with, settings_from
 
-__all__ = ["LIMIT_KINDS", "model_names", "settings_context", "settings_given", "team_ids", "typed"]
+__all__ = [
+    "LIMIT_KINDS",
+    "Blank",
+    "model_names",
+    "settings_context",
+    "settings_given",
+    "team_ids",
+    "typed",
+]
 
 USERS_MAX = 200
 """So many users are offered while one is typed; any other can be typed, too."""
@@ -33,7 +41,7 @@ _MORE = ("soft_budget", "rpm_limit", "tpm_limit", "max_parallel_requests", "tags
 _Request = Request[Any, Any, Any]
 
 
-class _Blank(dict[str, Any]):
+class Blank(dict[str, Any]):
     """What is not in it is empty: forms ask for all of their fields."""
 
     def __missing__(self, name: str) -> str:
@@ -87,8 +95,8 @@ async def settings_context(
     snapshot = await admin.registry()
     users = (user.user_id for user in snapshot.users.values() if not user.deleted)
     return {
-        "values": _Blank(values),
-        "problems": _Blank(problems),
+        "values": Blank(values),
+        "problems": Blank(problems),
         "problem": problems.get(""),
         "models": list(dict.fromkeys([*names, *chosen])),
         "chosen": chosen,

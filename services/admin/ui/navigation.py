@@ -24,6 +24,7 @@ PAGES: tuple[Page, ...] = (
     Page(path="/ui/keys", title="Virtual Keys", group="Access"),
     Page(path="/ui/teams", title="Teams", group="Access"),
     Page(path="/ui/users", title="Users", group="Access", needs="sees_all"),
+    Page(path="/ui/models", title="Models & prices", group="Access"),
     Page(path="/ui/budgets", title="Budgets", group="Control"),
     Page(path="/ui/quotas", title="Quotas", group="Control"),
     Page(path="/ui/guardrails", title="Guardrails", group="Control"),

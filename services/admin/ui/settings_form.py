@@ -11,7 +11,7 @@ from services.admin.ui.forms import Fields
 
 __all__ = ["PERIODS", "FieldProblem", "Kind", "changed", "given", "periods_with", "settings_from"]
 
-Kind = Literal["text", "usd", "count", "words", "choices", "flag"]
+Kind = Literal["text", "usd", "number", "count", "words", "choices", "flag"]
 """`words` are separated by commas, of `choices` each is a field of its own."""
 
 PERIODS = (
@@ -93,18 +93,19 @@ def _value(name: str, kind: Kind, values: Iterable[str]) -> Any:
         return list(dict.fromkeys(word for each in text.split(",") if (word := each.strip())))
     if not text:
         return None
-    if kind == "usd":
-        return _usd(name, text)
+    if kind in ("usd", "number"):
+        what = "an amount of US dollars, such as 100 or 0.50" if kind == "usd" else "a number"
+        return _decimal(name, text, what)
     return _count(name, text) if kind == "count" else text
 
 
-def _usd(name: str, text: str) -> Decimal:
+def _decimal(name: str, text: str, what: str) -> Decimal:
     try:
         amount = Decimal(text.removeprefix("$").strip())
     except InvalidOperation:
         amount = Decimal("NaN")
     if not amount.is_finite():
-        raise FieldProblem(name, "This must be an amount of US dollars, such as 100 or 0.50.")
+        raise FieldProblem(name, f"This must be {what}.")
     return amount
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.client.claude_settings import read_claude_settings
@@ -103,7 +103,8 @@ def test_without_the_gateway_all_of_it_goes_and_nothing_else() -> None:
     assert variables_without_gateway({"ANTHROPIC_MODEL": "claude-opus-5-5"}) == {}
 
 
-@settings(max_examples=30)
+# The machine may be busy.
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.text(), JSON_VALUES), st.dictionaries(st.text(), JSON_VALUES))
 def test_all_else_in_a_settings_file_stays(
     tmp_path_factory: pytest.TempPathFactory, parts: dict[str, Any], variables: dict[str, Any]

@@ -4,7 +4,7 @@ import csv
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.client.csv_stream import guarded_rows
@@ -13,6 +13,7 @@ from services.client.gateway import ClientError
 CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\x00"))
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.lists(st.lists(CELLS, min_size=2, max_size=2)), st.integers(1, 9))
 def test_cells_are_the_same_however_they_are_cut(table: list[list[str]], size: int) -> None:
     # Given any cells as CSV, when it comes in parts, then each is itself, or has an apostrophe.

@@ -1,9 +1,10 @@
 """What answers tell of budgets: how much is left, and Claude Code's own usage notice. Pure.
 
 Claude Code shows "You've used 80% of your usage credits · resets …" of the usage-limit headers that
-Anthropic's own gateway sends, whoever signed in (measured with 2.1.330). They are laid on an answer
-from WARNED_FROM on, and only where the API itself warns of nothing: `representative-claim` decides
-what is shown, and the limits of somebody's own subscription come first (docs/claude-code.md).
+Anthropic's own gateway sends: to subscribers, and to clients that take the API for a gateway
+(measured with 2.1.330). They are laid on an answer from WARNED_FROM on, and only where the API
+itself warns of nothing: `representative-claim` decides what is shown, and the limits of somebody's
+own subscription come first (docs/claude-code.md).
 """
 
 from collections.abc import Iterable

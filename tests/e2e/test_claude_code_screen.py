@@ -53,6 +53,11 @@ KEY_AS_API_KEY = Mode(
     quiet=False,
 )
 KEY_AS_TOKEN = Mode(name="token", environment={"ANTHROPIC_AUTH_TOKEN": "KEY"}, arrives={})
+AS_GATEWAY = Mode(
+    name="gateway",
+    environment={"ANTHROPIC_AUTH_TOKEN": "KEY", "CLAUDE_CODE_USE_GATEWAY": "1"},
+    arrives={},
+)
 DISCOVERING = Mode(
     name="discovery",
     environment={
@@ -302,6 +307,22 @@ def test_a_subscriber_sees_budgets_of_all_kinds_and_a_block_in_mid_session(
         # and the footer tells how much of the team's budget is used (its place was another hint's
         # in the first seconds)
         screen.wait_for(r"You've used 80% of your usage credits · resets \w+")
+    # given a client without a subscription that takes its API for a gateway
+    client, tap = comparison.client(AS_GATEWAY, key), comparison.tap
+    with claude_screen([], client.environment, client.project) as screen:
+        trust_the_folder(screen)
+        screen.wait_for(READY)
+        for turn in ("hello", "and again"):
+            screen.say(turn)
+            screen.wait_until(lambda t=turn: answered(tap, t.encode()), "the turn is answered")
+        # then its footer tells the same, and a refusal stands there verbatim
+        screen.wait_for(r"You've used 8\d% of your usage credits · resets \w+")
+        state, shown = refusals[0]
+        publish_budget(proxy.nats_url, state)
+        wait_status(proxy, key, served=False)
+        screen.say("go on")
+        screen.wait_for(rf"● {shown} \(\$10.02 of \$10.00\) · resets ")
+        publish_budget(proxy.nats_url, state, exceeded=False)
 
 
 def test_models_and_a_spent_budget_are_shown_at_the_terminal(comparison: Comparison) -> None:

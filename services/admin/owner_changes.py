@@ -2,14 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from functools import partial
 from operator import attrgetter
 
 import msgspec
 
 from schemas.errors import ApiError, Conflict
-from schemas.events import KeyDeleted, TeamDeleted, UserDeleted
+from schemas.events import TeamDeleted, UserDeleted
 from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from services.admin.bodies import PAGE_SIZE_MAX, KeyRow
+from services.admin.cascade import delete_keys_that_follow
 from services.admin.directory import live_keys, sequence_of
 from services.admin.ledger_client import SPEND_TIMEOUT_S
 from services.admin.members import change_team, without
@@ -100,15 +102,7 @@ async def delete_with_keys(
         await admin.writer.write(change, deleted_owner(owner, issue), expected_sequence=expected)
         if isinstance(owner, UserRecord):
             await _leave_teams(admin, owner.user_id, issue)
-        keys = [(key, sequence_of(snapshot, key)) for key in keys_of(snapshot, owner)]
-        for key, sequence in keys:
-            gone = msgspec.structs.replace(
-                key, deleted=True, updated_at_us=issue.now_us, updated_by=issue.by
-            )
-            await admin.writer.write(
-                KeyDeleted, gone, expected_sequence=sequence, is_consequence=True
-            )
-            count += 1
+        count += await delete_keys_that_follow(admin, partial(keys_of, snapshot, owner), issue)
     return count
 
 

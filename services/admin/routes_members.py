@@ -7,8 +7,7 @@ from litestar import Request, Response, post
 from msgspec import UNSET
 
 from schemas.errors import Forbidden
-from schemas.events import KeyDeleted
-from schemas.registry import TeamMember, TeamRecord
+from schemas.registry import KeyRecord, TeamMember, TeamRecord
 from services.admin.bodies_members import (
     AddedMembers,
     AddMembers,
@@ -19,6 +18,7 @@ from services.admin.bodies_members import (
 )
 from services.admin.bodies_owners import GivenMember
 from services.admin.budgets import amount_from, duration_from
+from services.admin.cascade import delete_keys_that_follow
 from services.admin.describing import Description, described
 from services.admin.directory import live_keys, sequence_of
 from services.admin.fields import MEMBER_FIELDS_WITHOUT_MEANING
@@ -182,20 +182,16 @@ async def delete_member(request: _Request, admin: AdminState) -> Response[bytes]
     record, sequence = await change_team(
         admin, body.team_id, lambda team: without(team, user_id), issue
     )
-    snapshot = admin.snapshot
-    keys = [
-        key
-        for key in live_keys(snapshot)
-        if key.team_id == record.team_id and key.user_id == user_id
-    ]
-    for key in keys:
-        gone = msgspec.structs.replace(
-            key, deleted=True, updated_at_us=issue.now_us, updated_by=issue.by
-        )
-        await admin.writer.write(
-            KeyDeleted, gone, expected_sequence=sequence_of(snapshot, key), is_consequence=True
-        )
-    answer = DeletedMember(deleted_keys=len(keys), **await _team(admin, record, caller))
+
+    def keys() -> list[KeyRecord]:
+        return [
+            key
+            for key in live_keys(admin.snapshot)
+            if key.team_id == record.team_id and key.user_id == user_id
+        ]
+
+    count = await delete_keys_that_follow(admin, keys, issue)
+    answer = DeletedMember(deleted_keys=count, **await _team(admin, record, caller))
     return answer_json(answer, headers=etag_header(sequence))
 
 

@@ -123,7 +123,10 @@ class RegistryWriter:
             raise BadRequest(
                 f"the {_kind(record)}'s settings are longer than {EVENT_BYTES_MAX} bytes altogether"
             )
-        is_demanded = current_condition() is not None and not is_consequence
+        condition = current_condition()
+        is_demanded = (
+            condition is not None and condition.sequences is not None and not is_consequence
+        )
         try:
             sequence = await self._store(record, event, payload, expected_sequence)
         except Conflict:

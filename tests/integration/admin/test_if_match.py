@@ -1,5 +1,7 @@
 """If-Match: a change that was decided on an older state is refused, with two admins at work."""
 
+import threading
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -128,11 +130,15 @@ def test_change_on_a_stale_state_is_refused_wherever_the_newer_one_was_made(
     shown = kind.show(admin, token)
     assert shown.headers["etag"] == new
     assert shown.json()["info"]["metadata"] == {"note": "by the second"}
-    # When the ETag is another admin's newest, weak, one of several or `*`, then it is done.
-    for each in (new, "W/{}", '"1", {}, "of-somebody-else"', "*"):
-        demand = each.format(kind.show(second, token).headers["etag"])
-        answer = update(admin, kind, token, demand, demand)()
-        assert answer.status_code == 200, answer.text
+    # When the ETag is the newest, which the other admin answered, and which this one may not have
+    # heard of; when it is weak, or one of several: then it is done.
+    for each in ("{}", "W/{}", '"1", {}, "of-somebody-else"'):
+        for one in (admin, second):
+            answer = update(one, kind, token, each, each.format(new))()
+            assert answer.status_code == 200, answer.text
+            new = answer.headers["etag"]
+    # And any state that there is will do for `*`.
+    assert update(second, kind, token, "any", "*")().status_code == 200
 
 
 def test_several_records_are_deleted_together_or_not_at_all(admin: RunningAdmin) -> None:
@@ -155,6 +161,32 @@ def test_several_records_are_deleted_together_or_not_at_all(admin: RunningAdmin)
     gone = admin.http.post("/team/delete", json={"team_ids": [team_id]}, headers=demand)
     assert gone.json() == {"deleted_teams": [team_id], "deleted_keys": 1}
     assert kind.show(admin, token).json()["info"]["status"] == "deleted"
+
+
+def test_team_that_is_deleted_takes_keys_along_that_others_change_meanwhile(
+    admin: RunningAdmin, second: RunningAdmin
+) -> None:
+    # Given a team with keys that another admin changes all the time,
+    team_id = KINDS["team"].make(admin)
+    tokens = [str(admin.generate(team_id=team_id)["token"]) for _ in range(8)]
+    deleted = threading.Event()
+
+    def change_on() -> None:
+        while not deleted.is_set():
+            for token in tokens:
+                body = {"key": token, "metadata": {"at": str(uuid.uuid4())}}
+                answer = second.http.post("/key/update", json=body)
+                assert answer.status_code in {200, 404, 409}, answer.text
+
+    with ThreadPoolExecutor(1) as pool:
+        changing = pool.submit(change_on)
+        # When the team is deleted, then it is done, and no key of it is left half deleted.
+        answer = admin.http.post("/team/delete", json={"team_ids": [team_id]})
+        deleted.set()
+        changing.result()
+    assert answer.json() == {"deleted_teams": [team_id], "deleted_keys": len(tokens)}
+    states = {KINDS["key"].show(admin, token).json()["info"]["status"] for token in tokens}
+    assert states == {"deleted"}
 
 
 @pytest.mark.parametrize(

@@ -71,3 +71,23 @@ def test_pages_of_a_developer_are_whole_and_show_no_other_names(
             look = session.open(path)
             assert (path, look.status, look.faults) == (path, 200, [])
             assert "ana-laptop" not in session.page.content(), path
+
+
+def test_queries_run_by_keyboard_and_are_saved_in_the_browser(admin: Session) -> None:
+    # Given the page SQL, when a query is typed, run by Ctrl+Enter and saved, then its answer is
+    # there, and its name leads to it again, in this window and after a reload, until it is deleted.
+    page = admin.page
+    admin.show(Form(WIDE, "light"))
+    admin.open("/ui/sql")
+    page.get_by_label("Query", exact=True).fill("SELECT 6 * 7 AS answer")
+    page.keyboard.press("Control+Enter")
+    page.get_by_role("cell", name="42", exact=True).wait_for()
+    page.get_by_label("Name of the query").fill("<b>mine</b>")
+    page.get_by_role("button", name="Save").click()
+    admin.open("/ui/sql")
+    page.get_by_role("link", name="<b>mine</b>", exact=True).click()
+    page.get_by_role("cell", name="42", exact=True).wait_for()
+    page.get_by_role("button", name="Delete the query <b>mine</b>").click()
+    admin.open("/ui/sql")
+    assert page.get_by_role("link", name="<b>mine</b>").count() == 0
+    assert admin.look.faults == []

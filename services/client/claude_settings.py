@@ -9,7 +9,7 @@ import msgspec
 from services.client.gateway import ClientError
 from services.client.own_files import read_file, replace_file
 
-__all__ = ["ClaudeSettings", "read_claude_settings", "settings_file"]
+__all__ = ["ClaudeSettings", "read_claude_settings", "settings_file", "settings_files"]
 
 SETTINGS_BYTES_MAX = 1024 * 1024
 """A longer file is refused: it is no settings file."""
@@ -56,6 +56,19 @@ def settings_file(given: str, environment: Mapping[str, str]) -> Path:
         return Path(given).expanduser()
     folder = environment.get("CLAUDE_CONFIG_DIR")
     return (Path(folder) if folder else Path.home() / ".claude") / "settings.json"
+
+
+def settings_files(environment: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return the files that Claude Code reads in this folder; what stands in a later one decides.
+
+    They need not be there. An organisation's own (managed) settings are not among them.
+    """
+    project = Path(".claude")
+    return (
+        settings_file("", environment),
+        project / "settings.json",
+        project / "settings.local.json",
+    )
 
 
 def read_claude_settings(path: Path) -> ClaudeSettings:

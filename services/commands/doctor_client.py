@@ -5,10 +5,14 @@ import json
 import shutil
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
 
+from services.client.claude_settings import read_claude_settings, settings_files
+from services.client.gateway import ClientError
+from services.client.trust import tls_context
 from services.commands.doctor_check import Check, Place, failed, fine, warned
 
 __all__ = ["check_client"]
@@ -28,9 +32,17 @@ class _Models(msgspec.Struct):
 
 
 def check_client(place: Place) -> list[Check]:
-    """Look at the variables that Claude Code reads, and use its key once, for the models."""
-    environment = place.environment
+    """Look at the variables that Claude Code reads, and use its key once, for the models.
+
+    Those of its settings files go before those of the environment.
+    """
     checks = [_program()]
+    environment = dict(place.environment)
+    for path in settings_files(environment):
+        try:
+            environment |= read_claude_settings(path).texts
+        except ClientError as error:
+            return [*checks, failed("settings of Claude Code", str(error), "mend the file")]
     base = environment.get("ANTHROPIC_BASE_URL", "")
     if not base:
         return [
@@ -38,7 +50,8 @@ def check_client(place: Place) -> list[Check]:
             failed(
                 "ANTHROPIC_BASE_URL",
                 "is not set: Claude Code goes to api.anthropic.com, past the gateway",
-                "set it where Claude Code runs (docs/claude-code.md says more)",
+                "let `tallygate claude-code --write` set it, or set it where Claude Code runs "
+                "(docs/claude-code.md says more)",
                 (
                     f"export ANTHROPIC_BASE_URL={place.url}",
                     'export ANTHROPIC_CUSTOM_HEADERS="x-litellm-api-key: Bearer sk-…"',
@@ -93,7 +106,8 @@ def _key_of(environment: Mapping[str, str]) -> tuple[str, str] | None:
 
 def _use(base: str, header: str, value: str, environment: Mapping[str, str]) -> list[Check]:
     try:
-        status, body = _get(base, "/v1/models", {header: value})
+        ca_file = environment.get("NODE_EXTRA_CA_CERTS")
+        status, body = _get(base, "/v1/models", {header: value}, ca_file)
     except (OSError, http.client.HTTPException, ValueError) as error:
         return [
             failed(
@@ -124,10 +138,17 @@ def _use(base: str, header: str, value: str, environment: Mapping[str, str]) -> 
     return checks
 
 
-def _get(base: str, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
+def _get(base: str, path: str, headers: dict[str, str], ca_file: str | None) -> tuple[int, bytes]:
     split = urlsplit(base)
-    kind = http.client.HTTPSConnection if split.scheme == "https" else http.client.HTTPConnection
-    connection = kind(split.hostname or "", split.port, timeout=ANSWER_TIMEOUT_S)
+    host, port = split.hostname or "", split.port
+    connection: http.client.HTTPConnection
+    if split.scheme == "https":
+        context = tls_context(Path(ca_file) if ca_file else None)
+        connection = http.client.HTTPSConnection(
+            host, port, timeout=ANSWER_TIMEOUT_S, context=context
+        )
+    else:
+        connection = http.client.HTTPConnection(host, port, timeout=ANSWER_TIMEOUT_S)
     try:
         connection.request("GET", split.path.rstrip("/") + path, headers=headers)
         answer = connection.getresponse()

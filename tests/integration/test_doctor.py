@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from services.client.cli import main
 from services.commands.doctor import examine
 from services.commands.doctor_check import Check, Place
 from services.runtime.bus import Bus
@@ -80,15 +81,22 @@ def test_a_gateway_in_good_order_is_found_well(gateway: Gateway) -> None:
     assert {name for name in names if f"`{name}`" not in DOCUMENT} == set()
 
 
-def test_a_client_is_told_whether_its_settings_work(gateway: Gateway) -> None:
-    # Given the variables of Claude Code, when they are right, missing, or hold a wrong key, then
-    # that is what is said, and no key is printed.
+def test_a_client_is_told_whether_its_settings_work(
+    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given the settings of Claude Code, when they are right (as `tallygate claude-code` writes
+    # them, whatever the environment says), missing, or hold a wrong key, then that is what is
+    # said, and no key is printed.
     key = gateway.new_key()
-    header = f"x-litellm-api-key: Bearer {key}"
-    good = {"ANTHROPIC_BASE_URL": gateway.url, "ANTHROPIC_CUSTOM_HEADERS": header}
-    _, checks = run(gateway, "--client", **good, ANTHROPIC_MODEL="anthropic-claude")
+    monkeypatch.setenv("TALLYGATE_KEY", key)
+    monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(tmp_path))
+    setting = ("claude-code", "--write", "--no-check", "--model", "anthropic-claude")
+    assert main([*setting, "--url", gateway.url]) == 0
+    wait_until(lambda: gateway.ask(key).status_code == 200, DEADLINE_S, "the key works")
+    _, checks = run(gateway, "--client", ANTHROPIC_BASE_URL="http://127.0.0.1:9")
     assert checks["virtual key"]["status"] == checks["ANTHROPIC_BASE_URL"]["status"] == "ok"
     assert key not in json.dumps(checks)
+    assert main(["claude-code", "--remove"]) == 0
     code, checks = run(gateway, "--client")
     assert code == 2
     assert f"export ANTHROPIC_BASE_URL={gateway.url}" in checks["ANTHROPIC_BASE_URL"]["lines"]

@@ -161,6 +161,7 @@ bench-smoke: dev
 	$(BIN)/python -m bench.rate_limits --smoke
 	$(BIN)/python -m bench.budget_refusal --smoke
 	$(BIN)/python -m bench.guarding --smoke
+	$(BIN)/python -m bench.pages --smoke
 	$(BIN)/python -m bench.guardrails --smoke
 
 bench-guard: dev

@@ -42,6 +42,7 @@ FED_REQUESTS = 30_000
 FED_AT_ONCE = 50
 FED_INTERVAL_S = 0.25
 READY_TIMEOUT_S = 120.0
+_DAY_US = 86_400_000_000
 _LAST_DAY = datetime.fromtimestamp(START_US / 1e6, UTC).date()
 _FIRST_DAY = _LAST_DAY - timedelta(days=DAYS - 1)
 
@@ -111,8 +112,11 @@ _TEXT: dict[str, str] = {
 _ZERO = frozenset({"cache_write_1h_tokens", "web_search_requests", "web_fetch_requests"})
 
 
-def fill(path: Path, requests: int) -> None:
-    """Put made-up requests into books that have a schema, and count them in the rollups."""
+def fill(path: Path, requests: int, end_us: int = START_US + _DAY_US) -> None:
+    """Put made-up requests into books that have a schema, and count them in the rollups.
+
+    They are those of DAYS days before a moment.
+    """
     columns = ", ".join(
         f"{_TEXT.get(name, '0' if name in _ZERO else 'NULL')} AS {name}"
         for name, _ in REQUEST_COLUMNS
@@ -122,12 +126,12 @@ def fill(path: Path, requests: int) -> None:
     merging = rollups.Rollups(store.connection)
     a_day = requests // DAYS
     for day in range(DAYS):
-        began_us = START_US + (day - DAYS + 1) * 86_400_000_000
+        began_us = end_us + (day - DAYS) * _DAY_US
         first = day * a_day
         store.connection.execute("BEGIN")
         store.connection.execute(
             f"INSERT INTO requests ({names}) SELECT {columns} FROM ({_BASE})",
-            [began_us, first, 86_400_000_000 / a_day, first, first + a_day],
+            [began_us, first, _DAY_US / a_day, first, first + a_day],
         )
         rollups.count(
             store.connection,

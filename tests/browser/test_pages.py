@@ -5,12 +5,15 @@ details of one request, are added to DETAILS.
 """
 
 import re
+from pathlib import Path
 
 import pytest
 
 from services.admin.ui.navigation import PAGES
 from tests.support.browser import NARROW, WIDE, Browser, Form, Session, screens_folder
 from tests.support.demo import Demo
+from tests.support.gateway import MASTER_KEY, Gateway
+from tests.support.mock import MockAnthropic
 
 BYTES_MAX = 200 * 1024
 """No page may be heavier, its scripts, styles and letters included."""
@@ -24,7 +27,10 @@ DETAILS: tuple[str, ...] = (
     "/ui/models/{model}",
     "/ui/models?prices=all",
     "/ui/logs?status=error&period=7d",
+    "/ui/sessions/{session_id}",
     "/ui/keys/{key_id}",
+    "/ui/teams/{team_id}",
+    "/ui/users/{user_id}",
     # The page about the API, which is not of the dashboard.
     "/docs",
 )
@@ -55,6 +61,25 @@ def test_page_is_whole_light_readable_and_fits_a_phone(
     assert admin.axe() == []
     assert look.faults == []
     admin.shoot(screens_folder() / f"{name}-{NARROW}-dark.png")
+
+
+def test_pages_of_an_empty_gateway_are_whole_and_say_what_to_do(
+    tmp_path: Path, _mock_anthropic_process: MockAnthropic, browser: Browser
+) -> None:
+    # Given a gateway that nothing was asked yet, when each page of the menu is opened, then it is
+    # there without an error, also for those who cannot see well, and fits a phone.
+    with (
+        Gateway.started(tmp_path, _mock_anthropic_process) as gateway,
+        browser.session(gateway.url, width=NARROW) as session,
+    ):
+        session.log_in(MASTER_KEY)
+        for path in (page.path for page in PAGES):
+            look = session.open(path)
+            assert (path, look.status, look.faults) == (path, 200, [])
+            assert (path, session.sideways()) == (path, [])
+            assert (path, session.axe()) == (path, [])
+            name = re.sub(r"[^a-z0-9]+", "-", path).strip("-")
+            session.shoot(screens_folder() / f"{name}-empty-{NARROW}-light.png")
 
 
 def test_pages_of_a_developer_are_whole_and_show_no_other_names(

@@ -30,6 +30,7 @@ from tests.support.chromium import CHROMIUM_ARGUMENTS, chromium_path
 
 __all__ = [
     "FORMS",
+    "LOOKS",
     "NARROW",
     "WIDE",
     "Browser",
@@ -52,7 +53,7 @@ PAGE_TIMEOUT_MS = 30_000
 _AXE = Path(__file__).parent / "vendor" / "axe-4.14.1.min.js"
 _ROOT = Path(__file__).resolve().parents[2]
 _RUN_AXE = """
-axe.run(document, {resultTypes: ['violations']}).then((found) => found.violations.map((each) =>
+axe.run(document, {resultTypes: ['violations'], %s}).then((found) => found.violations.map((each) =>
   `${each.id} (${each.impact}): ${each.help}: ` +
   each.nodes.slice(0, 4).map((node) => node.html.slice(0, 160)).join(' · ')))
 """
@@ -79,6 +80,9 @@ class Form:
         """Its part of a file's name."""
         return f"{self.width}-{self.theme}"
 
+
+LOOKS = ("color-contrast", "link-in-text-block", "scrollable-region-focusable", "target-size")
+"""The rules of axe-core that depend on a page's width or theme."""
 
 FORMS = tuple(Form(width, theme) for width in (WIDE, NARROW) for theme in ("light", "dark"))
 
@@ -210,11 +214,14 @@ class Session:
         self.page.emulate_media(color_scheme=form.theme)
         self.settle()
 
-    def axe(self) -> list[str]:
-        """Return what axe-core objects to in the open page, as it is shown now."""
+    def axe(self, *rules: str) -> list[str]:
+        """Return what axe-core objects to in the open page, as it is shown now.
+
+        `rules`: these of its rules alone; none: all.
+        """
         # By the developer tools, which no content security policy keeps from the page.
         self._evaluate(_AXE.read_text() + ";0")
-        found: list[str] = self._evaluate(_RUN_AXE)
+        found: list[str] = self._evaluate(_RUN_AXE % (f"runOnly: {list(rules)}" if rules else ""))
         return found
 
     def sideways(self) -> list[str]:

@@ -118,7 +118,8 @@ class KeyRecord(BudgetedRecord, frozen=True, kw_only=True, omit_defaults=True):
     key's until `former_key_until_us`; None: it ended when it was replaced. `without_role`: somebody
     else than its user and the admins came to know the key, so the user's role is not the key's.
     With `allowed_routes` (paths, and names of groups of them) it may call no others. `aliases` are
-    model names that stand for others in its own requests.
+    model names that stand for others in its own requests. At `spend_reset_at_us` its spend was set
+    to `spend_reset_to_usd`: its budgets count requests from then on, in that window.
     """
 
     key_id: str
@@ -147,6 +148,8 @@ class KeyRecord(BudgetedRecord, frozen=True, kw_only=True, omit_defaults=True):
     without_role: bool = False
     allowed_routes: tuple[str, ...] = ()
     aliases: dict[str, str] = {}
+    spend_reset_at_us: int | None = None
+    spend_reset_to_usd: Decimal | None = None
 
 
 class OwnerRecord(BudgetedRecord, frozen=True, kw_only=True, omit_defaults=True):

@@ -32,6 +32,7 @@ from services.admin.routes_prompts import PROMPT_ROUTES
 from services.admin.routes_regenerate import REGENERATE_ROUTES
 from services.admin.routes_reports import REPORT_ROUTES
 from services.admin.routes_reprice import REPRICE_ROUTES
+from services.admin.routes_reset import RESET_ROUTES
 from services.admin.routes_spend import SPEND_ROUTES
 from services.admin.routes_teams import TEAM_ROUTES
 from services.admin.routes_users import USER_ROUTES
@@ -55,6 +56,7 @@ DRAIN_TIMEOUT_S = 3.0
 ROUTES = (
     *KEY_ROUTES,
     *REGENERATE_ROUTES,
+    *RESET_ROUTES,
     *TEAM_ROUTES,
     *MEMBER_ROUTES,
     *USER_ROUTES,

@@ -8,7 +8,6 @@ from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from schemas.rpc import QueryReply
 from services.runtime.budget_limits import EVERYBODY, limits_of
 from services.runtime.budget_sql import SPEND_OF_BUDGETS
-from services.runtime.durations import budget_window
 
 __all__ = ["spend_of_budgets", "spend_of_everybody", "spend_of_members"]
 
@@ -64,10 +63,7 @@ async def spend_of_budgets(
     spends: list[dict[str, Decimal] | None] = [{} for _ in records]
     if not asked:
         return spends
-    starts_us = [
-        budget_window(limit.budget_duration, now_us, timezone)[0] if limit.budget_duration else 0
-        for _, limit in asked
-    ]
+    starts_us = [limit.window(now_us, timezone).start_us for _, limit in asked]
     parameters = (
         list(range(len(asked))),
         [limit.budget_id.scope_id for _, limit in asked],

@@ -55,7 +55,7 @@ KEY_FIELDS_WITHOUT_MEANING: dict[str, str] = {
     "router_settings": "deployments are chosen by the configuration",
     "rpm_limit_type": _RATE,
     "send_invite_email": "no mail is sent by this version",
-    "spend": "spend is computed from events and cannot be set",
+    "spend": "spend is computed from events; POST /key/reset_spend lets it count anew",
     "tag_rpm_limit": _RATE,
     "throttle_on_budget_exceeded": "a spent budget refuses requests, it does not slow them",
     "tpd_limit": _RATE,

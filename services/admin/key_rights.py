@@ -24,6 +24,8 @@ _GIVEN_AS = {
     "expires_at_us": "duration",
     "max_budget_usd": "max_budget",
     "soft_budget_usd": "soft_budget",
+    "spend_reset_at_us": "reset_to",
+    "spend_reset_to_usd": "reset_to",
     "temp_budget_expires_at_us": "temp_budget_expiry",
     "temp_budget_increase_usd": "temp_budget_increase",
 }

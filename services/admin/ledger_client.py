@@ -23,7 +23,7 @@ from schemas.rpc import (
 )
 from schemas.streams import QUERY_CONTROL_SUBJECT, QUERY_SUBJECT, READER_STATE_SUBJECT
 from services.admin.budget_spend import spend_of_budgets, spend_of_everybody, spend_of_members
-from services.admin.shapes import KeySpend, window_start_us
+from services.admin.shapes import KeySpend, window_of
 from services.admin.spend_sql import SPEND_OF_KEYS, spends_from
 from services.runtime.bus import Bus, BusUnavailable, NobodyServes
 from services.runtime.tasks import end_tasks
@@ -225,7 +225,8 @@ class LedgerClient:
         """
         if not records:
             return {}
-        starts_us = [window_start_us(record, now_us, self._timezone) for record in records]
+        windows = [window_of(record, now_us, self._timezone) for record in records]
+        starts_us = [each.start_us for each in windows]
         ids = [record.key_id for record in records]
         try:
             reply = await self.query(SPEND_OF_KEYS, (ids, starts_us), timeout_s=SPEND_TIMEOUT_S)
@@ -235,8 +236,12 @@ class LedgerClient:
         spends = spends_from(reply)
         budgets = await self.spend_of_budgets(records, now_us)
         return {
-            key_id: msgspec.structs.replace(spends.get(key_id, _NOTHING), budgets=spent)
-            for key_id, spent in zip(ids, budgets, strict=True)
+            key_id: msgspec.structs.replace(
+                spend := spends.get(key_id, _NOTHING),
+                budgets=spent,
+                window_usd=(spend.window_usd or 0) + window.before_usd,
+            )
+            for key_id, spent, window in zip(ids, budgets, windows, strict=True)
         }
 
     async def spend_of_everybody(self, since_us: int) -> Decimal:

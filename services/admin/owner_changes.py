@@ -18,7 +18,7 @@ from services.admin.members import change_team, without
 from services.admin.owners import deleted_owner
 from services.admin.principal import MASTER, Principal
 from services.admin.records import Issue
-from services.admin.shapes import KeySpend, key_row, window_start_us
+from services.admin.shapes import KeySpend, key_row, window_of
 from services.admin.spend_sql import SPEND_OF_TEAMS, SPEND_OF_USERS, spends_from
 from services.admin.state import AdminState, now_us
 from services.runtime.registry import RegistrySnapshot
@@ -61,7 +61,7 @@ async def spend_of_owners(
     query = SPEND_OF_TEAMS if isinstance(owners[0], TeamRecord) else SPEND_OF_USERS
     ids = [_own_id(owner)[1] for owner in owners]
     time_us = now_us()
-    starts_us = [window_start_us(owner, time_us, admin.timezone) for owner in owners]
+    starts_us = [window_of(owner, time_us, admin.timezone).start_us for owner in owners]
     try:
         reply = await admin.ledger.query(query, (ids, starts_us), timeout_s=SPEND_TIMEOUT_S)
     except ApiError as error:

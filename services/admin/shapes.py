@@ -12,7 +12,8 @@ from services.admin.bodies import GeneratedKey, KeyRow, KeyState, UpdatedKey
 from services.admin.bodies_rates import rates_shown
 from services.admin.budgets import budgets_shown
 from services.admin.money import plain_number
-from services.runtime.durations import budget_window
+from services.runtime.budget_limits import reset_of
+from services.runtime.budget_windows import Counted, counted_window
 
 __all__ = [
     "KeySpend",
@@ -21,7 +22,7 @@ __all__ = [
     "key_state",
     "status_of",
     "updated_key",
-    "window_start_us",
+    "window_of",
 ]
 
 
@@ -49,11 +50,9 @@ def status_of(record: KeyRecord, now_us: int) -> Literal["active", "expired", "r
     return "active"
 
 
-def window_start_us(record: KeyRecord | OwnerRecord, now_us: int, timezone: str) -> int:
-    """Return when the current budget window began; 0 where the budget never resets."""
-    if record.budget_duration is None:
-        return 0
-    return budget_window(record.budget_duration, now_us, timezone)[0]
+def window_of(record: KeyRecord | OwnerRecord, now_us: int, timezone: str) -> Counted:
+    """Return since when requests count in the current budget window; 0 where it is the only one."""
+    return counted_window(record.budget_duration, now_us, timezone, reset_of(record))
 
 
 def key_state(record: KeyRecord, spend: KeySpend, now_us: int, timezone: str) -> KeyState:

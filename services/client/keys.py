@@ -1,6 +1,7 @@
 """`tallygate keys`: virtual keys of a running gateway."""
 
 import sys
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from services.client.key_rows import (
 )
 from services.client.limited_rows import limit_lines, note_spend_error
 from services.client.options import gateway_options, json_option
-from services.client.output import note, print_json, print_table
+from services.client.output import dollars, note, print_json, print_table
 from services.client.settings import read_settings, setting_options, unset_option
 
 __all__ = ["keys"]
@@ -29,6 +30,11 @@ class _Created(KeyRow, kw_only=True):
 
 class _Info(msgspec.Struct):
     info: KeyRow
+
+
+class _Reset(msgspec.Struct):
+    spend: Decimal
+    previous_spend: Decimal
 
 
 class _Deleted(msgspec.Struct):
@@ -199,6 +205,35 @@ def regenerate(
         f"works until {row.former_key_until}" if row.former_key_until else "is refused from now on"
     )
     note(f"replaced the key of {row.key_alias or row.key_name} ({row.key_id}); the old one {end}")
+
+
+@keys.command()
+@click.argument("key")
+@click.option("--to", "reset_to", default="0", show_default=True, help="US dollars.")
+@json_option
+@gateway_options
+def reset_spend(
+    *,
+    key: str,
+    reset_to: str,
+    as_json: bool,
+    gateway: Gateway,
+) -> None:
+    """Set what a virtual key has spent, so that its budgets count anew; its history stays."""
+    try:
+        amount = Decimal(reset_to)
+    except InvalidOperation:
+        raise click.BadParameter("--to must be an amount of US dollars") from None
+    body = {"key": resolve_key(gateway, key), "reset_to": amount}
+    content = gateway.post("/key/reset_spend", body)
+    if as_json:
+        print_json(content)
+        return
+    answer = msgspec.json.decode(content, type=_Reset)
+    note(
+        f"the spend of {key} counts as {dollars(answer.spend)} from now on, "
+        f"not {dollars(answer.previous_spend)} any more"
+    )
 
 
 @keys.command()

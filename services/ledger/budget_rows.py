@@ -21,6 +21,8 @@ def budget_rows(limits: Iterable[Limit]) -> list[tuple[Any, ...]]:
             limit.increase_usd,
             limit.increase_until_us,
             limit.strict,
+            limit.reset.at_us or None,
+            limit.reset.to_usd if limit.reset.at_us else None,
         )
         for limit in limits
     ]

@@ -19,7 +19,7 @@ from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from services.ledger.reserved import Reserved
 from services.ledger.spends import Spend, SpendQuestion
 from services.runtime.budget_limits import Limit, Whose, limits_of, member_limits, whose
-from services.runtime.durations import budget_window
+from services.runtime.budget_windows import Reset
 
 __all__ = ["Budgets", "Standing"]
 
@@ -213,7 +213,8 @@ class Budgets:
         for limit in limits:
             counter = self._counters.get(limit.budget_id)
             if counter is None or not counter.holds(now_us):
-                missing.append((limit, _Counter(*self._window(limit, now_us))))
+                counted = limit.window(now_us, self._timezone)
+                missing.append((limit, _Counter(counted.start_us, counted.resets_at_us)))
         if not missing:
             return
         spends = self._spends_since(
@@ -224,7 +225,7 @@ class Budgets:
             self._with_subscriptions,
         )
         for (limit, counter), spend_picos in zip(missing, spends, strict=True):
-            counter.spend_picos = spend_picos
+            counter.spend_picos = spend_picos + self._before(limit, now_us)
             counter.reserved_picos = self._reserved_of(limit, counter.start_us)
             self._counters[limit.budget_id] = counter
             if counter.resets_at_us is not None:
@@ -244,10 +245,9 @@ class Budgets:
             and owner in spend.owners()
         )
 
-    def _window(self, limit: Limit, now_us: int) -> tuple[int, int | None]:
-        if limit.budget_duration is None:
-            return 0, None
-        return budget_window(limit.budget_duration, now_us, self._timezone)
+    def _before(self, limit: Limit, now_us: int) -> int:
+        """Return what counts for the requests before a reset, in pico-dollars."""
+        return picos_from_usd(limit.window(now_us, self._timezone).before_usd)
 
     def _standing(self, limit: Limit, now_us: int) -> Standing:
         counter = self._counters[limit.budget_id]
@@ -263,7 +263,7 @@ class Budgets:
                 max_budget_usd=maximum,
                 soft_budget_usd=limit.soft_budget_usd,
                 budget_duration=limit.budget_duration,
-                window_start_us=counter.start_us if limit.budget_duration else None,
+                window_start_us=counter.start_us or None,
                 resets_at_us=counter.resets_at_us,
                 model=limit.model,
                 strict=limit.strict,
@@ -272,6 +272,6 @@ class Budgets:
         )
 
 
-def _counted(limit: Limit) -> tuple[str | None, str | None, bool]:
+def _counted(limit: Limit) -> tuple[str | None, str | None, bool, Reset]:
     """Return what decides which requests count, and from when on."""
-    return limit.budget_duration, limit.model, limit.strict
+    return limit.budget_duration, limit.model, limit.strict, limit.reset

@@ -197,6 +197,8 @@ BUDGET_COLUMNS: Columns = (
     ("increase_usd", _BUDGET),
     ("increase_until", _TIME),
     ("strict", pa.bool_()),
+    ("spend_reset_at", _TIME),
+    ("spend_reset_to_usd", _BUDGET),
 )
 
 REPRICING_COLUMNS: Columns = (

@@ -9,7 +9,15 @@ import msgspec
 
 from schemas.budgets import BudgetId, BudgetScope
 from schemas.config import GlobalBudget
-from schemas.registry import KeyRecord, OwnerRecord, TeamMember, TeamRecord, UserRecord
+from schemas.registry import (
+    BudgetedRecord,
+    KeyRecord,
+    OwnerRecord,
+    TeamMember,
+    TeamRecord,
+    UserRecord,
+)
+from services.runtime.budget_windows import NO_RESET, Counted, Reset, counted_window
 from services.runtime.model_names import matches
 
 __all__ = [
@@ -28,6 +36,7 @@ __all__ = [
     "name_of",
     "no_alias",
     "owners_of",
+    "reset_of",
     "whose",
     "window_limit",
 ]
@@ -61,7 +70,8 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
 
     `max_budget_usd` None: there is no limit, and `soft_budget_usd` alone is looked at. `model` is
     a model name or a pattern with one `*`: only requests for such a name count, and only they are
-    refused. The limit is `increase_usd` more until `increase_until_us`.
+    refused. The limit is `increase_usd` more until `increase_until_us`. `reset` is when the spend
+    was last set, and to what.
     """
 
     budget_id: BudgetId
@@ -73,10 +83,15 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     increase_usd: Decimal | None = None
     increase_until_us: int | None = None
     strict: bool = False
+    reset: Reset = NO_RESET
 
     def counts(self, model_name: str | None, alias_of: str | None = None) -> bool:
         """Tell whether requests count for a model name, which may be an alias of another one."""
         return is_for(self.model, model_name, alias_of)
+
+    def window(self, now_us: int, timezone: str) -> Counted:
+        """Return since when requests count at a moment, and until when."""
+        return counted_window(self.budget_duration, now_us, timezone, self.reset)
 
     def max_at(self, now_us: int) -> Decimal | None:
         """Return what may be spent at a moment."""
@@ -115,11 +130,21 @@ def name_of(record: KeyRecord | OwnerRecord) -> str:
     return record.user_alias or record.user_id
 
 
+def reset_of(record: BudgetedRecord) -> Reset:
+    """Return when the spend of a key was last set, and to what."""
+    if not isinstance(record, KeyRecord) or record.spend_reset_at_us is None:
+        return NO_RESET
+    return Reset(record.spend_reset_at_us, record.spend_reset_to_usd or Decimal(0))
+
+
 def limits_of(record: KeyRecord | TeamRecord | UserRecord) -> tuple[Limit, ...]:
     """Return the budgets that a record sets; none where it is deleted."""
     if record.deleted:
         return ()
     owner, name, strict = whose(record), name_of(record), record.strict_budget
+    reset = reset_of(record)
+    # What was spent of single models and of other windows is not in the figure that was set.
+    anew = Reset(reset.at_us)
     limits = [
         Limit(
             budget_id=BudgetId(*owner, limit=window_limit(each.budget_duration)),
@@ -127,6 +152,7 @@ def limits_of(record: KeyRecord | TeamRecord | UserRecord) -> tuple[Limit, ...]:
             max_budget_usd=each.max_budget_usd,
             budget_duration=each.budget_duration,
             strict=strict,
+            reset=anew,
         )
         for each in record.budget_limits
     ]
@@ -138,6 +164,7 @@ def limits_of(record: KeyRecord | TeamRecord | UserRecord) -> tuple[Limit, ...]:
             budget_duration=budget.budget_duration,
             model=model,
             strict=strict,
+            reset=anew,
         )
         for model, budget in record.model_max_budget.items()
     ]
@@ -152,6 +179,7 @@ def limits_of(record: KeyRecord | TeamRecord | UserRecord) -> tuple[Limit, ...]:
                 increase_usd=record.temp_budget_increase_usd,
                 increase_until_us=record.temp_budget_expires_at_us,
                 strict=strict,
+                reset=reset,
             )
         )
     return tuple(limits)

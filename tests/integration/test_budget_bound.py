@@ -177,3 +177,55 @@ def test_a_strict_budget_is_passed_by_one_request_a_worker(
     assert sum(each.status_code == 429 for each in answers) == PARALLEL - admitted(answers)
     # and all of it can be spent
     wait_until(lambda: is_spent(ask(gate.client, key), "strict"), TIMEOUT_S, "it is spent")
+
+
+def test_a_key_whose_spend_is_reset_is_let_in_again_and_its_history_stays(
+    gateway: tuple[Gateway, MockAnthropic],
+) -> None:
+    gate, mock = gateway
+    # given a key whose budget, and whose window of a day, are spent
+    limits = [{"budget_duration": "1d", "max_budget": 0.5}]
+    fields = {"max_budget": 0.8, "budget_limits": limits, "key_alias": "again"}
+    key = gate.new_key(**fields, team_id="resetters")
+    spend_on_key(gate, mock, key, 56_667)
+    wait_until(lambda: gate.ask(key).status_code == 429, TIMEOUT_S, "it is spent")
+
+    def info() -> dict[str, Any]:
+        shown: dict[str, Any] = gate.admin("GET", "/key/info", params={"key": key})["info"]
+        return shown
+
+    wait_until(lambda: info()["spend"] == 0.850005, TIMEOUT_S, "the reader shows it")
+    # when its spend is set, which may not be more than it was, nor more than the budget
+    path = f"/key/{info()['key_id']}/reset_spend"
+    for wrong in (0.86, 0.81, -1):
+        with pytest.raises(AssertionError, match=r"400.*reset_to must"):
+            gate.admin("POST", path, json={"reset_to": wrong})
+    answer = gate.admin("POST", path, json={"reset_to": 0.5})
+    assert (answer["spend"], answer["previous_spend"]) == (0.5, 0.850005)
+    assert (answer["max_budget"], answer["budget_reset_at"]) == (0.8, None)
+    # then both budgets are cleared, each worker counts from the figure that was set, and the next
+    # dear request is the last one
+    wait_until(lambda: told_everywhere(gate, key, Decimal("0.5")), TIMEOUT_S, "it is cleared")
+    shown = info()
+    assert (shown["spend"], shown["total_spend"]) == (0.5, 0.850005)
+    assert shown["budget_limits_usage"]["1d"]["current_spend"] == 0
+    mock.set_default(answering(20_001))
+    assert gate.ask(key).is_success
+    mock.set_default(answering(0))
+    wait_until(lambda: is_spent(gate.ask(key), "again"), TIMEOUT_S, "it is spent again")
+    wait_until(lambda: info()["spend"] == 0.800015, TIMEOUT_S, "the reader shows that, too")
+    assert info()["total_spend"] == 1.15002
+    team = gate.sql("SELECT sum(cost_usd) FROM requests WHERE team_id = 'resetters'")
+    assert Decimal(team[0][0]) == Decimal("1.15002")
+    # and when the ledger is killed, then its next life says the same
+    gate.admin("POST", "/key/reset_spend", json={"key": key, "reset_to": 0.3})
+    gate.kill("--role writer")
+    wait_until(lambda: told_everywhere(gate, key, Decimal("0.3")), TIMEOUT_S, "it is cleared")
+    rows = gate.sql(
+        "SELECT budget, spend_reset_at IS NOT NULL, spend_reset_to_usd FROM budgets "
+        "WHERE name = 'again' ORDER BY budget"
+    )
+    assert [(row[0], row[1], Decimal(row[2])) for row in rows] == [
+        ("max_budget", True, Decimal("0.3")),
+        ("window-1d", True, Decimal(0)),
+    ]

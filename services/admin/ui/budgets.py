@@ -21,7 +21,6 @@ from services.admin.ui.pages import page
 from services.admin.ui.viewer import Viewer
 from services.runtime.budget_limits import Limit, global_limits, limits_of, member_limit
 from services.runtime.budget_sql import SPEND_OF_BUDGETS
-from services.runtime.durations import budget_window
 from services.runtime.registry import RegistrySnapshot
 
 __all__ = ["BUDGET_PAGE_ROUTES", "BudgetRow", "budget_rows", "limits_seen"]
@@ -154,7 +153,8 @@ async def budget_rows(admin: AdminState, limits: list[Limit]) -> list[BudgetRow]
 async def _spends(
     admin: AdminState, scope: str, limits: list[Limit], time_us: int
 ) -> list[Decimal]:
-    starts_us = [_window(limit, time_us, admin.timezone)[0] for limit in limits]
+    windows = [limit.window(time_us, admin.timezone) for limit in limits]
+    starts_us = [each.start_us for each in windows]
     parameters = (
         list(range(len(limits))),
         [limit.budget_id.scope_id for limit in limits],
@@ -164,26 +164,19 @@ async def _spends(
         admin.config.settings.budgets_count_subscriptions,
     )
     reply = await admin.ledger.query(SPEND_OF_BUDGETS[scope], parameters, timeout_s=PAGE_TIMEOUT_S)
-    found = [Decimal(0)] * len(limits)
+    found = [each.before_usd for each in windows]
     for number, spent_usd in reply.rows:
-        found[number] = Decimal(spent_usd)
+        found[number] += Decimal(spent_usd)
     return found
-
-
-def _window(limit: Limit, time_us: int, timezone: str) -> tuple[int, int | None]:
-    if limit.budget_duration is None:
-        return 0, None
-    start_us, end_us = budget_window(limit.budget_duration, time_us, timezone)
-    return start_us, end_us
 
 
 def _row(limit: Limit, spent_usd: Decimal, time_us: int, timezone: str) -> BudgetRow:
     max_usd = limit.max_at(time_us)
-    start_us, end_us = _window(limit, time_us, timezone)
+    start_us, end_us, before_usd = limit.window(time_us, timezone)
     pace = None
     if end_us is not None and time_us - start_us > (end_us - start_us) // 20:
         passed = Decimal(time_us - start_us) / Decimal(end_us - start_us)
-        pace = (spent_usd / passed).quantize(Decimal("0.000001"))
+        pace = (before_usd + (spent_usd - before_usd) / passed).quantize(Decimal("0.000001"))
     used = share(spent_usd, max_usd)
     if max_usd is not None and spent_usd >= max_usd:
         used, state = (used if used is not None else float(FULL)), "exceeded"

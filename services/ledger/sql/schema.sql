@@ -350,7 +350,9 @@ CREATE TABLE budgets (
     model VARCHAR,
     increase_usd DECIMAL(22, 12),
     increase_until TIMESTAMP,
-    strict BOOLEAN NOT NULL
+    strict BOOLEAN NOT NULL,
+    spend_reset_at TIMESTAMP,
+    spend_reset_to_usd DECIMAL(22, 12)
 );
 COMMENT ON TABLE budgets IS 'Every budget that is set now, one row for each limit of a key, user, team or of all together.';
 COMMENT ON COLUMN budgets.scope IS 'Whose: key, user, team, member (a user in one team) or global (all together).';
@@ -364,6 +366,8 @@ COMMENT ON COLUMN budgets.model IS 'The model name, or a pattern with one *, who
 COMMENT ON COLUMN budgets.increase_usd IS 'So much more may be spent for a while; NULL: no more.';
 COMMENT ON COLUMN budgets.increase_until IS 'When the increase ends.';
 COMMENT ON COLUMN budgets.strict IS 'Whether it may be passed by one request of each proxy worker at most.';
+COMMENT ON COLUMN budgets.spend_reset_at IS 'When an admin set its spend: requests that started before count no more; NULL: never.';
+COMMENT ON COLUMN budgets.spend_reset_to_usd IS 'What it was set to: so much counts beside the requests since then, in the window of that moment.';
 
 CREATE TABLE guardrail_events (
     found_at TIMESTAMP NOT NULL,

@@ -118,6 +118,9 @@ def test_a_key_lives_its_life_on_the_command_line(shell: Shell) -> None:
     assert "works until" in replaced.stderr
     for secret in (key, replaced.stdout.strip()):
         assert shell.answer("keys", "info", secret)["info"]["key_id"] == info["key_id"]
+    # When its spend is set, then it is said from what to what.
+    assert "counts as $0.00 from now on" in shell.run("keys", "reset-spend", "cli").stderr
+    assert shell.run("keys", "reset-spend", "cli", "--to", "x").returncode == 2
     # When it is deleted, then it is gone from the list, and its alias is not known any more.
     assert "deleted 1" in shell.run("keys", "delete", "cli").stderr
     assert "cli" not in shell.run("keys", "list").stdout

@@ -21,7 +21,7 @@ from services.admin.money import BUDGET_USD_MAX, budget_problem, plain_number
 from services.admin.principal import MASTER
 from services.admin.reading import decode_body
 from services.admin.records import Issue, chosen_key_id, created_record, updated_record
-from services.admin.shapes import KeySpend, key_state, status_of, window_start_us
+from services.admin.shapes import KeySpend, key_state, status_of, window_of
 from services.admin.spend_sql import days_from, spends_from
 from services.runtime.registry import RegistrySnapshot
 
@@ -205,14 +205,14 @@ def test_status_of_a_key(changes: dict[str, Any], status: str) -> None:
 def test_window_is_that_of_the_configured_zone() -> None:
     # Given a monthly budget, when its window is asked for in two zones, then each has its own.
     record = KeyRecord(key_id="k", key_hash="h", key_name="n", budget_duration="1mo")
-    utc = window_start_us(record, NOW_US, "UTC")
-    berlin = window_start_us(record, NOW_US, "Europe/Berlin")
+    utc = window_of(record, NOW_US, "UTC").start_us
+    berlin = window_of(record, NOW_US, "Europe/Berlin").start_us
     assert utc - berlin == 3600 * 10**6
     state = key_state(record, KeySpend(), NOW_US, "UTC")
     assert state.budget_reset_at is not None
     assert state.budget_reset_at.isoformat() == "2026-12-01T00:00:00+00:00"
     unlimited = msgspec.structs.replace(record, budget_duration=None)
-    assert window_start_us(unlimited, NOW_US, "UTC") == 0
+    assert window_of(unlimited, NOW_US, "UTC").start_us == 0
 
 
 def snapshot_of(*records: KeyRecord) -> RegistrySnapshot:

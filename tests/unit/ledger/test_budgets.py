@@ -10,12 +10,22 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.budgets import BudgetId
+from schemas.budgets import BudgetCleared, BudgetId, BudgetWarned
 from schemas.events import us_from_time
 from schemas.money import PICOS_PER_USD
-from schemas.registry import KeyRecord, TeamMember, TeamRecord, UserRecord
+from schemas.registry import (
+    BudgetWindow,
+    KeyRecord,
+    ModelBudget,
+    TeamMember,
+    TeamRecord,
+    UserRecord,
+)
+from services.ledger.budget_news import Said, news
 from services.ledger.budgets import Budgets, Standing
 from services.ledger.spends import Spend, SpendQuestion
+from services.runtime.budget_limits import limits_of
+from services.runtime.durations import budget_window
 
 DAY_US = 86_400_000_000
 NOW_US = us_from_time(datetime(2026, 11, 24, 12, tzinfo=UTC))
@@ -160,6 +170,87 @@ def test_spend_does_not_depend_on_order_or_on_when_counting_began(
         commit(budgets, books, each)
     standing = standing_of(budgets, KEY, NOW_US)
     assert int(standing.state.spend_usd * PICOS_PER_USD) == sum(costs)
+
+
+@given(
+    st.lists(st.tuples(st.integers(-3, 3), st.integers(1, 9)), max_size=20),
+    st.lists(st.tuples(st.integers(0, 20), st.integers(-3, 3), st.integers(0, 9)), max_size=3),
+    st.sampled_from([None, "1d", "30d"]),
+)
+def test_books_built_anew_count_as_those_that_saw_every_reset(
+    costs: list[tuple[int, int]], resets: list[tuple[int, int, int]], duration: str | None
+) -> None:
+    # Given requests of several days and resets between them, when one counter saw all of it as it
+    # came, and another begins with the last record and all rows, then both say the same: what
+    # started since the last reset, and the figure it set where that is in the same window.
+    record = key(
+        max_budget_usd=Decimal(10),
+        budget_duration=duration,
+        budget_limits=(BudgetWindow(max_budget_usd=Decimal(5), budget_duration="7d"),),
+        model_max_budget={"m": ModelBudget(max_budget_usd=Decimal(5))},
+    )
+    seen, books = budgets_with(record)
+    changes(seen)
+    for place, (days, usd) in enumerate(costs, 1):
+        for at, reset_days, to_usd in resets:
+            if at == place:
+                record = msgspec.structs.replace(
+                    record,
+                    spend_reset_at_us=NOW_US + reset_days * DAY_US,
+                    spend_reset_to_usd=Decimal(to_usd),
+                )
+                seen.put(record)
+        each = Spend(KEY.scope_id, NOW_US + days * DAY_US, usd * PICOS_PER_USD, model_name="m")
+        commit(seen, books, each)
+        changes(seen)
+    fresh, _ = budgets_with(record, *books.spends)
+    ids = [limit.budget_id for limit in limits_of(record)]
+    for at_us in (NOW_US, NOW_US + 2 * DAY_US, NOW_US + 40 * DAY_US):
+        standings = seen.standings(ids, at_us)
+        assert standings == fresh.standings(ids, at_us)
+        start_us = 0 if duration is None else budget_window(duration, at_us, "UTC")[0]
+        reset_us, to_usd = record.spend_reset_at_us or 0, record.spend_reset_to_usd or 0
+        standing = standings[KEY]
+        assert standing is not None
+        assert standing.state.spend_usd == (to_usd if reset_us > start_us else 0) + sum(
+            usd for days, usd in costs if NOW_US + days * DAY_US >= max(start_us, reset_us)
+        )
+
+
+def test_reset_clears_what_was_exceeded_and_warns_anew() -> None:
+    # Given a key whose budget and further window are exceeded, when its spend is set to half of
+    # the budget, then both are cleared; and what is spent from then on is warned of once more.
+    record = key(
+        max_budget_usd=Decimal(10),
+        budget_limits=(BudgetWindow(max_budget_usd=Decimal(5), budget_duration="7d"),),
+    )
+    budgets, books = budgets_with(record, spend("11"))
+    before = changes(budgets)
+    assert [each.is_exceeded for each in before.values() if each is not None] == [True, True]
+    told = {}
+    for number, (budget_id, standing) in enumerate(before.items()):
+        said = news(None, standing)
+        assert said is not None
+        told[budget_id] = Said(number, is_exceeded=True, state=said[1])
+    budgets.put(
+        msgspec.structs.replace(record, spend_reset_at_us=NOW_US + 1, spend_reset_to_usd=Decimal(5))
+    )
+    after = changes(budgets)
+    for budget_id, standing in after.items():
+        assert standing is not None
+        said = news(told[budget_id], standing)
+        assert said is not None
+        assert (said[0], said[1].warned) == (BudgetCleared, ())
+        assert standing.state.spend_usd == (5 if budget_id == KEY else 0)
+        assert standing.state.window_start_us == NOW_US + 1
+        told[budget_id] = Said(9, is_exceeded=False, state=said[1])
+    commit(budgets, books, spend("1", NOW_US), spend("3", NOW_US + 2))
+    standing = changes(budgets)[KEY]
+    assert standing is not None
+    assert standing.state.spend_usd == 8
+    said = news(told[KEY], standing)
+    assert said is not None
+    assert (said[0], said[1].threshold) == (BudgetWarned, "80_percent")
 
 
 def test_another_time_zone_counts_the_window_anew_from_its_own_midnight() -> None:

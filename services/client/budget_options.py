@@ -54,7 +54,7 @@ BUDGET_OPTIONS = (
 
 def budget_value(option: str, given: Any) -> Any:
     """Return what the API takes for an option. Raises click.BadParameter."""
-    if option in ("max_budget", "soft_budget", "temp_budget_increase"):
+    if option in ("max_budget", "soft_budget", "temp_budget_increase", "member_budget"):
         return _amount(option, given)
     if option == "budget_limit":
         return [_window(text) for text in given]

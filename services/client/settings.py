@@ -120,7 +120,7 @@ def read_settings(settings: dict[str, Any], fields: dict[str, str] | None = None
         value = settings.get(name)
         if value is None or value == ():
             continue
-        if name in BUDGET_FIELDS:
+        if name in BUDGET_FIELDS or name == "member_budget":
             value = budget_value(name, value)
         elif name in ("model_rpm_limit", "model_tpm_limit"):
             value = model_rates(name, value)

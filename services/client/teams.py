@@ -1,16 +1,18 @@
 """`tallygate teams`: teams of a running gateway, to which keys belong."""
 
 import sys
-from typing import Any
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, TypeVar
 
 import msgspec
 import rich_click as click
 
 from services.client.gateway import Gateway
 from services.client.key_rows import KeyRow, print_keys
-from services.client.members import MemberRow, member_commands, print_members
+from services.client.members import MemberRow, Membership, member_commands, print_members
 from services.client.options import gateway_options, json_option
-from services.client.output import cell_text, note, print_json
+from services.client.output import cell_text, dollars, note, print_json
 from services.client.owners import (
     OWNER_FIELDS,
     OwnerRow,
@@ -24,10 +26,14 @@ from services.client.settings import read_settings, unset_option_of
 
 __all__ = ["teams"]
 
+Command = TypeVar("Command", bound=Callable[..., Any])
+
 _FIELDS = {
     "alias": "team_alias",
     **OWNER_FIELDS,
     "on_quota_exhausted": "on_quota_exhausted",
+    "member_budget": "team_member_budget",
+    "member_budget_duration": "team_member_budget_duration",
 }
 
 _quota_option = click.option(
@@ -38,16 +44,31 @@ _quota_option = click.option(
 )
 
 
+def _member_budget_options(command: Command) -> Command:
+    for option in (
+        click.option("--member-budget-duration", help="How long that lasts: daily, monthly, …"),
+        click.option(
+            "--member-budget",
+            help="US dollars that each member may spend in the team who has no other budget there.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 class _Team(OwnerRow, kw_only=True):
     team_id: str
     team_alias: str | None = None
     on_quota_exhausted: str | None = None
     members_with_roles: tuple[MemberRow, ...] = ()
+    team_member_budget: Decimal | None = None
+    team_member_budget_duration: str | None = None
 
 
 class _Info(msgspec.Struct):
     team_info: _Team
     keys: list[KeyRow]
+    team_memberships: tuple[Membership, ...] = ()
 
 
 class _Updated(msgspec.Struct):
@@ -68,6 +89,7 @@ def teams() -> None:
 @click.option("--id", "team_id", help="The team's id; without it a random one is made.")
 @owner_options
 @_quota_option
+@_member_budget_options
 @json_option
 @gateway_options
 def create(*, team_id: str | None, as_json: bool, gateway: Gateway, **settings: Any) -> None:
@@ -112,9 +134,13 @@ def info(*, team: str, as_json: bool, gateway: Gateway) -> None:
     found = msgspec.json.decode(content, type=_Info)
     row = found.team_info
     names: list[list[Any]] = [["team", row.team_id], ["alias", row.team_alias]]
-    print_details(names, row, [["quota used up", row.on_quota_exhausted]])
+    each = dollars(row.team_member_budget)
+    if each and row.team_member_budget_duration is not None:
+        each = f"{each} {row.team_member_budget_duration}"
+    more = [["quota used up", row.on_quota_exhausted], ["each member", each or None]]
+    print_details(names, row, more)
     if row.members_with_roles:
-        print_members(row.members_with_roles)
+        print_members(row.members_with_roles, found.team_memberships)
     print_keys(found.keys)
 
 
@@ -122,6 +148,7 @@ def info(*, team: str, as_json: bool, gateway: Gateway) -> None:
 @click.argument("team")
 @owner_options
 @_quota_option
+@_member_budget_options
 @unset_option_of(_FIELDS)
 @json_option
 @gateway_options

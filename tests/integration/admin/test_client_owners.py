@@ -136,7 +136,17 @@ def test_a_team_lives_its_life(run: Run, answer: Callable[..., Any]) -> None:
     # When it gets members, then they are shown, those who manage it first; and they come and go.
     assert "2 in all" in run("teams", "member-add", "green", "m1", "m2").err
     promoted = run("teams", "member-update", "green", "m2", "--role", "admin")
-    assert "m2 has the role admin in green now" in promoted.err
+    assert "m2 has the role admin in green now, and no budget of its own" in promoted.err
+    each = ("--member-budget", "$20", "--member-budget-duration", "monthly")
+    assert run("teams", "update", "green", *each).code == 0
+    budget = run("teams", "member-update", "green", "m1", "--max-budget", "7.5")
+    assert "m1 has the role user in green now, and $7.50 of its own" in budget.err
+    shown = run("teams", "info", "green")
+    assert shown.row("m2")[-2:] == ["$20.00", "monthly"]
+    assert shown.row("m1")[-2:] == ["$7.50", "monthly"]
+    assert run("teams", "member-update", "green", "m1", "--unset-budget").code == 0
+    assert run("teams", "info", "green").row("m1")[-2:] == ["$20.00", "monthly"]
+    assert run("teams", "member-update", "green", "m1").code == 2
     mail = ("m3@example.com", "--by-email", "--role", "user")
     added = answer("teams", "member-add", "green", *mail)["updated_team_memberships"]
     shown = run("teams", "info", "green").out

@@ -19,7 +19,7 @@ from schemas.budgets import (
 )
 from schemas.events import us_from_time
 from schemas.money import PICOS_PER_USD
-from schemas.registry import BudgetWindow, KeyRecord, ModelBudget, TeamRecord
+from schemas.registry import BudgetWindow, KeyRecord, ModelBudget, TeamMember, TeamRecord
 from services.ledger.budget_news import Kind, Said, news
 from services.ledger.budgets import Budgets, Standing
 from services.ledger.spends import Spend, SpendQuestion
@@ -60,6 +60,7 @@ class World:
         own: Callable[[Spend], bool] = {
             "key": lambda each: each.key_id == scope_id,
             "team": lambda each: each.team_id == scope_id,
+            "member": lambda each: scope_id == f"t/{each.user_id}",
         }[scope]
         return sum(
             each.cost_picos
@@ -113,6 +114,12 @@ class World:
                 put(name, window.max_budget_usd, window.budget_duration)
             for model, budget in record.model_max_budget.items():
                 put(f"model-{model}", budget.max_budget_usd, budget.budget_duration, model)
+            for member in record.members_with_roles if isinstance(record, TeamRecord) else ():
+                each = record.team_member_budget_usd
+                own = each if member.max_budget_usd is None else member.max_budget_usd
+                lasts = member.budget_duration or record.team_member_budget_duration
+                if own is not None:
+                    put("max_budget", own, lasts, scope="member", scope_id=f"t/{member.user_id}")
         return found
 
     def look(self, due: Sequence[BudgetId] = ()) -> int:
@@ -164,6 +171,21 @@ RECORD = st.fixed_dictionaries(
         "increase": st.tuples(AMOUNT, st.integers(1, 60)),
     },
 )
+MEMBERS = st.fixed_dictionaries(
+    {
+        "members_with_roles": st.lists(
+            st.builds(
+                TeamMember,
+                user_id=st.sampled_from(["u-k1", "u-k2", "u-k3"]),
+                max_budget_usd=AMOUNT | st.none(),
+                budget_duration=DURATION | st.none(),
+            ),
+            unique_by=lambda member: member.user_id,
+        ).map(tuple),
+        "team_member_budget_usd": AMOUNT | st.none(),
+        "team_member_budget_duration": DURATION | st.none(),
+    }
+)
 STEP = st.one_of(
     st.tuples(
         st.just("spend"),
@@ -173,7 +195,13 @@ STEP = st.one_of(
         st.integers(0, 30),
         st.booleans(),
     ),
-    st.tuples(st.just("set"), st.sampled_from(["k1", "k2", "t"]), RECORD, st.integers(0, 5)),
+    st.tuples(st.just("set"), st.sampled_from(["k1", "k2"]), RECORD, st.integers(0, 5)),
+    st.tuples(
+        st.just("set"),
+        st.just("t"),
+        st.builds(lambda own, members: own | members, RECORD, MEMBERS),
+        st.integers(0, 5),
+    ),
     st.tuples(st.just("wait"), st.integers(1, 40)),
     st.tuples(st.just("reprice"), st.sampled_from([(1, 2), (2, 1), (0, 1)])),
     st.tuples(st.just("restart")),
@@ -188,6 +216,7 @@ def take(world: World, step: tuple[Any, ...]) -> None:
                 key_id,
                 world.now_us - hours_ago * HOUR_US,
                 usd * PICOS_PER_USD,
+                user_id=f"u-{key_id}",
                 team_id="t",
                 model_name=model,
                 is_subscription=is_subscription,

@@ -10,11 +10,22 @@ import msgspec
 
 from schemas.errors import Forbidden, NotFound
 from schemas.registry import KeyRecord
+from services.admin.directory import live_keys
 from services.admin.principal import Principal
 from services.runtime.registry import RegistrySnapshot
 
-__all__ = ["check_managed", "for_caller", "regenerated_by"]
+__all__ = [
+    "KEYS_OF_TEAM_MAX",
+    "KEYS_OF_USER_MAX",
+    "check_managed",
+    "for_caller",
+    "regenerated_by",
+]
 
+KEYS_OF_USER_MAX = 100
+"""A user who has so many keys makes no further one."""
+KEYS_OF_TEAM_MAX = 1000
+"""The admins of a team that has so many keys make no further one for it."""
 _FOR_ADMINS = ("analyst", "names_end_users", "store_prompts", "on_quota_exhausted")
 """Settings that a proxy_admin alone changes: they open other people's rows, spend money of others,
 or say what is kept."""
@@ -68,6 +79,8 @@ def for_caller(
     if not set(bare.guardrails) <= set(after.guardrails):
         raise Forbidden("guardrails can be taken away by an admin alone", param="guardrails")
     after = _owned(snapshot, caller, before, after)
+    if before is None:
+        _check_count(snapshot, caller, after)
     if before is not None and after.team_id not in caller.teams_administered:
         _check_limits_stay(snapshot, caller, before, changed)
     return after
@@ -88,7 +101,8 @@ def _owned(
     if before is None and after.user_id is None and not manages_team:
         after = msgspec.structs.replace(after, user_id=caller.user_id)
     is_own = after.user_id == caller.user_id
-    if after.team_id is not None and after.team_id not in caller.teams:
+    is_moved = before is None or before.team_id != after.team_id
+    if is_moved and after.team_id is not None and after.team_id not in caller.teams:
         raise Forbidden("team_id: you are no member of this team", param="team_id")
     if not manages_team and not (is_own and caller.manages_own_keys):
         what = "of your own" if caller.manages_own_keys else "of the teams that you manage"
@@ -101,6 +115,21 @@ def _owned(
     if not is_own or before is not None:
         return msgspec.structs.replace(after, without_role=True)
     return after
+
+
+def _check_count(snapshot: RegistrySnapshot, caller: Principal, new: KeyRecord) -> None:
+    """Raise Forbidden where a team's admin, or a user, has made as many keys as there may be."""
+    if new.team_id in caller.teams_administered:
+        count = sum(each.team_id == new.team_id for each in live_keys(snapshot))
+        whose, most = "the team has", KEYS_OF_TEAM_MAX
+    else:
+        count = sum(each.user_id == new.user_id for each in live_keys(snapshot))
+        whose, most = "you have", KEYS_OF_USER_MAX
+    if count >= most:
+        raise Forbidden(
+            f"{whose} {count} keys, and further ones are made by an admin alone: delete some that "
+            "nobody uses"
+        )
 
 
 def _check_limits_stay(

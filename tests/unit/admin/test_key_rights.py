@@ -7,7 +7,13 @@ import pytest
 
 from schemas.errors import Forbidden, NotFound
 from schemas.registry import KeyRecord, TeamMember, TeamRecord, UserRecord, UserRole
-from services.admin.key_rights import check_managed, for_caller, regenerated_by
+from services.admin.key_rights import (
+    KEYS_OF_TEAM_MAX,
+    KEYS_OF_USER_MAX,
+    check_managed,
+    for_caller,
+    regenerated_by,
+)
 from services.admin.principal import MASTER, Principal, principal_of_key
 from services.runtime.registry import RegistrySnapshot
 
@@ -133,6 +139,38 @@ def test_a_key_that_somebody_else_knows_never_has_its_users_role(
     assert not own.without_role
     assert not regenerated_by(lead, own).without_role
     assert not regenerated_by(MASTER, key(user_id="boss")).without_role
+
+
+@pytest.mark.parametrize(
+    ("who", "owner", "most"),
+    [
+        (ANN, {"user_id": "ann"}, KEYS_OF_USER_MAX),
+        (LEAD, {"team_id": "blue"}, KEYS_OF_TEAM_MAX),
+    ],
+)
+def test_users_and_teams_make_no_more_keys_than_they_may_have(
+    snapshot: RegistrySnapshot, who: KeyRecord, owner: dict[str, Any], most: int
+) -> None:
+    # Given one key less than there may be, when further ones are made, then one is, and the next
+    # is refused until one is deleted; an admin may go on.
+    for number in range(most - sum(each.user_id == "ann" for each in [who]) - 1):
+        snapshot.put(key(f"key_{number}", **owner))
+    last, further = key("last", **owner), key("further", **owner)
+    snapshot.put(for_caller(snapshot, principal(snapshot, who), None, last))
+    with pytest.raises(Forbidden, match=f"{most} keys"):
+        for_caller(snapshot, principal(snapshot, who), None, further)
+    assert for_caller(snapshot, MASTER, None, further) == further
+    snapshot.put(msgspec.structs.replace(last, deleted=True))
+    assert for_caller(snapshot, principal(snapshot, who), None, further) == further
+
+
+def test_a_user_s_key_may_stay_in_a_team_that_the_user_is_no_member_of(
+    snapshot: RegistrySnapshot,
+) -> None:
+    # Given a key that an admin put into a team, when its user renames it, then it stays there.
+    before = key(user_id="ann", team_id="red")
+    after = msgspec.structs.replace(before, key_alias="mine")
+    assert for_caller(snapshot, principal(snapshot, ANN), before, after) == after
 
 
 def test_keys_of_others_are_not_there_and_seen_ones_may_be_another_s_to_change(

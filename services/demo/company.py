@@ -100,6 +100,15 @@ class Company:
             record = _team_record(team, created)
             yield self._change(TeamCreated, record, created, "POST /team/new")
             budget = standing.budget("team", team.team_id, team.budget_factor)
+            of_members = standing.budget("team", team.team_id, team.member_budget_factor)
+            if of_members is not None:
+                at = self._now - timedelta(days=16, hours=6)
+                record = msgspec.structs.replace(
+                    self._touched(record, at),
+                    team_member_budget_usd=of_members,
+                    team_member_budget_duration=standing.budget_duration,
+                )
+                yield self._change(TeamUpdated, record, at, "POST /team/update")
             if budget is None:
                 continue
             raised = msgspec.structs.replace(

@@ -109,6 +109,8 @@ class _Session:
         self._base = (
             rng.randint(17_500, 26_000) if caller.is_claude_code else rng.randint(900, 4800)
         )
+        tags = caller.plan.session_tags
+        self._tag = rng.choice(tags) if tags else None
         self._context = 0
         self._cached = 0
         self._cached_until_us = 0
@@ -271,7 +273,9 @@ class _Session:
         caller = self._caller
         if not caller.is_claude_code:
             name, _, version = caller.user_agent.partition(" ")[0].partition("/")
-            return ClientFacts(name=name, version=version, max_tokens=4096, message_count=1)
+            return ClientFacts(
+                name=name, version=version, max_tokens=4096, message_count=1, tags=self._tag
+            )
         is_small = turn.purpose == "title"
         return ClientFacts(
             name="claude-cli",

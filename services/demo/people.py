@@ -32,6 +32,8 @@ Fate = Literal["used", "blocked", "expired", "deleted", "unused"]
 class KeyPlan(msgspec.Struct, frozen=True, kw_only=True):
     """A virtual key: `share` is its part of all sessions, `models` (name, weight) what it asks for.
 
+    `session_tags`: the requests of a session bring one of them along.
+
     `monthly_budget` and `soft_budget` are parts of what it spends in the window: 0.96 is a budget
     that is exceeded. `seat` says that a subscription pays.
     """
@@ -50,6 +52,7 @@ class KeyPlan(msgspec.Struct, frozen=True, kw_only=True):
     max_parallel_requests: int | None = None
     allowed: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    session_tags: tuple[str, ...] = ()
 
 
 class Person(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +75,7 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Team(msgspec.Struct, frozen=True, kw_only=True):
-    """A team; `budget_factor` as in KeyPlan."""
+    """A team; the factors as in KeyPlan. Each member's budget is a part of the team's spend."""
 
     team_id: str
     name: str
@@ -80,6 +83,7 @@ class Team(msgspec.Struct, frozen=True, kw_only=True):
     soft_factor: float | None = None
     guardrails: tuple[str, ...] = ()
     rpm_limit: int | None = None
+    member_budget_factor: float | None = None
 
 
 _OPUS_FIRST = ((OPUS, 0.8), (SONNET, 0.2))
@@ -95,6 +99,7 @@ TEAMS = (
         name="Data & Research",
         guardrails=("customer data",),
         rpm_limit=600,
+        member_budget_factor=0.9,
     ),
 )
 """The platform team has used 84 % of its budget; the product team is past none of its own."""
@@ -127,6 +132,7 @@ PEOPLE = (
                 max_parallel_requests=8,
                 allowed=(HAIKU, SONNET),
                 tags=("ci",),
+                session_tags=("repo:checkout", "repo:mobile", "repo:infra"),
             ),
         ),
     ),
@@ -228,6 +234,7 @@ PEOPLE = (
                 entrypoint="sdk-py",
                 budget_factor=1.3,
                 tags=("evals",),
+                session_tags=("suite:regression", "suite:safety"),
             ),
             KeyPlan(alias="ivo-old-laptop", share=0.0, models=_CHEAP, fate="deleted"),
             KeyPlan(alias="ivo-notebook", share=0.0, models=_SONNET_ONLY, fate="unused"),

@@ -35,6 +35,12 @@ guardrails:
       message: names of projects that are not announced stay in the house
       lists:
         - {{name: project-names, category: confidential, words: [Project Bluebird]}}
+alerts:
+  - name: chat
+    slack: {{url: "{upstream}/demo/chat"}}
+  - name: audit-log
+    events: ["*"]
+    webhook: {{url: "{upstream}/demo/audit"}}
 seats:
 {seats}
 tallygate:

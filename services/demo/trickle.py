@@ -87,6 +87,8 @@ def _request(
         "content-type": "application/json",
         "user-agent": caller.user_agent,
     }
+    if caller.plan.session_tags:
+        headers["x-litellm-tags"] = rng.choice(caller.plan.session_tags)
     if caller.is_claude_code:
         headers["x-claude-code-session-id"] = talk.session_id
     if caller.plan.seat:

@@ -68,6 +68,9 @@ def upstream_app(*, pace: float = 1.0) -> Callable[[_Scope, _Receive, _Send], Aw
         elif scope["method"] == "POST" and path == "/v1/messages/count_tokens":
             tokens = _prompt_tokens(_asked(body), len(body))
             await _send_json(send, 200, {"input_tokens": tokens}, [])
+        elif path.startswith("/demo/"):
+            # Who is told of alerts: it hears them and keeps nothing.
+            await _send_json(send, 200, {}, [])
         elif path == "/v1/models":
             await _send_json(send, 200, _models(), [])
         else:

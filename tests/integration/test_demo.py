@@ -39,6 +39,11 @@ def test_demo_books_what_it_made_up_and_goes_on_when_it_is_started_again(tmp_pat
         ]
         assert Decimal(cost) == totals.cost_usd
 
+        # And whoever is to be told of that is told.
+        alerts = demo.admin("GET", "/alerts")
+        assert [each["name"] for each in alerts["destinations"]] == ["chat", "audit-log"]
+        assert alerts["undelivered"] == []
+
         # And there is one budget exceeded, nothing unpriced, and an audit of it all.
         exceeded = "SELECT DISTINCT name FROM budget_events WHERE event = 'exceeded'"
         wait_until(lambda: demo.sql(exceeded) == [["diego-devbox"]], 30, "its budget is exceeded")

@@ -1,7 +1,8 @@
 """The page Sessions: what each session of Claude Code took, newest first.
 
 Sessions are added up from their requests. A session that began before the period is whole as far
-as LOOK_BACK reaches; its own page has all of it.
+as LOOK_BACK reaches; its own page has all of it. Which sessions are shown is found first, with
+little memory, by hashes of their ids; only these are then added up.
 """
 
 import asyncio
@@ -29,7 +30,7 @@ from services.admin.ui.viewer import Viewer
 __all__ = ["SESSIONS_ROUTES"]
 
 ROWS_MAX = 50
-LOOK_BACK = timedelta(days=7)
+LOOK_BACK = timedelta(days=1)
 """So far before a period the requests of its sessions are looked for."""
 _Request = Request[Any, Any, Any]
 
@@ -79,13 +80,18 @@ async def _rows(admin: AdminState, viewer: Viewer, view: SessionView) -> dict[st
     order, cast = SORTS[view.sort]
     if view.mark is not None:
         than = "<" if view.order == "desc" else ">"
-        marks = [cast.format(f"${len(parameters) + 1}"), f"${len(parameters) + 2}::VARCHAR"]
+        marks = [cast.format(f"${len(parameters) + 1}"), f"${len(parameters) + 2}::UBIGINT"]
         having += f" AND ({order} {than} {marks[0]} OR "
-        having += f"({order} = {marks[0]} AND session_id {than} {marks[1]}))"
+        having += f"({order} = {marks[0]} AND place {than} {marks[1]}))"
         parameters += view.mark
     way = view.order.upper()
     sql = f"""
-SELECT session_id, arg_max(key_alias, started_at) AS key_alias,
+WITH wanted AS (
+    SELECT hash(session_id) AS place FROM requests {conditions.where}
+    GROUP BY place HAVING {having} ORDER BY {order} {way}, place {way} LIMIT {ROWS_MAX + 1}
+)
+SELECT session_id, any_value(hash(session_id)) AS place,
+       arg_max(key_alias, started_at) AS key_alias,
        arg_max(key_id, started_at) AS key_id, arg_max(user_id, started_at) AS user_id,
        arg_max(team_id, started_at) AS team_id, min(started_at) AS started_at,
        max(ended_at) AS ended_at,
@@ -98,9 +104,8 @@ SELECT session_id, arg_max(key_alias, started_at) AS key_alias,
        coalesce(sum(cost_usd), 0) AS cost_usd, count(*) FILTER (unpriced) AS unpriced,
        arg_max(client_name, started_at) AS client_name,
        arg_max(client_version, started_at) AS client_version
-FROM requests {conditions.where}
-GROUP BY session_id HAVING {having}
-ORDER BY {order} {way}, session_id {way} LIMIT {ROWS_MAX + 1}
+FROM requests SEMI JOIN wanted ON hash(session_id) = wanted.place {conditions.where}
+GROUP BY session_id ORDER BY {order} {way}, place {way}
 """
     try:
         rows = await ask(admin, sql, parameters)

@@ -18,7 +18,7 @@ from schemas.events import us_from_time
 from services.admin.days import moment_us
 from services.admin.sql_where import Conditions
 
-__all__ = ["FIELDS", "PERIODS", "SORTS", "STATUSES", "LogView", "narrowed", "read_view"]
+__all__ = ["FIELDS", "PERIODS", "SORTS", "STATUSES", "LogView", "narrowed", "order_of", "read_view"]
 
 VALUE_CHARS_MAX = 256
 """A value of a filter is at most so long."""
@@ -43,17 +43,21 @@ STATUSES = {
 SORTS = {
     "time": ("started_at", "make_timestamp({}::BIGINT)"),
     "tokens": ("total_tokens", "{}::BIGINT"),
-    "cost": ("coalesce(cost_usd, -1)", "{}::DECIMAL(18, 12)"),
+    "cost": ("cost_usd", "{}::DECIMAL(18, 12)"),
     "duration": ("duration_ms", "{}::BIGINT"),
-    "first_byte": ("coalesce(ttfb_ms, -1)", "{}::BIGINT"),
+    "first_byte": ("ttfb_ms", "{}::BIGINT"),
 }
-"""What `sort` may say: the SQL of the order, and of a value in it. What is unknown is below 0."""
+"""What `sort` may say: the column, and the SQL of a value in it."""
+_MAY_BE_UNKNOWN = ("cost", "first_byte")
+_UNKNOWN = -1
+"""Stands in an address for a value that is NULL, which is less than all others."""
 
 FIELDS = ("key", "user", "team", "model", "status", "session", "period", "from", "to")
 """The filters, as they stand in an address."""
 _ORDERS = ("desc", "asc")
 _OF_PAGING = ("sort", "order", "below", "after", "upto", "shown")
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
+_KEY_ID = re.compile(r"key_[0-9a-f]{24,64}")
 
 
 class LogView(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,9 +117,9 @@ class LogView(msgspec.Struct, frozen=True, kw_only=True):
             case "time":
                 value = us_from_time(row["started_at"])
             case "cost":
-                value = -1 if row["cost_usd"] is None else f"{row['cost_usd']:f}"
+                value = _UNKNOWN if row["cost_usd"] is None else f"{row['cost_usd']:f}"
             case "first_byte":
-                value = -1 if row["ttfb_ms"] is None else row["ttfb_ms"]
+                value = _UNKNOWN if row["ttfb_ms"] is None else row["ttfb_ms"]
             case "tokens":
                 value = row["total_tokens"]
             case _:
@@ -190,7 +194,8 @@ def narrowed(conditions: Conditions, view: LogView, now: datetime) -> Conditions
     """Add what a view's rows of `requests` must meet. The view must have no problem."""
     filters = view.filters
     for name, template in (
-        ("key", "(key_alias = {0}::VARCHAR OR key_id = {0}::VARCHAR)"),
+        # By one column or the other: either is fast, while both with OR read all rows.
+        ("key", f"{_key_column(view.get('key'))} = {{0}}::VARCHAR"),
         ("user", "user_id = {0}::VARCHAR"),
         ("team", "team_id = {0}::VARCHAR"),
         ("model", "(model_name = {0}::VARCHAR OR model = {0}::VARCHAR)"),
@@ -216,11 +221,32 @@ def narrowed(conditions: Conditions, view: LogView, now: datetime) -> Conditions
     if view.below:
         mark = _mark(view)
         assert mark is not None, "a view without a problem has a mark that can be read"
-        column, cast = SORTS[view.sort]
-        than, value = ("<" if view.order == "desc" else ">"), cast.format("{0}")
-        conditions.add(
-            f"{column} {than}= {value} AND "
-            f"({column} {than} {value} OR request_id {than} {{1}}::VARCHAR)",
-            *mark,
-        )
+        conditions.add(*_after(view, *mark))
     return conditions
+
+
+def order_of(view: LogView) -> str:
+    """Return the SQL of a view's order: what is unknown is less than all that is known."""
+    way = "DESC NULLS LAST" if view.order == "desc" else "ASC NULLS FIRST"
+    return f"{SORTS[view.sort][0]} {way}, request_id {view.order.upper()}"
+
+
+def _key_column(key: str) -> str:
+    return "key_id" if _KEY_ID.fullmatch(key) else "key_alias"
+
+
+def _after(view: LogView, value: object, request_id: str) -> tuple[str, *tuple[object, ...]]:
+    """Return the condition of rows that come after one in a view's order, with its values."""
+    column, cast = SORTS[view.sort]
+    is_down = view.order == "desc"
+    than = "<" if is_down else ">"
+    if view.sort in _MAY_BE_UNKNOWN and Decimal(str(value)) == _UNKNOWN:
+        same = f"({column} IS NULL AND request_id {than} {{0}}::VARCHAR)"
+        return (same if is_down else f"({same} OR {column} IS NOT NULL)"), request_id
+    text = cast.format("{0}")
+    later = (
+        f"{column} {than}= {text} AND ({column} {than} {text} OR request_id {than} {{1}}::VARCHAR)"
+    )
+    if is_down and view.sort in _MAY_BE_UNKNOWN:
+        later = f"({later} OR {column} IS NULL)"
+    return later, value, request_id

@@ -24,7 +24,7 @@ SORTS = {
 """What `sort` may say: the SQL of the order, and of a value in it."""
 FIELDS = ("key", "user", "team", "model")
 _ORDERS = ("desc", "asc")
-_ID = re.compile(r"[\x21-\x7e]{1,256}")
+_PLACE = re.compile(r"\d{1,20}")
 
 
 class SessionView(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +65,7 @@ class SessionView(msgspec.Struct, frozen=True, kw_only=True):
     def mark_of(self, row: Mapping[str, Any]) -> str:
         """Return what stands for a row in `below`."""
         value = us_from_time(row["ended_at"]) if self.sort == "time" else row[self._column]
-        return f"{value}~{row['session_id']}"
+        return f"{value}~{row['place']}"
 
     @property
     def _column(self) -> str:
@@ -74,17 +74,17 @@ class SessionView(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def mark(self) -> tuple[object, str] | None:
-        """The value and the session in `below`; None where it holds none."""
-        text, _, session_id = self.below.partition("~")
+        """The value and the session's place in `below`; None where it holds none."""
+        text, _, place = self.below.partition("~")
         try:
             value = Decimal(text)
         except InvalidOperation:
             return None
-        if not (_ID.fullmatch(session_id) and value.is_finite() and 0 <= value < 10**18):
+        if not (_PLACE.fullmatch(place) and value.is_finite() and 0 <= value < 10**18):
             return None
         if self.sort == "cost":
-            return f"{value:f}", session_id
-        return (int(value), session_id) if value == int(value) else None
+            return f"{value:f}", place
+        return (int(value), place) if value == int(value) else None
 
 
 def read_session_view(query: Mapping[str, str]) -> SessionView:

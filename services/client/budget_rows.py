@@ -17,11 +17,12 @@ __all__ = [
     "csv_cells",
     "lines_of",
     "lines_of_all",
+    "reckoned",
     "table_row",
 ]
 
-Scope = Literal["key", "user", "team", "global"]
-SCOPES: tuple[Scope, ...] = ("key", "user", "team", "global")
+Scope = Literal["key", "user", "team", "member", "global"]
+SCOPES: tuple[Scope, ...] = ("key", "user", "team", "member", "global")
 
 WARNED_FROM = Decimal("0.8")
 """From this part of a budget on it is told of, as docs/budgets.md says."""
@@ -75,7 +76,7 @@ def lines_of(
             spent_usd=spent,
             **fields,
         )
-        return _reckoned(found)
+        return reckoned(found)
 
     lines = []
     if row.max_budget is not None or row.soft_budget is not None:
@@ -125,7 +126,7 @@ def lines_of_all(found: GlobalBudget) -> list[BudgetLine]:
         spent_usd=found.budget_spend,
         resets_at=found.budget_reset_at,
     )
-    return [_reckoned(line)]
+    return [reckoned(line)]
 
 
 def table_row(line: BudgetLine) -> list[Any]:
@@ -160,7 +161,7 @@ def _raised(row: LimitedRow, now: datetime) -> Decimal | None:
     return row.max_budget if is_over else row.max_budget + row.temp_budget_increase
 
 
-def _reckoned(line: BudgetLine) -> BudgetLine:
+def reckoned(line: BudgetLine) -> BudgetLine:
     """Fill in what follows from the limit and what was spent."""
     spent, limit, soft = line.spent_usd, line.limit_usd, line.soft_usd
     if spent is None:

@@ -22,6 +22,12 @@ from services.client.budget_rows import (
 from services.client.gateway import EXIT_UNAUTHENTICATED, ClientError, Gateway
 from services.client.key_rows import KeyPage, KeyRow, resolve_key
 from services.client.limited_rows import LimitedRow, note_spend_error
+from services.client.member_budgets import (
+    MEMBER_FIELDS,
+    budgets_of_member,
+    budgets_of_members,
+    set_member_budget,
+)
 from services.client.options import csv_option, gateway_options, json_option, raw_option
 from services.client.output import csv_text, note, print_json, print_table
 from services.client.settings import read_settings
@@ -70,14 +76,15 @@ _scope_option = click.option(
     multiple=True,
     help="Budgets of these alone; may be given several times. global: that of all keys together.",
 )
-_owned = click.Choice(["key", "user", "team"])
+_owned = click.Choice(["key", "user", "team", "member"])
 
 
 @click.group()
 def budgets() -> None:
     """Show, set and take away budgets of keys, users and teams; show that of all together.
 
-    NAME is a key's alias or id (or the key itself), a user's id, or a team's id.
+    NAME is a key's alias or id (or the key itself), a user's id, a team's id, or TEAM/USER for
+    what a member's keys may spend in a team.
     """
 
 
@@ -135,7 +142,7 @@ def list_budgets(
 @json_option
 @gateway_options
 def info(*, scope: Scope | None, name: str | None, as_json: bool, gateway: Gateway) -> None:
-    """Show the budgets of a key, a user or a team, or (global) that of all keys together.
+    """Show the budgets of a key, a user, a team or a member, or (global) that of all keys together.
 
     Without SCOPE and NAME: of the virtual key that asks.
     """
@@ -155,7 +162,7 @@ def info(*, scope: Scope | None, name: str | None, as_json: bool, gateway: Gatew
 def set_budgets(
     *, scope: Scope, name: str, as_json: bool, gateway: Gateway, **settings: Any
 ) -> None:
-    """Set budgets of a key, a user or a team; what is not named stays as it is.
+    """Set budgets of a key, a user, a team or a member; what is not named stays as it is.
 
     The budget of all keys together stands in the configuration (litellm_settings: max_budget).
     """
@@ -188,16 +195,19 @@ def unset_budgets(
     as_json: bool,
     gateway: Gateway,
 ) -> None:
-    """Take budgets of a key, a user or a team away: those that WHAT names, as `set` has them."""
+    """Take budgets of a key, a user, a team or a member away: those that WHAT names."""
     if everything == bool(what):
         raise click.UsageError("say what to take away, such as max-budget, or --all")
-    names = [each.replace("-", "_") for each in what] or list(BUDGET_FIELDS)
+    known = MEMBER_FIELDS if scope == "member" else BUDGET_FIELDS
+    names = [each.replace("-", "_") for each in what] or list(known)
     _change(gateway, scope, name, {BUDGET_FIELDS[each]: None for each in names})
     _print(_of_one(gateway, scope, name), as_json=as_json)
 
 
 def _change(gateway: Gateway, scope: Scope, name: str, body: dict[str, Any]) -> None:
-    if scope == "key":
+    if scope == "member":
+        set_member_budget(gateway, name, body)
+    elif scope == "key":
         gateway.post("/key/update", {"key": resolve_key(gateway, name), **body})
     else:
         gateway.post(f"/{scope}/update", {f"{scope}_id": name, **body})
@@ -210,6 +220,8 @@ def _of_one(gateway: Gateway, scope: Scope, name: str | None) -> list[BudgetLine
         key = msgspec.json.decode(gateway.get("/key/info", **query), type=_KeyInfo).info
         return _lines("key", [key])
     assert name is not None
+    if scope == "member":
+        return budgets_of_member(gateway, name)
     if scope == "user":
         content = gateway.get("/user/info", user_id=name)
         return _lines("user", [msgspec.json.decode(content, type=_UserInfo).user_info])
@@ -259,6 +271,7 @@ _FINDERS: dict[Scope, Callable[[Gateway], list[BudgetLine]]] = {
     "key": _of_keys,
     "user": _of_users,
     "team": _of_teams,
+    "member": budgets_of_members,
     "global": _of_all,
 }
 

@@ -33,8 +33,10 @@ class _Budget(msgspec.Struct):
 class Membership(msgspec.Struct):
     """A member's budget in a team, and what is spent of it."""
 
+    team_id: str
     user_id: str
     spend: Decimal | None = None
+    budget_reset_at: str | None = None
     litellm_budget_table: _Budget | None = None
 
 

@@ -145,6 +145,29 @@ def test_budgets_of_all_scopes_are_listed(run: Run) -> None:
     assert run("budgets", "info", "global").out.count("everybody") == 1
 
 
+def test_a_members_budget_is_that_of_a_user_in_a_team(run: Run) -> None:
+    # Given a team with two members, one of whom has a budget of her own there
+    assert run("teams", "create", "--id", "blue", "--member-budget", "5").code == 0
+    assert run("teams", "member-add", "blue", "u7").code == 0
+    added = run("teams", "member-add", "blue", "u8", "--max-budget", "7", "--role", "admin")
+    assert added.code == 0, added.err
+    # When budgets of members are listed, then each has one, what was spent of it, and its name.
+    listed = json.loads(run("budgets", "list", "--scope", "member", "--json").out)
+    found = {each["scope_id"]: (each["limit_usd"], each["spent_usd"]) for each in listed}
+    assert found == {"blue/u7": (5, 0), "blue/u8": (7, 0)}
+    # When one is set, then it is that member's own, and her role stays; else that of all holds.
+    changed = run("budgets", "set", "member", "blue/u8", "--max-budget", "9")
+    assert ("$9.00" in changed.out, "u8 in blue" in changed.out) == (True, True), changed.err
+    assert "admin" in run("teams", "info", "blue").out
+    assert "$5.00" in run("budgets", "unset", "member", "blue/u8", "--all").out
+    # And a team's admin may say so with the members, too.
+    assert run("teams", "member-update", "blue", "u7", "--max-budget", "6").code == 0
+    assert "$6.00" in run("teams", "info", "blue").out
+    assert run("teams", "member-update", "blue", "u7", "--unset-budget").code == 0
+    assert run("teams", "update", "blue", "--unset", "member-budget").code == 0
+    assert "no budget is set" in run("budgets", "info", "member", "blue/u7").err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -157,6 +180,9 @@ def test_budgets_of_all_scopes_are_listed(run: Run) -> None:
         (("unset", "key", "ana", "max-budget", "--all"), 2, "what to take away"),
         (("info", "team"), 2, "which team"),
         (("info",), 1, "name a key"),
+        (("info", "member", "green"), 2, "TEAM/USER"),
+        (("info", "member", "green/nobody"), 1, "no member"),
+        (("set", "member", "green/u1", "--soft-budget", "1"), 2, "no soft_budget"),
     ],
 )
 def test_what_cannot_be_done_is_said(

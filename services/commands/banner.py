@@ -36,11 +36,12 @@ def banner(
     model = [f"  export ANTHROPIC_MODEL={shlex.quote(names[0])}"] if names else []
     lines = [
         f"tallygate listens on {url} (ready after {ready_after_s:.1f} s)",
+        f"  the dashboard:   {url}/ui",
         f"  the ledger:      {folder.ledger_database}",
         f"  the master key:  {place}",
         *_quack(config, folder),
         "",
-        "Make a virtual key; its secret (sk-…) is shown once:",
+        "Make a virtual key, in the dashboard or here; its secret (sk-…) is shown once:",
         f"  curl -X POST {url}/key/generate -H {in_shell} \\",
         "    -H 'Content-Type: application/json' -d '{\"key_alias\": \"developer-1\"}'",
         "",

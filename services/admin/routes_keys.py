@@ -35,7 +35,7 @@ from services.admin.reading import answer_json, read_body, read_query
 from services.admin.records import Issue, chosen_key_id, created_record, updated_record
 from services.admin.shapes import generated_key, key_row, key_state, updated_key
 from services.admin.state import AdminState, now_us
-from services.admin.writer import alias_taken
+from services.admin.writer import refuse_taken_alias
 from services.runtime.registry import RegistrySnapshot
 
 __all__ = ["KEY_ROUTES"]
@@ -82,7 +82,7 @@ async def generate_key(request: _Request, admin: AdminState) -> Response[bytes]:
     record = for_caller(snapshot, caller, None, created_record(body, key, key_id, issue))
     if snapshot.knew_hash(record.key_hash):
         raise Conflict("this key exists already, or did once: choose another", param="key")
-    _refuse_taken_alias(snapshot, record)
+    refuse_taken_alias(snapshot, record)
     sequence = await admin.writer.write(KeyCreated, record, expected_sequence=0)
     await admin.writer.claim_alias(
         KeyDeleted, record, msgspec.structs.replace(record, deleted=True)
@@ -290,7 +290,7 @@ async def update_key(request: _Request, admin: AdminState) -> Response[bytes]:
     issue = Issue(now_us=now_us(), by=caller.name)
     record = for_caller(snapshot, caller, before, updated_record(before, body, issue))
     if record.key_alias != before.key_alias:
-        _refuse_taken_alias(snapshot, record)
+        refuse_taken_alias(snapshot, record)
     sequence = await admin.writer.write(
         KeyUpdated, record, expected_sequence=sequence_of(snapshot, before)
     )
@@ -332,13 +332,6 @@ def _found(record: KeyRecord | None) -> KeyRecord:
 
 def _by_alias(snapshot: RegistrySnapshot, key_alias: str) -> KeyRecord | None:
     return next(iter(alias_holders(snapshot, key_alias)), None)
-
-
-def _refuse_taken_alias(snapshot: RegistrySnapshot, record: KeyRecord) -> None:
-    if record.key_alias is None:
-        return
-    if any(holder.key_id != record.key_id for holder in alias_holders(snapshot, record.key_alias)):
-        raise alias_taken(record.key_alias)
 
 
 KEY_ROUTES = (

@@ -41,7 +41,7 @@ from services.admin.preconditions import PreconditionFailed, current_condition
 from services.runtime.bus import Bus, BusError, BusUnavailable, WrongLastSequence
 from services.runtime.registry import RegistrySnapshot, subject_of
 
-__all__ = ["Change", "RegistryWriter", "alias_taken"]
+__all__ = ["Change", "RegistryWriter", "alias_taken", "refuse_taken_alias"]
 
 log = logging.getLogger(__name__)
 
@@ -227,6 +227,14 @@ class RegistryWriter:
         except TimeoutError:
             return False
         return True
+
+
+def refuse_taken_alias(snapshot: RegistrySnapshot, record: KeyRecord) -> None:
+    """Raise Conflict where another live key has the alias of this one."""
+    if record.key_alias is None:
+        return
+    if any(holder.key_id != record.key_id for holder in alias_holders(snapshot, record.key_alias)):
+        raise alias_taken(record.key_alias)
 
 
 def alias_taken(key_alias: str) -> Conflict:

@@ -11,9 +11,11 @@ import pytest
 
 from services.admin import errors, openapi
 from services.admin.app import ROUTES
+from services.admin.bodies import GenerateKey
+from services.admin.bodies_owners import NewTeam, NewUser
 from services.admin.describing import Description
 from services.admin.docs_page import DOCS_HEADERS, render_docs
-from services.admin.fields import KEY_FIELDS_WITHOUT_MEANING
+from services.admin.fields import KEY_FIELDS_WITHOUT_MEANING, OWNER_FIELDS_WITHOUT_MEANING
 from services.admin.litellm_routes import REFUSED, SERVED, page
 from services.admin.openapi import OpenApi
 from services.admin.reading import decode_body
@@ -175,3 +177,57 @@ def test_page_of_litellms_routes_is_as_the_code_says() -> None:
         for heading in re.findall(r"^### (.+)$", DOCUMENT, flags=re.MULTILINE)
     }
     assert set(re.findall(r"admin-api\.md#([^)]+)", text)) <= anchors
+
+
+LITELLM_FIELDS: dict[type[msgspec.Struct], tuple[str, dict[str, str]]] = {
+    GenerateKey: (
+        """
+        key_alias duration models spend max_budget soft_budget budget_duration budget_limits
+        model_max_budget budget_fallbacks user_id team_id organization_id project_id agent_id
+        budget_id max_parallel_requests tpm_limit rpm_limit tpd_limit model_rpm_limit
+        model_tpm_limit mcp_rpm_limit tag_rpm_limit rpm_limit_type tpm_limit_type metadata tags
+        aliases config permissions guardrails policies prompts blocked allowed_routes
+        allowed_cache_controls allowed_passthrough_routes allowed_vector_store_indexes auto_rotate
+        rotation_interval send_invite_email enforced_params throttle_on_budget_exceeded
+        enable_prompt_caching object_permission router_settings access_group_ids
+        disable_global_guardrails end_user_budget_id key key_type
+        """,
+        KEY_FIELDS_WITHOUT_MEANING,
+    ),
+    NewTeam: (
+        """
+        team_alias team_id organization_id admins members members_with_roles metadata tpm_limit
+        rpm_limit tpd_limit max_budget soft_budget budget_duration budget_limits models blocked
+        model_aliases model_max_budget tags guardrails policies prompts team_member_budget
+        team_member_budget_duration team_member_rpm_limit team_member_tpm_limit
+        team_member_key_duration model_rpm_limit model_tpm_limit object_permission router_settings
+        access_group_ids allowed_passthrough_routes allowed_vector_store_indexes
+        disable_global_guardrails tpm_limit_type rpm_limit_type secret_manager_settings
+        enforced_file_expires_after team_member_permissions default_team_member_models
+        allow_team_guardrail_config model_id
+        """,
+        OWNER_FIELDS_WITHOUT_MEANING,
+    ),
+    NewUser: (
+        """
+        user_id user_email user_alias user_role teams organizations auto_create_key
+        send_invite_email sso_user_id models spend max_budget soft_budget budget_duration
+        budget_limits model_max_budget metadata tpm_limit rpm_limit max_parallel_requests key_alias
+        duration aliases config permissions blocked guardrails policies prompts organization_id
+        object_permission model_rpm_limit model_tpm_limit allowed_cache_controls agent_id budget_id
+        """,
+        OWNER_FIELDS_WITHOUT_MEANING,
+    ),
+}
+"""The fields of LiteLLM's requests, and those of them that are refused by their name here."""
+
+
+@pytest.mark.parametrize("body", LITELLM_FIELDS)
+def test_every_field_of_litellm_means_something_or_is_refused_by_its_name(
+    body: type[msgspec.Struct],
+) -> None:
+    # Given LiteLLM's fields of a request, when each is looked for, then it is known, in one way.
+    names, refused = LITELLM_FIELDS[body]
+    known = set(body.__struct_encode_fields__)
+    assert set(names.split()) <= known | set(refused)
+    assert not known & set(refused)

@@ -122,9 +122,14 @@ def _keys(gateway: _Gateway) -> str:
     assert gateway.get("/key/info", key=made["key"])["info"]["status"] == "revoked"
     assert gateway.post("/key/unblock", {"key": made["key"]})["blocked"] is False
 
-    renewed = gateway.post(f"/key/{made['token']}/regenerate", {"grace_period": "24h"})
+    renewed = gateway.post(
+        f"/key/{made['token']}/regenerate",
+        {"grace_period": "24h", "max_budget": 150, "metadata": {"team": "core-infra"}},
+    )
     assert renewed["key"] != made["key"]
-    assert (renewed["key_alias"], renewed["max_budget"]) == ("prod-app1", 100)
+    assert (renewed["key_alias"], renewed["max_budget"]) == ("prod-app1", 150)
+    assert renewed["metadata"] == {"team": "core-infra"}
+    assert renewed["rpm_limit"] == 40
 
     page = gateway.get(
         "/key/list",

@@ -205,6 +205,32 @@ def test_team_that_is_deleted_takes_keys_along_that_others_change_meanwhile(
     assert states == {"deleted"}
 
 
+def test_key_that_loses_its_alias_while_it_is_replaced_keeps_its_secret(
+    admin: RunningAdmin, second: RunningAdmin
+) -> None:
+    # Given two keys, when two admins replace their secrets and give both the same alias at the
+    # same moment, again and again,
+    for number in range(ROUNDS):
+        keys = [str(admin.generate()["key"]) for _ in range(2)]
+
+        def replace(one: RunningAdmin, key: str, alias: str) -> httpx.Response:
+            return one.http.post("/key/regenerate", json={"key": key, "key_alias": alias})
+
+        alias = f"renewed-{number}"
+        with ThreadPoolExecutor(2) as pool:
+            answers = list(pool.map(replace, (admin, second), keys, [alias] * 2))
+        # Then at most one gets it, and who is refused still has a key that works: the old one.
+        won = [answer for answer in answers if answer.is_success]
+        assert len(won) <= 1, [answer.text for answer in answers]
+        for one, answer, key in zip((admin, second), answers, keys, strict=True):
+            # The second one may not have heard of its key yet.
+            assert answer.status_code in {200, 404, 409}, answer.text
+            if answer.status_code == 409:
+                header = {"Authorization": f"Bearer {key}"}
+                own = httpx.get(f"{one.url}/key/info", headers=header)
+                assert own.json()["info"]["key_alias"] is None, own.text
+
+
 @pytest.mark.parametrize(
     ("path", "value"),
     [

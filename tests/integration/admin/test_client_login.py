@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,7 @@ import pytest
 from services.client.cli import main
 from tests.support.admin import MASTER_KEY, RunningAdmin
 from tests.support.certificates import Certificates
+from tests.support.terminal import Terminal
 from tests.support.tls_relay import tls_before
 
 
@@ -97,6 +99,22 @@ def test_who_has_signed_in_need_not_say_where_and_who_again(
     assert run("logout", "--all").code == 0
     assert MASTER_KEY not in file.read_text()
     assert run("logout").code == 77
+
+
+def test_a_key_that_is_typed_is_not_shown(admin: RunningAdmin, tmp_path: Path) -> None:
+    # Given somebody at a terminal, when the gateway's address and the key are asked for and typed
+    key = str(admin.generate(key_alias="eve")["key"])
+    environment = {"PATH": os.environ["PATH"], "XDG_CONFIG_HOME": str(tmp_path)}
+    terminal = Terminal("login", "--profile", "typed", **environment)
+    terminal.until("Gateway [http://127.0.0.1:4000]: ")
+    terminal.type(admin.url + "\n")
+    terminal.until("Key: ")
+    terminal.type(key + "\n")
+    # Then it is signed in, and the key was at no time on the screen.
+    shown = terminal.until("signed in to", "as eve (profile typed)")
+    assert terminal.exit_code() == 0
+    assert key not in shown
+    assert key in (tmp_path / "tallygate" / "profiles.json").read_text()
 
 
 def test_a_gateway_with_a_certificate_of_the_companys_own(

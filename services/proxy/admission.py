@@ -9,6 +9,7 @@ from schemas.errors import (
     ApiError,
     BadRequest,
     BodyTooLarge,
+    Forbidden,
     HeadersTooLarge,
     RateLimited,
     Unavailable,
@@ -23,6 +24,7 @@ from services.proxy.budgets import SpentBudgets
 from services.proxy.client_facts import client_of, with_end_user
 from services.proxy.client_identity import identity_of
 from services.proxy.draft import TEXT_MAX, Admitted, Draft, Prepared
+from services.proxy.form_texts import OddForm, texts_of_form, with_texts
 from services.proxy.guarding import Guarding
 from services.proxy.headers import RawHeaders, forwardable_request_headers, header_values
 from services.proxy.health import Health
@@ -200,6 +202,20 @@ class Admission:
         Raises Forbidden, BadRequest; Unavailable where one cannot be asked.
         """
         return await self._guarding.check(draft, headers, body)
+
+    async def guarded_file(self, draft: Draft, headers: RawHeaders, body: bytes) -> bytes:
+        """Return the form of a file that passed its draft's guardrails, as guarded does.
+
+        Raises Forbidden, also where they cannot look at it; Unavailable.
+        """
+        try:
+            texts = await asyncio.to_thread(texts_of_form, headers, body)
+        except OddForm as odd:
+            raise Forbidden(
+                f"A guardrail of this key looks at files, and cannot look at this one: {odd.reason}"
+            ) from None
+        passed = await self._guarding.check_file(draft, [each.text for each in texts])
+        return with_texts(body, texts, passed)
 
     async def _hold(self, prepared: Prepared, group: Group, star: str) -> None:
         """Set what the draft holds of its budgets. Raises BudgetSpent; RateLimited; Unavailable."""

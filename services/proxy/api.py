@@ -178,7 +178,8 @@ class Api:
             assert draft.key is not None
             draft.guardrails = draft.setup.guards.chosen(draft.key, draft.owners)
             if found.template != _BATCHES:
-                refuse_unchecked(draft.guardrails)
+                is_file = asked.method == _PAID and found.template == _FILES
+                refuse_unchecked(draft.guardrails, is_file=is_file)
         if asked.is_paid:
             self._admission.check_budget(draft)
         if found.endpoint == "pass_through":
@@ -186,6 +187,10 @@ class Api:
         if asked.is_paid:
             return await self._new_batch(asked)
         if asked.method == _PAID and found.template == _FILES:
+            if any(each.looks_at_requests and each.action != "log" for each in draft.guardrails):
+                body = await self._admission.read(asked.headers, asked.receive, draft)
+                body = await self._admission.guarded_file(draft, asked.headers, body)
+                return _Order(first_account(asked.accounts), body)
             settings = draft.setup.settings
             upload = ClientUpload(
                 asked.headers,

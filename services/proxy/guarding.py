@@ -108,6 +108,30 @@ class Guarding:
                 await self._look(looking, parts, body)
         except (ValueError, KeyError, RecursionError, msgspec.MsgspecError):
             raise BadRequest(_ODD) from None
+        return await self._masked(reading, parts, draft, body)
+
+    async def check_file(self, draft: Draft, texts: Sequence[str]) -> list[str]:
+        """Have the texts of a file pass; return them, masked where a guardrail masks.
+
+        Raises Forbidden where one blocks them.
+        """
+        reading = [
+            each
+            for each in draft.guardrails
+            if each.looks_at_requests and each.kind != "request_rules"
+        ]
+        body = msgspec.json.encode(texts)
+        parts = [Part("file", 0, len(body), is_message=False)]
+        self._take(draft.setup.guards)
+        looking = [each for each in reading if each.webhook is None]
+        if looking:
+            await self._look(looking, parts, body)
+        return msgspec.json.decode(await self._masked(reading, parts, draft, body), type=list[str])
+
+    async def _masked(
+        self, reading: Sequence[Guardrail], parts: Sequence[Part], draft: Draft, body: bytes
+    ) -> bytes:
+        """Ask services, tell what all found, and return the body masked. Raises as check does."""
         patches: list[Patch] = []
         for guardrail in reading:
             action = guardrail.action
@@ -273,9 +297,9 @@ class Guarding:
             self._remember(news)
             if is_block:
                 first = found[0]
+                out = _TAKE_OUT if draft.endpoint != "files" else "Take it out of the file"
                 raise blocked(
-                    guardrail,
-                    f"it found {first.rule} in {first.place}, so nothing was sent. {_TAKE_OUT}",
+                    guardrail, f"it found {first.rule} in {first.place}, so nothing was sent. {out}"
                 )
         return patches if action == "mask" else []
 

@@ -56,9 +56,14 @@ def unreachable(guardrail: Guardrail, reason: str) -> Unavailable:
     )
 
 
-def refuse_unchecked(guardrails: Sequence[Guardrail]) -> None:
-    """Raise Forbidden for a request that brings content by a way that no guardrail looks at."""
+def refuse_unchecked(guardrails: Sequence[Guardrail], *, is_file: bool = False) -> None:
+    """Raise Forbidden for a request that brings content by a way that no guardrail looks at.
+
+    Of files, those about texts look at the texts.
+    """
     for guardrail in guardrails:
+        if is_file and guardrail.kind != "request_rules":
+            continue
         if guardrail.action != "log" and guardrail.looks_at_requests:
             raise Forbidden(
                 f"The guardrail {guardrail.name} checks messages alone, and what this request "

@@ -115,6 +115,38 @@ def refused(answer: httpx.Response) -> str:
     return message
 
 
+def upload(gateway: Gateway, key: str, name: str, content: bytes) -> httpx.Response:
+    headers = {
+        "x-litellm-api-key": f"Bearer {key}",
+        "authorization": "Bearer sk-ant-oat01-of-a-subscriber",
+    }
+    return gateway.client.post("/v1/files", files={"file": (name, content)}, headers=headers)
+
+
+def test_files_are_looked_at_as_messages_are(gateway: Gateway, mock: MockAnthropic) -> None:
+    # Given a key whose texts are masked and one whose words are blocked, when they upload files,
+    # then what is in them does not leave the house, what cannot be looked at is refused with the
+    # reason, and every other byte arrives.
+    masked = gateway.new_key(guardrails=["names out"])
+    blocked = gateway.new_key(guardrails=["names stay"])
+    for key in (masked, blocked):
+        assert ask(gateway, key).status_code == 200
+    mock.reset()
+    assert upload(gateway, masked, "falcon.md", "é Falcon \n".encode() * 2).status_code == 200
+    assert upload(gateway, masked, "a.png", b"\x89PNG\r\n\x1a\n\x00\xff").status_code == 200
+    message = refused(upload(gateway, masked, "a.zip", b"PK\x03\x04\xff"))
+    assert "cannot look at this one: it is no text in UTF-8" in message
+    message = refused(upload(gateway, blocked, "a.txt", b"the Peregrine flies"))
+    assert message.endswith(
+        "it found codename in file, so nothing was sent. Take it out of the file"
+    )
+    text, image = (record.body for record in mock.requests())
+    assert "é [MASKED:codename] \n".encode() * 2 in text
+    assert b'filename="[MASKED:codename].md"' in text
+    assert b"alcon" not in text
+    assert b"\r\n\r\n\x89PNG\r\n\x1a\n\x00\xff\r\n--" in image
+
+
 def test_guardrails_hold_for_the_keys_and_teams_that_name_them(gateway: Gateway) -> None:
     # Given a key and a team that name a guardrail each, and a key that names none, when they ask
     # for what the guardrails do not allow, then those are refused, in words, and this one is not.

@@ -164,6 +164,9 @@ def test_content_does_not_pass_a_guardrail_by_another_path() -> None:
     with pytest.raises(Forbidden, match="may not use this path"):
         refuse_unchecked((Guardrail(name="g", kind="request_rules"),))
     refuse_unchecked((Guardrail(name="g", kind="request_rules", action="log"),))
+    refuse_unchecked((Guardrail(name="g", kind="secrets"),), is_file=True)
+    with pytest.raises(Forbidden, match="may not use this path"):
+        refuse_unchecked((Guardrail(name="g", kind="request_rules"),), is_file=True)
 
 
 VALUES = st.recursive(

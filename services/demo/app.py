@@ -20,6 +20,7 @@ from services.demo.history import DAYS, Totals
 from services.demo.people import key_plans
 from services.demo.prompts import stored_prompts
 from services.demo.publishing import publish_changes, publish_prompts, publish_usage
+from services.demo.quota import Standings, last_standings
 from services.demo.settings import config_text
 from services.demo.story import Story, make_company, make_story
 from services.demo.trickle import trickle
@@ -40,8 +41,8 @@ PROMPTS_MAX = 300
 STATE_FILE = "demo.json"
 _PRODUCER = "demo-history"
 _LOGIN_ALIAS = "emi-laptop"
-_PLANS = {"ana.novak": ("Max 20x", 200), "diego.ramos": ("Max 20x", 200)}
-_PLAN_OF_OTHERS = ("Max 5x", 100)
+_PLANS = {"ana.novak": ("Max 5x", 100), "diego.ramos": ("Max 5x", 100)}
+_PLAN_OF_OTHERS = ("Pro", 20)
 
 
 class DemoOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +63,7 @@ class DemoState(msgspec.Struct, frozen=True, kw_only=True):
     personal_key: str
     seed: int
     secrets: dict[str, str]
+    standings: Standings
     totals: Totals
 
 
@@ -93,12 +95,14 @@ async def _run(options: DemoOptions) -> int:
     data = DataFolder(folder / "data")
     seed = options.seed if known is None else known.seed
     company = make_company(seed, datetime.now(UTC))
-    async with _upstream() as upstream_url:
+    standings: Standings = {} if known is None else known.standings
+    async with _upstream(standings) as upstream_url:
         write_private(folder / "config.yaml", config_text(upstream_url, _seats()).encode())
         gateway = GatewayProcess(folder, free_port(options.port), data.master_key())
         async with gateway.running():
             if known is None:
                 known = await _first_time(options, gateway, company, data)
+                standings.update(known.standings)
             state = msgspec.structs.replace(known, url=gateway.url)
             requests = state.totals.requests
             await gateway.wait_for(
@@ -126,6 +130,7 @@ async def _first_time(
         personal_key=company.secrets[_LOGIN_ALIAS],
         seed=options.seed,
         secrets=company.secrets,
+        standings=last_standings(company.callers, story.history.records),
         totals=story.history.totals,
     )
 
@@ -177,10 +182,12 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def _upstream() -> AsyncGenerator[str, None]:
+async def _upstream(standings: Standings) -> AsyncGenerator[str, None]:
     """Serve the stand-in for the API on a free port; yield its URL."""
     listening = listen("127.0.0.1", 0)
-    config = uvicorn.Config(upstream_app(), log_config=None, access_log=False, lifespan="off")
+    config = uvicorn.Config(
+        upstream_app(standings), log_config=None, access_log=False, lifespan="off"
+    )
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     try:

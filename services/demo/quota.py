@@ -1,20 +1,35 @@
-"""What the API says of each subscription's quota: windows of five hours and of seven days. Pure."""
+"""What the API says of each subscription's quota: windows of five hours and of seven days. Pure.
+
+The history leaves for each account how much of both is used; the stand-in for the API goes on
+there.
+"""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 import msgspec
 
 from schemas.events import QuotaSeen, UsageRecord
 from services.demo.conversation import SECOND_US, Caller
 
-__all__ = ["with_quotas"]
+__all__ = ["TOKEN_PREFIX", "Standings", "last_standings", "standing_headers", "with_quotas"]
+
+TOKEN_PREFIX = "sk-ant-oat01-demo-"  # noqa: S105 - nobody's
+"""Begins the OAuth tokens of the demo's people; the account follows."""
+
+Standings: TypeAlias = dict[str, dict[str, str]]
+"""The last words on the windows of each account, as headers have them."""
 
 _FIVE_HOURS_US = 5 * 3600 * SECOND_US
 _WEEK_US = 7 * 86_400 * SECOND_US
 _WARNED_FROM = 0.8
 _HOT_USER = "ana.novak"
 """Whose subscription is about used up."""
+_FIRST = {"unified-5h-utilization": "0.12", "unified-7d-utilization": "0.31"}
+_LENGTHS_S = {"5h": 5 * 3600, "7d": 7 * 86_400}
+_STEPS = {"5h": 0.004, "7d": 0.0006}
+"""What one more request uses of a window."""
 _REPORT_EVERY = 0.01
 _UTILIZATION_MAX = 0.97
 
@@ -129,3 +144,38 @@ def _observed(seat: _Seat, record: UsageRecord) -> UsageRecord:
 
 def _status(used: float) -> str:
     return "allowed_warning" if used >= _WARNED_FROM else "allowed"
+
+
+def last_standings(callers: Sequence[Caller], records: Iterable[UsageRecord]) -> Standings:
+    """Return what was said last of the account of each subscription."""
+    accounts = {caller.key_id: caller.account for caller in callers if caller.plan.seat}
+    found: Standings = {}
+    for record in records:
+        if record.quota is not None and record.key_id in accounts:
+            found[accounts[record.key_id]] = record.quota.headers
+    return found
+
+
+def standing_headers(standings: Standings, account: str, now_s: int) -> dict[str, str]:
+    """Count one more request of an account, and return what the API says of it then.
+
+    The names are those of headers behind `anthropic-ratelimit-`. A window that is over begins anew.
+    """
+    before = standings.get(account, _FIRST)
+    said: dict[str, str] = {}
+    used: dict[str, float] = {}
+    for window, length_s in _LENGTHS_S.items():
+        resets_s = int(before.get(f"unified-{window}-reset", now_s + length_s))
+        share = float(before[f"unified-{window}-utilization"])
+        if now_s >= resets_s:
+            resets_s, share = now_s + length_s, 0.0
+        used[window] = min(_UTILIZATION_MAX, share + _STEPS[window])
+        said[f"unified-{window}-status"] = _status(used[window])
+        said[f"unified-{window}-utilization"] = f"{used[window]:.4f}"
+        said[f"unified-{window}-reset"] = str(resets_s)
+    tightest = max(used, key=lambda window: used[window])
+    said["unified-status"] = _status(used[tightest])
+    said["unified-representative-claim"] = "five_hour" if tightest == "5h" else "seven_day"
+    said["unified-reset"] = said[f"unified-{tightest}-reset"]
+    standings[account] = said
+    return said

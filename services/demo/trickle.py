@@ -9,6 +9,7 @@ import httpx
 
 from services.demo import ids
 from services.demo.conversation import Caller
+from services.demo.quota import TOKEN_PREFIX
 
 __all__ = ["trickle"]
 
@@ -92,7 +93,7 @@ def _request(
     if caller.is_claude_code:
         headers["x-claude-code-session-id"] = talk.session_id
     if caller.plan.seat:
-        headers["authorization"] = "Bearer sk-ant-oat01-demo-" + caller.account
+        headers["authorization"] = f"Bearer {TOKEN_PREFIX}{caller.account}"
     else:
         headers["x-api-key"] = "sk-ant-api03-demo"
     return client.build_request("POST", "/v1/messages", headers=headers, content=json.dumps(body))

@@ -4,6 +4,7 @@ Its usage follows from the request: the tokens of its bytes, most of them read f
 """
 
 import asyncio
+import hashlib
 import itertools
 import secrets
 import time
@@ -13,6 +14,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from services.demo.people import HAIKU, OPUS, SONNET
+from services.demo.quota import TOKEN_PREFIX, Standings, standing_headers
 
 __all__ = ["upstream_app"]
 
@@ -21,6 +23,8 @@ _Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
 _Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
 
 BODY_BYTES_MAX = 32 * 1024 * 1024
+ACCOUNTS_MAX = 1000
+"""So many accounts are remembered; then the one that came first is forgotten."""
 _BYTES_PER_TOKEN = 4
 _TOKENS_MIN = 12_400
 _TOKENS_PER_MESSAGE = 1850
@@ -53,8 +57,13 @@ class _Asked(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Asked)
 
 
-def upstream_app(*, pace: float = 1.0) -> Callable[[_Scope, _Receive, _Send], Awaitable[None]]:
-    """Return the ASGI application; `pace` 0 answers without any wait."""
+def upstream_app(
+    standings: Standings, *, pace: float = 1.0
+) -> Callable[[_Scope, _Receive, _Send], Awaitable[None]]:
+    """Return the ASGI application; `pace` 0 answers without any wait.
+
+    `standings`: how much of each account's quota is used, which it goes on counting.
+    """
     numbers = itertools.count(1)
 
     async def app(scope: _Scope, receive: _Receive, send: _Send) -> None:
@@ -64,7 +73,8 @@ def upstream_app(*, pace: float = 1.0) -> Callable[[_Scope, _Receive, _Send], Aw
         path = scope["path"]
         headers = dict(scope["headers"])
         if scope["method"] == "POST" and path == "/v1/messages":
-            await _answer(_asked(body), len(body), headers, send, next(numbers), pace)
+            told = _quota_headers(standings, headers)
+            await _answer(_asked(body), len(body), told, send, next(numbers), pace)
         elif scope["method"] == "POST" and path == "/v1/messages/count_tokens":
             tokens = _prompt_tokens(_asked(body), len(body))
             await _send_json(send, 200, {"input_tokens": tokens}, [])
@@ -120,7 +130,7 @@ def _usage(asked: _Asked, length: int, *, is_subscription: bool) -> dict[str, An
 async def _answer(
     asked: _Asked,
     length: int,
-    headers: dict[bytes, bytes],
+    told: list[tuple[bytes, bytes]],
     send: _Send,
     number: int,
     pace: float,
@@ -128,11 +138,10 @@ async def _answer(
     if number % _OVERLOADED_EVERY == 0:
         await _send_error(send, 529, "overloaded_error", "Overloaded")
         return
-    is_subscription = headers.get(b"authorization", b"").startswith(b"Bearer sk-ant-oat")
     await asyncio.sleep(pace * (0.4 + number % 7 / 5))
     count = min(len(_SENTENCES), 2 + number % 4)
     texts = ["Hi"] if asked.max_tokens <= 1 else list(_SENTENCES[:count])
-    usage = _usage(asked, length, is_subscription=is_subscription)
+    usage = _usage(asked, length, is_subscription=bool(told))
     tokens = min(asked.max_tokens, 40 + sum(len(text) for text in texts) * (2 + number % 5))
     message: dict[str, Any] = {
         "id": f"msg_01{secrets.token_hex(11)}",
@@ -144,7 +153,6 @@ async def _answer(
         "stop_sequence": None,
         "usage": usage,
     }
-    extra = _quota_headers(number) if is_subscription else []
     if not asked.stream:
         whole = {
             **message,
@@ -152,9 +160,9 @@ async def _answer(
             "stop_reason": "end_turn",
             "usage": {**usage, "output_tokens": tokens},
         }
-        await _send_json(send, 200, whole, extra)
+        await _send_json(send, 200, whole, told)
         return
-    await send(_start(200, b"text/event-stream; charset=utf-8", extra))
+    await send(_start(200, b"text/event-stream; charset=utf-8", told))
     for event in _events(message, texts, tokens):
         await send({"type": "http.response.body", "body": event, "more_body": True})
         await asyncio.sleep(pace * 0.12)
@@ -181,23 +189,21 @@ def _event(kind: str, fields: dict[str, Any]) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (kind.encode(), body)
 
 
-def _quota_headers(number: int) -> list[tuple[bytes, bytes]]:
-    """Return what the API says of a subscription's windows."""
-    now_s = int(time.time())
-    ends = {"5h": now_s // 18_000 * 18_000 + 18_000, "7d": now_s // 604_800 * 604_800 + 604_800}
-    told = {
-        "status": "allowed",
-        "reset": str(ends["5h"]),
-        "representative-claim": "five_hour",
-        "5h-status": "allowed",
-        "5h-utilization": f"{0.2 + number % 400 / 1000:.2f}",
-        "5h-reset": str(ends["5h"]),
-        "7d-status": "allowed",
-        "7d-utilization": f"{0.3 + number % 900 / 3000:.2f}",
-        "7d-reset": str(ends["7d"]),
-    }
-    prefix = "anthropic-ratelimit-unified-"
-    return [((prefix + name).encode(), value.encode()) for name, value in told.items()]
+def _quota_headers(standings: Standings, headers: dict[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+    """Return what the API says of a subscription's windows; nothing, where none pays."""
+    token = headers.get(b"authorization", b"").decode("latin-1").removeprefix("Bearer ")
+    if not token.startswith("sk-ant-oat"):
+        return []
+    account = token.removeprefix(TOKEN_PREFIX)
+    if account == token:
+        # Somebody's own: it is not kept.
+        account = hashlib.sha256(token.encode()).hexdigest()
+    if account not in standings and len(standings) >= ACCOUNTS_MAX:
+        standings.pop(next(iter(standings)))
+    said = standing_headers(standings, account, int(time.time()))
+    return [
+        (f"anthropic-ratelimit-{name}".encode(), value.encode()) for name, value in said.items()
+    ]
 
 
 def _models() -> dict[str, Any]:

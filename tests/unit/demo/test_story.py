@@ -10,6 +10,7 @@ from schemas.events import RequestFacts, UsageRecord, decode_usage_event, encode
 from schemas.streams import USAGE_BATCH_BYTES_MAX, USAGE_BATCH_EVENTS_MAX
 from services.demo.history import entry_time
 from services.demo.publishing import batches_of, usage_events
+from services.demo.quota import last_standings, standing_headers
 from services.demo.story import Story, make_company, make_story
 from services.proxy.client_identity import identity_of
 from services.proxy.quota import seat_of
@@ -113,3 +114,21 @@ def test_changes_of_the_registry_hold_no_secret_and_come_in_order(made: Story) -
     times = [change.event.time for change in changes]
     assert times == sorted(times)
     assert times[-1] < NOW
+
+
+def test_quotas_go_on_where_the_history_left_them(made: Story) -> None:
+    # Given what was said last of each subscription, when more is asked, then a window goes on from
+    # there until it ends, and begins anew then.
+    company = make_company(1, NOW)
+    standings = last_standings(company.callers, made.history.records)
+    assert len(standings) == sum(caller.plan.seat for caller in company.callers)
+    account, before = next(iter(standings.items()))
+    ends_s = int(before["unified-5h-reset"])
+
+    after = standing_headers(standings, account, ends_s - 1)
+    assert float(after["unified-5h-utilization"]) > float(before["unified-5h-utilization"])
+    assert after["unified-5h-reset"] == before["unified-5h-reset"]
+
+    anew = standing_headers(standings, account, ends_s)
+    assert float(anew["unified-5h-utilization"]) < 0.01
+    assert int(anew["unified-5h-reset"]) == ends_s + 5 * 3600

@@ -113,10 +113,9 @@ def test_one_look_tells_scripts_what_goes_on(
 
 
 def test_the_screen_is_left_as_it_was_found(environment: dict[str, str]) -> None:
-    # Given the screen at a terminal, which is asked anew, and takes single keys
-    terminal = Terminal("top", *WINDOW, "--interval", "0.5", **environment)
+    # Given the screen at a terminal, which takes single keys
+    terminal = Terminal("top", *WINDOW, **environment)
     terminal.until("tallygate top", "4 requests", "ana", "claude-haiku-4-5", "budget of key bob")
-    terminal.until("tallygate top", "4 requests", "budget of key bob")
     assert not terminal.is_plain()
     # When it is ended from elsewhere
     os.kill(terminal.process_id, signal.SIGTERM)
@@ -146,7 +145,7 @@ def test_a_gateway_that_goes_away_is_told_on_the_screen(
 ) -> None:
     # Given the screen, when the gateway goes (the last test of this module: it does not come back)
     terminal = Terminal("top", *WINDOW, "--interval", "0.5", **environment)
-    terminal.until("4 requests")
+    terminal.until("4 requests", "budget of key bob", "4 requests")
     admin.stop()
     # Then that is said, the last figures stay, and Ctrl-C still leaves.
     terminal.until("no gateway answers", "claude-haiku-4-5")

@@ -104,7 +104,7 @@ def test_without_the_gateway_all_of_it_goes_and_nothing_else() -> None:
 
 
 # The machine may be busy.
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.text(), JSON_VALUES), st.dictionaries(st.text(), JSON_VALUES))
 def test_all_else_in_a_settings_file_stays(
     tmp_path_factory: pytest.TempPathFactory, parts: dict[str, Any], variables: dict[str, Any]

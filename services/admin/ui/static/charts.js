@@ -24,12 +24,12 @@
   }
 
   function onAxis(value, unit) {
-    if (unit === "usd") return value >= 1000 ? `$${value / 1000}K` : `$${value}`;
     if (unit === "percent") return `${value} %`;
+    const sign = unit === "usd" ? "$" : "";
     for (const [scale, letter] of [[1e9, "B"], [1e6, "M"], [1e3, "K"]]) {
-      if (value >= scale) return `${value / scale}${letter}`;
+      if (value >= scale) return `${sign}${value / scale}${letter}`;
     }
-    return String(value);
+    return `${sign}${value}`;
   }
 
   function timeText(seconds, step) {

@@ -18,6 +18,7 @@ from services.admin.reading import BODY_BYTES_MAX
 from services.admin.routes_activity import ACTIVITY_ROUTES
 from services.admin.routes_alerts import ALERT_ROUTES
 from services.admin.routes_audit import AUDIT_ROUTES
+from services.admin.routes_bulk import BULK_ROUTES
 from services.admin.routes_calculate import CALCULATE_ROUTES
 from services.admin.routes_config import CONFIG_ROUTES
 from services.admin.routes_global import GLOBAL_ROUTES
@@ -55,6 +56,7 @@ DRAIN_TIMEOUT_S = 3.0
 """Requests that still run so long after the stop are cut: none of them takes longer to store."""
 ROUTES = (
     *KEY_ROUTES,
+    *BULK_ROUTES,
     *REGENERATE_ROUTES,
     *RESET_ROUTES,
     *TEAM_ROUTES,

@@ -31,12 +31,15 @@ __all__ = [
     "KeyList",
     "KeyListQuery",
     "KeyRow",
+    "KeySettings",
     "KeyState",
+    "ListedKey",
     "Readiness",
     "SqlAnswer",
     "SqlQuery",
     "UpdateKey",
     "UpdatedKey",
+    "UserOfKey",
 ]
 
 KEY_LENGTH_MIN = 20
@@ -216,14 +219,30 @@ class KeyListQuery(msgspec.Struct, frozen=True, kw_only=True):
     sort_order: Literal["asc", "desc"] = "desc"
     substring_matching: bool = False
     return_full_object: bool = False
+    expand: Literal["user"] | None = None
     include_team_keys: bool = False
     include_created_by_keys: bool = False
+
+
+class UserOfKey(msgspec.Struct, frozen=True, kw_only=True):
+    """The user whose a key is, in a list that asks for it."""
+
+    user_id: str
+    user_alias: str | None
+    user_email: str | None
+    user_role: str | None
+
+
+class ListedKey(KeyRow, frozen=True, kw_only=True):
+    """A virtual key; with `expand=user` its user, null where nobody made one with that id."""
+
+    user: UserOfKey | UnsetType | None = UNSET
 
 
 class KeyList(msgspec.Struct, frozen=True, kw_only=True):
     """A page of keys: their SHA-256s, or whole rows with `return_full_object`."""
 
-    keys: tuple[str | KeyRow, ...]
+    keys: tuple[str | ListedKey, ...]
     total_count: int
     current_page: int
     total_pages: int

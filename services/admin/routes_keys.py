@@ -4,9 +4,10 @@ from typing import Any
 
 import msgspec
 from litestar import Request, Response, get, post
+from msgspec import UNSET
 
 from schemas.errors import BadRequest, Conflict, Forbidden, NotFound
-from schemas.events import KeyBlocked, KeyCreated, KeyDeleted, KeyUnblocked, KeyUpdated
+from schemas.events import KeyBlocked, KeyCreated, KeyDeleted, KeyUnblocked
 from schemas.keys import new_key, new_key_id
 from schemas.registry import KeyRecord
 from services.admin.bodies import (
@@ -20,20 +21,30 @@ from services.admin.bodies import (
     KeyList,
     KeyListQuery,
     KeyRow,
+    ListedKey,
     UpdatedKey,
     UpdateKey,
+    UserOfKey,
 )
 from services.admin.describing import Description, described
 from services.admin.directory import alias_holders, find_key, page_of_keys, sequence_of
 from services.admin.fields import KEY_FIELDS_WITHOUT_MEANING
 from services.admin.guard import caller_of
 from services.admin.guardrail_names import check_guardrails
+from services.admin.key_changes import change_key
 from services.admin.key_rights import check_managed, for_caller
 from services.admin.key_types import check_routes
 from services.admin.preconditions import etag_header
 from services.admin.reading import answer_json, read_body, read_query
-from services.admin.records import Issue, chosen_key_id, created_record, updated_record
-from services.admin.shapes import generated_key, key_row, key_state, updated_key
+from services.admin.records import Issue, chosen_key_id, created_record
+from services.admin.shapes import (
+    generated_key,
+    key_row,
+    key_state,
+    listed_key,
+    updated_key,
+    user_of_key,
+)
 from services.admin.state import AdminState, now_us
 from services.admin.writer import refuse_taken_alias
 from services.runtime.registry import RegistrySnapshot
@@ -157,11 +168,24 @@ async def list_keys(request: _Request, admin: AdminState) -> Response[bytes]:
     snapshot = await admin.registry()
     time_us = now_us()
     records, total, pages = page_of_keys(snapshot, query, time_us, caller_of(request))
-    keys: tuple[str | KeyRow, ...] = tuple(record.key_hash for record in records)
+    keys: tuple[str | ListedKey, ...] = tuple(record.key_hash for record in records)
     if query.return_full_object:
         spends = await admin.ledger.spend_of(records, time_us)
+        users: dict[str, UserOfKey | None] = {}
+        if query.expand == "user":
+            users = {
+                record.key_id: user_of_key(snapshot.users.get(record.user_id or ""))
+                for record in records
+            }
         keys = tuple(
-            key_row(record, spends[record.key_id], time_us, admin.timezone) for record in records
+            listed_key(
+                record,
+                spends[record.key_id],
+                time_us,
+                admin.timezone,
+                users.get(record.key_id, UNSET),
+            )
+            for record in records
         )
     return answer_json(
         KeyList(keys=keys, total_count=total, current_page=query.page, total_pages=pages)
@@ -282,20 +306,8 @@ async def unblock_key(request: _Request, admin: AdminState) -> Response[bytes]:
 async def update_key(request: _Request, admin: AdminState) -> Response[bytes]:
     """Change some settings of a virtual key."""
     body = await read_body(request, UpdateKey, KEY_FIELDS_WITHOUT_MEANING)
-    check_guardrails(body.guardrails, admin.guardrail_names)
-    check_routes(body.allowed_routes, request.app.route_handler_method_map)
-    snapshot = await admin.registry()
-    caller = caller_of(request)
-    before = check_managed(caller, find_key(snapshot, body.key))
-    issue = Issue(now_us=now_us(), by=caller.name)
-    record = for_caller(snapshot, caller, before, updated_record(before, body, issue))
-    if record.key_alias != before.key_alias:
-        refuse_taken_alias(snapshot, record)
-    sequence = await admin.writer.write(
-        KeyUpdated, record, expected_sequence=sequence_of(snapshot, before)
-    )
-    if record.key_alias != before.key_alias:
-        await admin.writer.claim_alias(KeyUpdated, record, before)
+    issue = Issue(now_us=now_us(), by=caller_of(request).name)
+    record, sequence = await change_key(request, admin, body, issue)
     spend = await admin.ledger.spend_of([record], issue.now_us)
     answer = updated_key(record, body.key, spend[record.key_id], issue.now_us, admin.timezone)
     return answer_json(answer, headers=etag_header(sequence))

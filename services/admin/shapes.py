@@ -5,10 +5,11 @@ from decimal import Decimal
 from typing import Any, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from schemas.events import time_from_us
-from schemas.registry import KeyRecord, OwnerRecord
-from services.admin.bodies import GeneratedKey, KeyRow, KeyState, UpdatedKey
+from schemas.registry import KeyRecord, OwnerRecord, UserRecord
+from services.admin.bodies import GeneratedKey, KeyRow, KeyState, ListedKey, UpdatedKey, UserOfKey
 from services.admin.bodies_rates import rates_shown
 from services.admin.budgets import budgets_shown
 from services.admin.money import plain_number
@@ -20,8 +21,10 @@ __all__ = [
     "generated_key",
     "key_row",
     "key_state",
+    "listed_key",
     "status_of",
     "updated_key",
+    "user_of_key",
     "window_of",
 ]
 
@@ -63,6 +66,30 @@ def key_state(record: KeyRecord, spend: KeySpend, now_us: int, timezone: str) ->
 def key_row(record: KeyRecord, spend: KeySpend, now_us: int, timezone: str) -> KeyRow:
     """Return a key with its hash, as /key/block and /key/list show it."""
     return KeyRow(token=record.key_hash, **_fields(record, spend, now_us, timezone))
+
+
+def listed_key(
+    record: KeyRecord,
+    spend: KeySpend,
+    now_us: int,
+    timezone: str,
+    user: UserOfKey | UnsetType | None = UNSET,
+) -> ListedKey:
+    """Return a key with its hash and, where that was asked for, its user."""
+    fields = _fields(record, spend, now_us, timezone)
+    return ListedKey(token=record.key_hash, user=user, **fields)
+
+
+def user_of_key(user: UserRecord | None) -> UserOfKey | None:
+    """Return what a list of keys shows of a user."""
+    if user is None:
+        return None
+    return UserOfKey(
+        user_id=user.user_id,
+        user_alias=user.user_alias,
+        user_email=user.user_email,
+        user_role=user.user_role,
+    )
 
 
 def generated_key(

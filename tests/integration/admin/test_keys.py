@@ -253,3 +253,76 @@ def test_regenerated_key_keeps_its_id_and_the_old_one_works_for_its_grace_period
         response = admin.http.post(path, json=sent)
         assert (response.status_code, response.json()["error"]["param"]) == (status, param)
     assert not any(secret in admin.log for secret in (first, second, answer["key"]))
+
+
+def test_bulk_update_changes_each_key_by_itself(admin: RunningAdmin) -> None:
+    # Given five changes of which one is of no key, one wrong, one unreadable and one of an alias
+    # that another one has just taken, when they are sent together,
+    first, second, third = (admin.generate(key_alias=f"bulk-{n}") for n in range(3))
+    body = {
+        "keys": [
+            {"key": first["key"], "max_budget": 5, "tags": ["a"], "key_alias": "bulk-taken"},
+            {"key": "sk-of-nobody", "max_budget": 5},
+            {"key": second["token"], "max_budget": -1},
+            {"key": second["key_id"], "max_bugdet": 1},
+            {"key": third["key_id"], "key_alias": "bulk-taken"},
+            [],
+            {"key": third["key_id"], "allowed_routes": ["/v1"], "models": ["m"]},
+        ]
+    }
+    answer = admin.http.post("/key/bulk_update", json=body).json()
+    # Then the good ones are changed, and each other one says why not.
+    assert answer["total_requested"] == 7
+    done = answer["successful_updates"]
+    assert [each["key"] for each in done] == [first["key"], third["key_id"]]
+    assert (done[0]["key_info"]["max_budget"], done[0]["key_info"]["tags"]) == (5, ["a"])
+    assert done[1]["key_info"]["allowed_routes"] == ["/v1"]
+    failed = answer["failed_updates"]
+    words = ("not found", "must not be negative", "did you mean max_budget?", "bulk-taken", "")
+    for each, said in zip(failed, words, strict=True):
+        assert said in each["failed_reason"]
+    known = [each["key_info"] and each["key_info"]["key_id"] for each in failed]
+    assert known == [None, second["key_id"], second["key_id"], third["key_id"], None]
+    shown = admin.http.get("/key/info", params={"key": str(first["key"])}).json()["info"]
+    assert (shown["max_budget"], shown["key_alias"]) == (5, "bulk-taken")
+    for wrong in ({}, {"keys": []}, {"keys": [{}] * 501}, {"key": []}):
+        assert admin.http.post("/key/bulk_update", json=wrong).status_code == 400
+
+
+def test_settings_change_with_the_secret_and_a_chosen_secret_is_refused(
+    admin: RunningAdmin,
+) -> None:
+    # Given a key with an alias, when its secret is replaced along with settings, then both change
+    # in one event, and nothing does where one of them is wrong.
+    made = admin.generate(key_alias="rotate-me", max_budget=1)
+    admin.generate(key_alias="rotate-other")
+    path = f"/key/{made['key_id']}/regenerate"
+    for wrong, words in (
+        ({"key_alias": "rotate-other"}, "another key has the alias"),
+        ({"new_key": "sk-chosen-by-somebody-123"}, "a new key is random"),
+        ({"max_budget": -1}, "must not be negative"),
+    ):
+        answer = admin.http.post(path, json=wrong)
+        assert words in answer.json()["error"]["message"]
+        assert answer.json()["error"]["param"] == next(iter(wrong))
+    assert own(admin, str(made["key"])).status_code == 200
+    answer = admin.http.post(path, json={"max_budget": 2, "key_alias": "rotated-too"}).json()
+    assert (answer["max_budget"], answer["key_alias"]) == (2, "rotated-too")
+    assert own(admin, str(made["key"])).status_code == 401
+    assert own(admin, answer["key"]).json()["info"]["key_alias"] == "rotated-too"
+
+
+def test_list_shows_whose_keys_they_are(admin: RunningAdmin) -> None:
+    # Given keys of a user that was made and of one that was not, when a list is expanded, then it
+    # has the user, or null; and without that no such field.
+    body = {"user_id": "expanded", "user_email": "e@example.com", "auto_create_key": False}
+    assert admin.http.post("/user/new", json=body).status_code == 200
+    for user_id in ("expanded", "expanded-nobody"):
+        admin.generate(user_id=user_id)
+    query = {"user_id": "expanded", "substring_matching": "true", "return_full_object": "true"}
+    found = admin.http.get("/key/list", params={**query, "expand": "user"}).json()["keys"]
+    users = {each["user_id"]: each["user"] for each in found}
+    assert users["expanded"]["user_email"] == "e@example.com"
+    assert users["expanded-nobody"] is None
+    plain = admin.http.get("/key/list", params=query).json()["keys"]
+    assert not any("user" in each for each in plain)

@@ -44,6 +44,7 @@ KEY_FIELDS_WITHOUT_MEANING: dict[str, str] = {
     "end_user_budget_id": _SEVERAL,
     "enforced_params": "requests pass unchanged and unchecked but for the model",
     "mcp_rpm_limit": _RATE,
+    "new_key": "a new key is random, and in the answer alone; choose one with key in /key/generate",
     "new_master_key": "the master key is set in the configuration",
     "object_permission": _ROUTES,
     "organization_id": _ORGANISATION,

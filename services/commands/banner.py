@@ -45,7 +45,7 @@ def banner(
         f"  curl -X POST {url}/key/generate -H {in_shell} \\",
         "    -H 'Content-Type: application/json' -d '{\"key_alias\": \"developer-1\"}'",
         "",
-        "Then, where Claude Code runs:",
+        "Then, where Claude Code runs (`tallygate claude-code --write` sets the same):",
         f"  export ANTHROPIC_BASE_URL={url}",
         *model,
         '  export ANTHROPIC_CUSTOM_HEADERS="x-litellm-api-key: Bearer sk-…"',

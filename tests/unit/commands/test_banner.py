@@ -56,6 +56,7 @@ def test_the_master_key_is_never_shown_wherever_it_is(tmp_path: Path) -> None:
     made = folder.master_key()
     generated = text(tmp_path, GatewayConfig(path="c"))
     assert str(folder.master_key_file) in generated
+    assert "tallygate claude-code --write" in generated
     given = GatewayConfig(path="/etc/c.yaml", master_key="sk-given-to-the-gateway")
     variable = text(tmp_path, given, {"LITELLM_MASTER_KEY": "sk-given-to-the-gateway"})
     assert '"Authorization: Bearer $LITELLM_MASTER_KEY"' in variable

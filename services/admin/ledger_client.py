@@ -24,7 +24,7 @@ from schemas.rpc import (
 from schemas.streams import QUERY_CONTROL_SUBJECT, QUERY_SUBJECT, READER_STATE_SUBJECT
 from services.admin.budget_spend import spend_of_budgets, spend_of_everybody, spend_of_members
 from services.admin.shapes import KeySpend, window_of
-from services.admin.spend_sql import SPEND_OF_KEYS, spends_from
+from services.admin.spends import Column, spends_of
 from services.runtime.bus import Bus, BusUnavailable, NobodyServes
 from services.runtime.tasks import end_tasks
 
@@ -229,11 +229,10 @@ class LedgerClient:
         starts_us = [each.start_us for each in windows]
         ids = [record.key_id for record in records]
         try:
-            reply = await self.query(SPEND_OF_KEYS, (ids, starts_us), timeout_s=SPEND_TIMEOUT_S)
+            spends = await self.spends_since("key_id", ids, starts_us)
         except ApiError as error:
             unknown = KeySpend(error=error.message, budgets=None)
             return dict.fromkeys(ids, unknown)
-        spends = spends_from(reply)
         budgets = await self.spend_of_budgets(records, now_us)
         return {
             key_id: msgspec.structs.replace(
@@ -243,6 +242,16 @@ class LedgerClient:
             )
             for key_id, spent, window in zip(ids, budgets, windows, strict=True)
         }
+
+    async def spends_since(
+        self, column: Column, ids: Sequence[str], starts_us: Sequence[int]
+    ) -> dict[str, KeySpend]:
+        """Return what keys, teams or users spent since some moments, and ever. Raises ApiError."""
+
+        async def ask(sql: str, parameters: Sequence[object]) -> QueryReply:
+            return await self.query(sql, parameters, timeout_s=SPEND_TIMEOUT_S)
+
+        return await spends_of(ask, column, ids, starts_us)
 
     async def spend_of_everybody(self, since_us: int) -> Decimal:
         """Return what counts for the budget of all keys together since then. Raises ApiError."""

@@ -13,13 +13,12 @@ from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from services.admin.bodies import PAGE_SIZE_MAX, KeyRow
 from services.admin.cascade import delete_keys_that_follow
 from services.admin.directory import live_keys, sequence_of
-from services.admin.ledger_client import SPEND_TIMEOUT_S
 from services.admin.members import change_team, without
 from services.admin.owners import deleted_owner
 from services.admin.principal import MASTER, Principal
 from services.admin.records import Issue
 from services.admin.shapes import KeySpend, key_row, window_of
-from services.admin.spend_sql import SPEND_OF_TEAMS, SPEND_OF_USERS, spends_from
+from services.admin.spends import Column
 from services.admin.state import AdminState, now_us
 from services.runtime.registry import RegistrySnapshot
 
@@ -58,15 +57,14 @@ async def spend_of_owners(
     if isinstance(owners[0], TeamRecord) and not caller.sees_all:
         shown = [each for each in owners if isinstance(each, TeamRecord)]
         return await _spend_of_own_teams(admin, shown, caller)
-    query = SPEND_OF_TEAMS if isinstance(owners[0], TeamRecord) else SPEND_OF_USERS
+    column: Column = "team_id" if isinstance(owners[0], TeamRecord) else "user_id"
     ids = [_own_id(owner)[1] for owner in owners]
     time_us = now_us()
     starts_us = [window_of(owner, time_us, admin.timezone).start_us for owner in owners]
     try:
-        reply = await admin.ledger.query(query, (ids, starts_us), timeout_s=SPEND_TIMEOUT_S)
+        spends = await admin.ledger.spends_since(column, ids, starts_us)
     except ApiError as error:
         return [KeySpend(error=error.message, budgets=None)] * len(ids)
-    spends = spends_from(reply)
     budgets = await admin.ledger.spend_of_budgets(owners, time_us)
     return [
         msgspec.structs.replace(spends.get(owner_id, _NOTHING), budgets=spent)

@@ -5,19 +5,14 @@ A request counts in the budget window in which it started, as the ledger's budge
 """
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from schemas.rpc import QueryReply
 from services.admin.bodies_spend import SpendDay, SpendLog
 from services.admin.money import plain_number
-from services.admin.shapes import KeySpend
 
 __all__ = [
-    "SPEND_OF_KEYS",
-    "SPEND_OF_TEAMS",
-    "SPEND_OF_USERS",
     "all_logs",
     "days_from",
     "global_spend_sql",
@@ -26,24 +21,7 @@ __all__ = [
     "money",
     "spend_by_day",
     "spend_logs",
-    "spends_from",
 ]
-
-SPEND_OF_KEYS = """
-SELECT wanted.key_id,
-       sum(requests.cost_usd) AS total_usd,
-       sum(requests.cost_usd)
-           FILTER (epoch_us(requests.started_at) >= wanted.start_us) AS window_usd,
-       max(requests.ended_at) AS last_active
-FROM (SELECT unnest($1::VARCHAR[]) AS key_id, unnest($2::BIGINT[]) AS start_us) AS wanted
-JOIN requests ON requests.key_id = wanted.key_id
-GROUP BY wanted.key_id
-"""
-"""$1: key ids; $2: for each the beginning of its window, in microseconds since the epoch."""
-
-SPEND_OF_TEAMS = SPEND_OF_KEYS.replace("key_id", "team_id")
-SPEND_OF_USERS = SPEND_OF_KEYS.replace("key_id", "user_id")
-"""The same of teams and of users: $1 are their ids."""
 
 _LOG_COLUMNS = (
     "request_id",
@@ -136,18 +114,6 @@ GROUP BY ALL HAVING sum(requests) <> 0 ORDER BY ALL
 def money(cell: Any) -> Decimal | None:
     """Return a DECIMAL cell (a string in the reader's answers) exactly; None stays None."""
     return None if cell is None else plain_number(Decimal(str(cell)))
-
-
-def spends_from(reply: QueryReply) -> dict[str, KeySpend]:
-    """Return the spend by key id from an answer to SPEND_OF_KEYS."""
-    return {
-        row[0]: KeySpend(
-            total_usd=money(row[1]) or Decimal(0),
-            window_usd=money(row[2]) or Decimal(0),
-            last_active=None if row[3] is None else datetime.fromisoformat(row[3]),
-        )
-        for row in reply.rows
-    }
 
 
 def logs_from(reply: QueryReply, hash_of: Callable[[str], str | None]) -> list[SpendLog]:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
@@ -10,7 +11,7 @@ import pytest
 
 from schemas import rpc
 from schemas.rpc import QueryReply
-from services.admin import activity_sql, report_sql, spend_sql
+from services.admin import activity_sql, report_sql, spend_sql, spends
 from services.admin.newest_logs import BELOW
 from services.ledger import query, query_watch, sql_rules
 from services.ledger.query import QueryService
@@ -144,7 +145,8 @@ def test_every_table_and_column_can_be_found_with_its_comment(service: QueryServ
 @pytest.mark.parametrize(
     ("text", "parameters"),
     [
-        (spend_sql.SPEND_OF_KEYS, (["key-1"], [0])),
+        spends.spend_sql("key_id", ["key-1", "key-2"], [0, 1_790_000_000_000_000]),
+        spends.last_active_sql("key_id", ["key-1"], [datetime.now(UTC).date()]),
         (spend_sql.global_spend_sql(""), ()),
         (spend_sql.spend_logs("WHERE key_id = $1"), ("key-1",)),
         (spend_sql.spend_by_day(""), ()),

@@ -17,7 +17,7 @@ from services.ledger.query import QueryService
 from services.ledger.rollups import count
 from services.runtime.bus import Bus
 
-__all__ = ["request_row", "running_query_reader"]
+__all__ = ["fill", "request_row", "running_query_reader"]
 
 START_TIMEOUT_S = 60.0
 _MEMORY_BYTES_MAX = 256 * 1024 * 1024
@@ -78,7 +78,7 @@ def running_query_reader(
     connection.execute(files("services.ledger.sql").joinpath("schema.sql").read_text())
     connection.begin()
     for table, filled in {"requests": rows, **(others or {})}.items():
-        _fill(connection, table, filled)
+        fill(connection, table, filled)
     connection.commit()
     count(connection, "in")
     service = QueryService(
@@ -122,7 +122,8 @@ def running_query_reader(
         connection.close()
 
 
-def _fill(connection: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str, Any]]) -> None:
+def fill(connection: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str, Any]]) -> None:
+    """Insert rows; columns that need a value and are given none are empty."""
     needed = connection.execute(
         "SELECT column_name, data_type FROM duckdb_columns() "
         "WHERE table_name = ? AND NOT is_nullable",

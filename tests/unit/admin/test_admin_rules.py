@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from schemas.errors import BadRequest
 from schemas.registry import KeyRecord
-from schemas.rpc import QueryReply
 from services.admin.bodies import GenerateKey, KeyListQuery, UpdateKey
 from services.admin.credentials import find_candidates
 from services.admin.directory import alias_holders, find_key, page_of_keys
@@ -22,7 +21,7 @@ from services.admin.principal import MASTER
 from services.admin.reading import decode_body
 from services.admin.records import Issue, chosen_key_id, created_record, updated_record
 from services.admin.shapes import KeySpend, key_state, status_of, window_of
-from services.admin.spend_sql import days_from, spends_from
+from services.admin.spend_sql import days_from
 from services.runtime.registry import RegistrySnapshot
 
 NOW_US = 1_795_478_400_000_000  # 2026-11-24 00:00 UTC
@@ -286,10 +285,3 @@ def test_daily_sums_do_not_depend_on_order(cells: list[tuple[str, str, str, Deci
         assert sum(day.users.values()) == day.spend == sum(day.models.values())
         assert day.requests == 2 * day.unpriced_requests > 0
     assert sum(day.unpriced_requests for day in days) == len(cells)
-
-
-def test_spend_cells_become_exact_numbers() -> None:
-    reply = QueryReply(rows=(("k", "0.249754000000", None, "2026-11-24T04:14:12.5Z"),))
-    spend = spends_from(reply)["k"]
-    assert (spend.total_usd, spend.window_usd) == (Decimal("0.249754"), Decimal(0))
-    assert spend.last_active is not None

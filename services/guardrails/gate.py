@@ -22,6 +22,7 @@ __all__ = [
     "ANYWHERE",
     "ENDS_MAX",
     "PIECE_OVERLAP_BYTES",
+    "TEXTS_MAX",
     "WINDOWS_MAX",
     "WINDOW_BYTES",
     "Gate",
@@ -39,6 +40,9 @@ WINDOW_BYTES = 2_048
 """What a look at one more place costs: as much as to look through so much text."""
 ENDS_MAX = 128
 """Hits of a pattern in a block; with more, all of its texts are looked through."""
+TEXTS_MAX = 16
+"""Texts of a block in which a pattern may be anywhere; those of one with more are read once more,
+half of them at a time: a body may be thousands of them."""
 
 _ALIKE = re.compile(
     r"""(?:\(\?i\))?
@@ -126,18 +130,31 @@ class Gate:
         if self._always:
             found = {number: list(self._always) for number in range(len(texts.encoded))}
         for block in texts.blocks:
-            if len(block.data) <= PIECE_BYTES:
-                ends = self._ends_in(block.data)
-            else:
-                ends = self._ends_in_pieces(block.data)
-                found.setdefault(block.first, []).extend(self._long)
-                for hit in self._long:
-                    ends.pop(hit.number, None)
-            for number, places in ends.items():
-                self._tell(number, places, block, texts, found)
+            self._open_block(block, texts, found)
         for hits in found.values():
             hits.sort()
         return found
+
+    def _open_block(self, block: Block, texts: Texts, found: dict[int, list[Hit]]) -> None:
+        """Add the hits in one block."""
+        if len(block.data) > PIECE_BYTES:
+            ends = self._ends_in_pieces(block.data)
+            found.setdefault(block.first, []).extend(self._long)
+            for hit in self._long:
+                ends.pop(hit.number, None)
+        else:
+            ends = self._ends_in(block.data)
+        is_wide = any(self._is_anywhere(number, places) for number, places in ends.items())
+        if is_wide and len(block.starts) > TEXTS_MAX:
+            for half in _halves(block):
+                self._open_block(half, texts, found)
+            return
+        for number, places in ends.items():
+            self._tell(number, places, block, texts, found)
+
+    def _is_anywhere(self, number: int, ends: list[int]) -> bool:
+        """Tell whether a pattern with hits in a block may be anywhere in it."""
+        return not (self._shapes[number].bytes_max and 0 < len(ends) <= ENDS_MAX)
 
     def _ends_in(self, data: bytes) -> dict[int, list[int]]:
         """Return where the matches of each pattern end: all, or one where no windows are asked."""
@@ -176,7 +193,7 @@ class Gate:
     ) -> None:
         """Add the hits of one pattern in the texts of a block."""
         shape = self._shapes[number]
-        if not (shape.bytes_max and 0 < len(ends) <= ENDS_MAX):
+        if self._is_anywhere(number, ends):
             for text in range(block.first, block.first + len(block.starts)):
                 found.setdefault(text, []).append(Hit(number, None))
             return
@@ -201,6 +218,20 @@ class Gate:
                 many = max(WINDOWS_MAX, len(texts.encoded[text]) // WINDOW_BYTES)
                 hit = Hit(number, spans if len(spans) <= many else None)
                 found.setdefault(text, []).append(hit)
+
+
+def _halves(block: Block) -> tuple[Block, Block]:
+    """Return the first texts of a block, and the others."""
+    middle = len(block.starts) // 2
+    begin = block.starts[middle]
+    return (
+        Block(block.first, block.starts[:middle], block.data[: begin - 1]),
+        Block(
+            block.first + middle,
+            [start - begin for start in block.starts[middle:]],
+            block.data[begin:],
+        ),
+    )
 
 
 def _compiled(patterns: list[tuple[int, bytes, int]]) -> Any:

@@ -47,7 +47,7 @@ __all__ = [
 
 INLINE_BYTES_MAX = 64 * 1024
 """More new content than this is looked at in a thread, so that other requests go on meanwhile. The
-first look at so much takes 0.4 ms, and 3 ms at most, whatever it says (measured)."""
+first look at so much takes 0.4 ms, and 5 ms at most, whatever it says (measured)."""
 INLINE_SEARCH_BYTES_MAX = 4 * 1024
 """More than this that is to be looked at once more, since something may be there, is looked at in a
 thread, too: a hostile text of 64 KiB takes 60 ms (measured), one of this length 5."""

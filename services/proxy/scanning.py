@@ -174,8 +174,9 @@ class Screening:
         unclear = (
             len(part) for (part, _), each in zip(parts, self._said, strict=True) if each is None
         )
-        self.bytes_left = searched + sum(unclear)
-        """What is still to be looked at."""
+        self.bytes_left = searched + sum(unclear) + (len(self._texts) if searched else 0)
+        """What is still to be looked at; a text counts for one more, since it may be asked where
+        it stands."""
 
     def verdicts(self) -> list[tuple[Verdict, ...] | None]:
         """Return what look_at does."""

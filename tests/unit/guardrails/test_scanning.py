@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bench.guardrail_rules import SEED, Result, evaluate_all
 from services.guardrails import KINDS, Finding, build_scanner, mask
-from services.guardrails.gate import PIECE_OVERLAP_BYTES, Gate, GatePattern, Shape
+from services.guardrails.gate import PIECE_OVERLAP_BYTES, TEXTS_MAX, Gate, GatePattern, Shape
 from services.guardrails.own_secrets import secret_rules
 from services.guardrails.personal_data import personal_data_rules
 from services.guardrails.rules import Rule, RuleScanner
@@ -172,10 +172,10 @@ def test_texts_that_are_read_together_are_read_as_each_alone(kind: str) -> None:
     texts = [sample.text for sample in SAMPLES[kind]]
     texts += [text[random.randrange(len(text)) :] for text in texts]
     texts += [text[: random.randrange(len(text))] for text in texts]
-    texts = random.sample(texts, 500)
+    texts = random.sample(texts, 300)
     exact = exact_scanner(RULES[kind])
     alone = {number: found for number, text in enumerate(texts) if (found := exact.scan(text))}
-    assert len(alone) > 100
+    assert len(alone) > 60
     assert SCANNERS[kind].scan_all(Texts(texts)) == alone
 
 
@@ -307,6 +307,22 @@ def test_windows_hold_what_may_match_and_are_one_where_they_overlap() -> None:
     }
     assert gate.open_for(Texts(["xx    " * 9])) == {0: [Hit(0, None)]}
     assert gate.open_for(Texts(["xx" * 200])) == {0: [Hit(0, None)]}
+
+
+def test_what_is_in_one_of_thousands_of_texts_opens_few_of_them() -> None:
+    # Given thousands of small texts of which two have something, somewhere, when they are read
+    # together, then few are looked through for it, and it is found.
+    texts = ["-"] * 5_000
+    texts[1_234], texts[4_999] = "falcon", "the falcon of falcons"
+    gate = Gate([GatePattern("falcon"), GatePattern("on$", shape=Shape(9))], trusted=True)
+    hits = gate.open_for(Texts(texts))
+    assert {1_234, 4_999} <= hits.keys()
+    assert len(hits) <= 2 * TEXTS_MAX
+    scanner = build_scanner("block_list", {"lists": [{"name": "n", "words": ["falcon"]}]})
+    assert scanner.scan_all(Texts(texts)) == {
+        1_234: [Finding("n", "block_list", 0, 6)],
+        4_999: [Finding("n", "block_list", 4, 10)],
+    }
 
 
 def test_words_and_patterns_are_found_at_every_seam() -> None:

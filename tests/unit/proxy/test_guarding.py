@@ -274,8 +274,9 @@ def test_what_may_take_long_is_done_in_a_thread(monkeypatch: pytest.MonkeyPatch)
     some, long = module.INLINE_SEARCH_BYTES_MAX, module.INLINE_BYTES_MAX
     for size, word in ((some // 2, "Falcon"), (long // 2, "-"), (some, "Falcon"), (long, "-")):
         worker.send({"messages": [user(f"{word} " + "x" * size)]})
-    assert threads == [False, False, True, True]
-    assert [hit.findings[0].rule for hit in worker.told] == ["falcon", "falcon"]
+    worker.send({"messages": [user("a Falcon", *["-"] * some)]})
+    assert threads == [False, False, True, True, True]
+    assert [hit.findings[0].rule for hit in worker.told] == ["falcon"] * 3
 
 
 def test_large_texts_are_looked_at_as_a_whole_and_many_findings_are_summed_up() -> None:

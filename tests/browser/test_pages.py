@@ -5,14 +5,14 @@ details of one request, are added to DETAILS.
 """
 
 import re
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
 from services.admin.ui.navigation import PAGES
 from tests.support.browser import LOOKS, NARROW, WIDE, Browser, Form, Session, screens_folder
 from tests.support.demo import Demo
-from tests.support.gateway import MASTER_KEY, Gateway
+from tests.support.gateway import MASTER_KEY, Gateway, wait_until
 from tests.support.mock import MockAnthropic
 
 BYTES_MAX = 200 * 1024
@@ -32,6 +32,10 @@ DETAILS: tuple[str, ...] = (
     "/docs",
 )
 """Paths beside the menu's. `{request_id}` and the like are filled in: see Demo.names."""
+
+HOSTILE = "<img src=x onerror=alert(1)>\"'&lt;{{7*7}}\u202e" + "long" * 36
+"""A name of 190 characters that a careless page would run, undo, reckon or be torn apart by."""
+BOOKED = "SELECT request_id FROM requests WHERE status = 'success' LIMIT 1"
 
 pytestmark = pytest.mark.browser
 
@@ -60,15 +64,21 @@ def test_page_is_whole_light_readable_and_fits_a_phone(
     admin.shoot(screens_folder() / f"{name}-{NARROW}-dark.png")
 
 
+@pytest.fixture(scope="module")
+def new_gateway(
+    tmp_path_factory: pytest.TempPathFactory, _mock_anthropic_process: MockAnthropic
+) -> Iterator[Gateway]:
+    """A gateway that nothing was asked yet; the tests that use it come in their order."""
+    with Gateway.started(tmp_path_factory.mktemp("new"), _mock_anthropic_process) as running:
+        yield running
+
+
 def test_pages_of_an_empty_gateway_are_whole_and_say_what_to_do(
-    tmp_path: Path, mock_anthropic: MockAnthropic, browser: Browser
+    new_gateway: Gateway, browser: Browser
 ) -> None:
     # Given a gateway that nothing was asked yet, when each page of the menu is opened, then it is
     # there without an error, also for those who cannot see well, and fits a phone.
-    with (
-        Gateway.started(tmp_path, mock_anthropic) as gateway,
-        browser.session(gateway.url, width=NARROW) as session,
-    ):
+    with browser.session(new_gateway.url, width=NARROW) as session:
         session.log_in(MASTER_KEY)
         for path in (page.path for page in PAGES):
             look = session.open(path)
@@ -77,6 +87,39 @@ def test_pages_of_an_empty_gateway_are_whole_and_say_what_to_do(
             assert (path, session.axe()) == (path, [])
             name = re.sub(r"[^a-z0-9]+", "-", path).strip("-")
             session.shoot(screens_folder() / f"{name}-empty-{NARROW}-light.png")
+
+
+def test_names_that_mean_harm_are_shown_as_what_they_are(
+    new_gateway: Gateway, browser: Browser
+) -> None:
+    # Given a team, a user, a key and a model whose names are scripts, long, and turned around, when
+    # the pages that name them are opened on a phone, then no script of theirs runs, nothing is
+    # asked of another host, and nothing is wider than the phone.
+    gateway = new_gateway
+    gateway.admin("POST", "/team/new", json={"team_id": "t", "team_alias": HOSTILE + " team"})
+    gateway.admin("POST", "/user/new", json={"user_id": "u", "user_alias": HOSTILE + " user"})
+    made = {"key_alias": HOSTILE, "team_id": "t", "user_id": "u", "tags": [HOSTILE[:60]]}
+    key = gateway.admin("POST", "/key/generate", json={**made, "max_budget": 100})
+    model = "claude-" + HOSTILE[:120]
+    wait_until(lambda: gateway.ask(key["key"], model=model).status_code == 200, 30, "it is served")
+    wait_until(lambda: gateway.sql(BOOKED), 30, "it is booked")
+    request_id = gateway.sql(BOOKED)[0][0]
+    details = [
+        f"/ui/logs/{request_id}",
+        f"/ui/keys/{key['token_id']}",
+        "/ui/teams/t",
+        "/ui/users/u",
+    ]
+    with browser.session(gateway.url, width=NARROW) as session:
+        session.log_in(MASTER_KEY)
+        for path in [*(page.path for page in PAGES), *details]:
+            look = session.open(path)
+            assert (path, look.status, look.faults) == (path, 200, [])
+            assert (path, session.sideways()) == (path, [])
+            name = re.sub(r"[^a-z0-9]+", "-", path).strip("-")[:40]
+            session.shoot(screens_folder() / f"{name}-hostile-{NARROW}-light.png")
+        session.open("/ui/keys")
+        assert HOSTILE[:40] in session.page.get_by_role("main").inner_text()
 
 
 def test_pages_of_a_developer_are_whole_and_show_no_other_names(

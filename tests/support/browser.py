@@ -19,6 +19,7 @@ from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import (
     CDPSession,
     ConsoleMessage,
+    Dialog,
     Page,
     Request,
     Response,
@@ -167,6 +168,7 @@ class Session:
         self._devtools.on("Network.loadingFinished", self._on_loaded)
         page.on("console", self._on_console)
         page.on("pageerror", lambda error: self._fault(f"script: {error}"))
+        page.on("dialog", self._on_dialog)
         page.on("request", self._on_request)
         page.on("requestfinished", self._on_end)
         page.on("requestfailed", self._on_failed)
@@ -260,6 +262,11 @@ class Session:
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"}:
             self._fault(f"console: {message.text}")
+
+    def _on_dialog(self, dialog: Dialog) -> None:
+        # No page asks in this way: a name was taken for a script.
+        self._fault(f"dialog: {dialog.message}")
+        dialog.dismiss()
 
     def _on_loaded(self, event: dict[str, Any]) -> None:
         self._bytes += int(event["encodedDataLength"])

@@ -24,16 +24,22 @@ def findings_in(
     guardrails: Sequence[Guardrail], body: bytes, *, is_stream: bool
 ) -> list[tuple[Guardrail, list[GuardrailFinding]]]:
     """Return what guardrails find in an answer, those alone that find something."""
-    texts = texts_of_answer(body, is_stream=is_stream)
+    from services.guardrails import Texts
+
+    texts = [
+        (index, text)
+        for index, pieces in texts_of_answer(body, is_stream=is_stream).items()
+        for text in pieces
+    ]
+    together = Texts([text for _, text in texts])
     told: list[tuple[Guardrail, list[GuardrailFinding]]] = []
     for guardrail in guardrails:
         scanner = scanner_of(guardrail)
         counts: dict[tuple[str, str, str], int] = {}
-        for index, pieces in texts.items():
-            for text in pieces:
-                for found in scanner.scan(text):
-                    name = (found.rule, found.category, f"answer.content[{index}]")
-                    counts[name] = counts.get(name, 0) + 1
+        for number, found in sorted(scanner.scan_all(together).items()):
+            for each in found:
+                name = (each.rule, each.category, f"answer.content[{texts[number][0]}]")
+                counts[name] = counts.get(name, 0) + 1
         findings = [
             GuardrailFinding(rule=rule, category=category, place=place, count=count)
             for (rule, category, place), count in counts.items()

@@ -14,7 +14,7 @@ from schemas.rpc import QUERY_PARTS_ROWS_MAX, QUERY_ROWS_MAX, QUERY_TIMEOUT_S, Q
 from services.admin.analysts import team_seen_by
 from services.admin.bodies import SqlQuery
 from services.admin.key_types import refuse_other_routes
-from services.admin.sql_answers import answer_sql, unless_left
+from services.admin.sql_answers import TRUNCATED_HEADER, answer_sql, unless_left
 from services.admin.state import AdminState, now_us
 from services.admin.ui.access import viewer_of
 from services.admin.ui.asking import Row, rows_from
@@ -102,7 +102,9 @@ async def sql_file(request: _Request, admin: AdminState, name: str) -> Response[
                 answer_format="arrow",
                 team_id=team_id,
             )
-            answer = Stream(await parquet_of(contents), media_type="application/vnd.apache.parquet")
+            parts, is_cut = await parquet_of(contents)
+            answer = Stream(parts, media_type="application/vnd.apache.parquet")
+            headers[TRUNCATED_HEADER] = "true" if is_cut else "false"
         case _:
             raise NotFound("There is no such file: there are result.csv, .arrow and .parquet.")
     answer.headers.update(headers)

@@ -18,8 +18,12 @@ from tests.support.nats import NatsServer
 from tests.support.query_reader import request_row, running_query_reader
 
 HOSTILE = "<img src=x onerror=alert(1)>"
-ROWS = 560
-ALL = "SELECT request_id, key_alias, cost_usd FROM requests ORDER BY request_id"
+SOME = 28
+ROWS = SOME * SOME
+"""An answer of ALL has so many: each request with each."""
+ALL = """\
+SELECT a.request_id || b.request_id AS pair, a.key_alias, a.cost_usd
+FROM requests AS a, requests AS b ORDER BY ALL"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -32,7 +36,7 @@ def _reader(nats: NatsServer, tmp_path_factory: pytest.TempPathFactory) -> Itera
             team_id="blue" if number % 7 == 0 else "red",
             cost_usd=f"{number}.000000000001",
         )
-        for number in range(ROWS)
+        for number in range(SOME)
     ]
     with running_query_reader(tmp_path_factory.mktemp("reader"), nats.url, rows):
         yield
@@ -47,8 +51,8 @@ def test_answer_is_a_table_with_its_types_and_limits(master: LoggedIn) -> None:
     # Given a query with more rows than are shown, when it is run, then the first of them stand
     # there, exact and harmless, with the types, and the page says that there are more.
     text = master.get("/ui/sql", q=ALL).text
-    assert len(re.findall(r"<td class=\"cell\">tg_\d+</td>", text)) == 500
-    assert '<td class="num">499.000000000001</td>' in text
+    assert len(re.findall(r"<td class=\"cell\">tg_\d+tg_\d+</td>", text)) == 500
+    assert '<td class="num">17.000000000001</td>' in text
     assert "decimal(18,12)" in text
     assert "500 rows, and there are more" in text
     assert HOSTILE not in text
@@ -99,9 +103,10 @@ def test_what_is_wrong_with_a_query_is_said_beside_it(
 def test_files_hold_the_whole_answer_exactly(master: LoggedIn) -> None:
     # Given a query with more rows than the page shows, when its files are fetched, then each has
     # all rows, and money as decimals.
-    expected = sum(Decimal(number) + Decimal("0.000000000001") for number in range(ROWS))
+    expected = SOME * sum(Decimal(number) + Decimal("0.000000000001") for number in range(SOME))
     parquet = master.get("/ui/sql/result.parquet", q=ALL)
     assert 'filename="result.parquet"' in parquet.headers["content-disposition"]
+    assert parquet.headers["x-tallygate-truncated"] == "false"
     arrow = master.get("/ui/sql/result.arrow", q=ALL)
     for table in (
         pq.read_table(io.BytesIO(parquet.content)),
@@ -119,6 +124,16 @@ def test_files_hold_the_whole_answer_exactly(master: LoggedIn) -> None:
         assert "not found in FROM clause" in html.unescape(wrong.text)
 
 
+def test_file_that_was_cut_says_so(master: LoggedIn) -> None:
+    # Given an answer of more rows than a file may have, when it is fetched as Parquet, then the
+    # header says that it was cut, and so do the file's own metadata.
+    cut = master.get("/ui/sql/result.parquet", q="SELECT 1 AS one FROM range(1000001)")
+    assert cut.headers["x-tallygate-truncated"] == "true"
+    metadata = pq.read_metadata(io.BytesIO(cut.content))
+    assert metadata.num_rows == 1_000_000
+    assert metadata.metadata[b"tallygate.truncated"] == b"after 1000000 rows"
+
+
 def test_asking_needs_what_the_route_of_the_api_needs(
     admin: RunningAdmin, master: LoggedIn
 ) -> None:
@@ -131,14 +146,15 @@ def test_asking_needs_what_the_route_of_the_api_needs(
     admin.http.post("/team/new", json={"team_id": "blue", "team_alias": "blue"})
     key = admin.generate(key_alias="ana", team_id="blue", analyst="team")["key"]
     analyst = log_in(admin.url, str(key))
+    of_team = (SOME // 7) ** 2
     page = analyst.get("/ui/sql", q="SELECT DISTINCT team_id FROM requests").text
     assert '<td class="cell">blue</td>' in page
     assert '<td class="cell">red</td>' not in page
     assert "rows of the team blue" in page
     assert 'href="/ui/sql"' in page
-    assert len(analyst.get("/ui/sql/result.csv", q=ALL).text.splitlines()) == ROWS // 7 + 1
+    assert len(analyst.get("/ui/sql/result.csv", q=ALL).text.splitlines()) == of_team + 1
     parquet = analyst.get("/ui/sql/result.parquet", q=ALL).content
-    assert pq.read_table(io.BytesIO(parquet)).num_rows == ROWS // 7
+    assert pq.read_table(io.BytesIO(parquet)).num_rows == of_team
     everything = master.get("/ui/sql", q="SELECT DISTINCT team_id FROM requests").text
     assert '<td class="cell">red</td>' in everything
 

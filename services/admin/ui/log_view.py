@@ -162,9 +162,7 @@ def _problem(view: LogView, query: Mapping[str, str]) -> str:
         if choice is not None and choice not in known:
             return f"{name} cannot be {choice[:40]!r}: it is one of {', '.join(known)}."
     try:
-        bounds = [moment_us(name, view.filters[name]) for name in ("from", "to") if name in query]
-    except KeyError:
-        bounds = []
+        bounds = [moment_us(name, view.get(name)) for name in ("from", "to") if view.get(name)]
     except BadRequest as error:
         return f"{error.message}."
     if len(bounds) == len(("from", "to")) and bounds[0] > bounds[1]:

@@ -152,6 +152,7 @@ def test_filters_find_what_they_say(master: LoggedIn, query: str, expected: set[
         ("period=2y", "it is one of 1h"),
         ("from=yesterday", "must be a date such as"),
         ("from=2026-11-21&to=2026-11-20", "is before"),
+        ("from=&to=tomorrow", "must be a date such as"),
         ("colour=red", "There is no filter"),
         ("sort=colour", "it is one of time"),
         ("below=zzz", "start with the newest"),

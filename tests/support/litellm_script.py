@@ -143,6 +143,15 @@ def _keys(gateway: _Gateway) -> str:
     assert [key["token"] for key in page["keys"]] == [renewed["token"]]
     _has(page["keys"][0], f"{KEY_FIELDS} token")
 
+    many = gateway.post(
+        "/key/bulk_update",
+        {"keys": [{"key": renewed["token"], "tags": ["web"]}, {"key": "sk-nobody-has-this-one"}]},
+    )
+    _has(many, "total_requested successful_updates failed_updates")
+    assert [len(many[f"{name}_updates"]) for name in ("successful", "failed")] == [1, 1]
+    _has(many["failed_updates"][0], "key failed_reason")
+    gateway.post(f"/key/{renewed['token']}/reset_spend", {"reset_to": 0})
+
     other = gateway.post("/key/generate", {})
     deleted = gateway.post("/key/delete", {"keys": [other["key"]]})
     assert deleted["deleted_keys"] == [other["key"]]

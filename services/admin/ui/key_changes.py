@@ -102,6 +102,25 @@ async def regenerate(request: _Request, key_id: str) -> Response[bytes]:
     return await secret_page(request, answer.body, "New secret")
 
 
+@get("/keys/{key_id:str}/reset")
+async def reset_question(request: _Request, key_id: str) -> Response[bytes]:
+    """Ask whether the key's budget is to begin anew."""
+    row, _ = await key_of(request, key_id)
+    return confirm(request, _reset_question(row))
+
+
+@post("/keys/{key_id:str}/reset", status_code=200)
+async def reset(request: _Request, key_id: str) -> Response[Any]:
+    """Let the key's budgets begin anew now."""
+    row, _ = await key_of(request, key_id)
+    try:
+        body = {"key": key_id, "reset_to": 0}
+        await call_api(request, "POST", "/key/reset_spend", body=body)
+    except ApiRefusal as error:
+        return confirm(request, _reset_question(row), error.message)
+    return redirect(request, f"/ui/keys/{key_id}")
+
+
 @get("/keys/{key_id:str}/delete")
 async def delete_question(request: _Request, key_id: str) -> Response[bytes]:
     """Ask for the key's name before it is deleted."""
@@ -149,6 +168,16 @@ def _block_question(row: Any) -> Question:
     )
 
 
+def _reset_question(row: Any) -> Question:
+    return Question(
+        title=f"Reset the budget of {row['key_alias'] or row['key_name']}",
+        text="Its budgets count from 0 again, from now on. What it spent stays in all sums, and in "
+        "the budgets of its user and team.",
+        path=f"/ui/keys/{row['key_id']}/reset",
+        button="Reset budget",
+    )
+
+
 def _delete_question(row: Any) -> Question:
     name = row["key_alias"] or row["key_name"]
     return Question(
@@ -169,6 +198,8 @@ KEY_CHANGE_ROUTES = (
     block,
     regenerate_form,
     regenerate,
+    reset_question,
+    reset,
     delete_question,
     delete,
 )

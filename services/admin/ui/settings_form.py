@@ -75,7 +75,7 @@ def _same(word: str, current: str | None) -> str:
 
 
 def _comparable(name: str, value: Any) -> Any:
-    if name == "budget_duration":
+    if name.endswith("budget_duration"):
         return _SAME_PERIOD.get(value, value)
     if isinstance(value, float):
         return Decimal(str(value))

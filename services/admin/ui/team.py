@@ -12,16 +12,24 @@ from services.admin.state import AdminState
 from services.admin.ui.access import viewer_of
 from services.admin.ui.addresses import id_in, page_of
 from services.admin.ui.api_calls import ApiRefusal, call_api
-from services.admin.ui.api_rows import Body, budgets_of
+from services.admin.ui.api_rows import (
+    Body,
+    BudgetBar,
+    amount,
+    budgets_of,
+    moment_of,
+    period_text,
+)
 from services.admin.ui.asking import ask
 from services.admin.ui.confirming import Question, confirm, typed_right
 from services.admin.ui.figures import DAYS, changes_of, figures_of, who_did
-from services.admin.ui.form_context import settings_context, settings_given, typed
+from services.admin.ui.form_context import settings_given, typed
+from services.admin.ui.formats import share
 from services.admin.ui.forms import read_fields, read_form
 from services.admin.ui.keys import key_view
 from services.admin.ui.pages import page, redirect
 from services.admin.ui.settings_form import FieldProblem, changed
-from services.admin.ui.teams import TEAM_KINDS, owner_view
+from services.admin.ui.teams import TEAM_KINDS, owner_view, team_context
 from services.admin.ui.viewer import Viewer
 
 __all__ = ["TEAM_PAGE_ROUTES", "team_of"]
@@ -52,7 +60,7 @@ async def team_page(request: _Request, admin: AdminState, part: str) -> Response
         request,
         "team.html",
         owner=team,
-        members=_members(admin, team, answer["keys"], spends),
+        members=_members(admin, team, answer, spends),
         keys=[key_view(row, now) for row in answer["keys"]],
         budgets=budgets_of(team, now),
         makers={each: who_did(admin.snapshot, team[each]) for each in ("created_by", "updated_by")},
@@ -94,19 +102,46 @@ async def _spend_of_members(
 
 
 def _members(
-    admin: AdminState, team: Body, keys: list[Body], spends: dict[str, Decimal] | None
+    admin: AdminState, team: Body, answer: Body, spends: dict[str, Decimal] | None
 ) -> list[dict[str, Any]]:
-    users = admin.snapshot.users
+    users, keys = admin.snapshot.users, answer["keys"]
+    places = {each["user_id"]: each for each in answer["team_memberships"]}
+    with_own = {
+        each.user_id
+        for each in admin.snapshot.teams[team["id"]].members_with_roles
+        if each.max_budget_usd is not None
+    }
     return [
         {
             **member,
             "path": page_of("user", member["user_id"]),
             "alias": user.user_alias if (user := users.get(member["user_id"])) else None,
             "spend": None if spends is None else spends.get(member["user_id"], Decimal(0)),
+            "budget": _budget_of(
+                places.get(member["user_id"]), is_own=member["user_id"] in with_own
+            ),
             "keys_count": sum(1 for key in keys if key["user_id"] == member["user_id"]),
         }
         for member in sorted(team["members_with_roles"], key=lambda each: str(each["user_id"]))
     ]
+
+
+def _budget_of(place: Body | None, *, is_own: bool) -> BudgetBar | None:
+    """Return a member's budget in the team; None: there is none."""
+    budget = place["litellm_budget_table"] if place is not None else None
+    if place is None or budget is None:
+        return None
+    limit, spent = amount(budget["max_budget"]), amount(place["spend"])
+    assert limit is not None
+    period = period_text(budget["budget_duration"])
+    return BudgetBar(
+        name="Budget in the team",
+        spent_usd=spent,
+        limit_usd=limit,
+        percent=share(spent, limit),
+        resets_at=moment_of(place["budget_reset_at"]),
+        note=period if is_own else f"{period}, as all members",
+    )
 
 
 @get("/teams/{part:str}/edit")
@@ -114,7 +149,7 @@ async def edit_form(request: _Request, admin: AdminState, part: str) -> Response
     """Show the form with what is set."""
     answer, etag = await team_of(request, id_in(part))
     team = owner_view(answer["team_info"], datetime.now(UTC), "team")
-    context = await settings_context(request, admin, team, TEAM_KINDS)
+    context = await team_context(request, admin, team)
     return page(request, "team_edit.html", before=team, etag=etag, **context)
 
 
@@ -132,7 +167,7 @@ async def edit(request: _Request, admin: AdminState, part: str) -> Response[Any]
             headers = {"if-match": etag} if etag else {}
             await call_api(request, "POST", "/team/update", body=body, headers=headers)
     except (FieldProblem, ApiRefusal) as error:
-        context = await settings_context(request, admin, typed(fields), TEAM_KINDS, error)
+        context = await team_context(request, admin, typed(fields), error)
         return page(request, "team_edit.html", status=400, before=team, etag=etag, **context)
     return redirect(request, page_of("team", team_id))
 

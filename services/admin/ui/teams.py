@@ -1,5 +1,6 @@
 """The page of teams, and making one."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -17,13 +18,19 @@ from services.admin.ui.api_rows import standing_of as standing
 from services.admin.ui.form_context import LIMIT_KINDS, settings_context, settings_given, typed
 from services.admin.ui.forms import read_fields
 from services.admin.ui.pages import is_part, page, redirect
-from services.admin.ui.settings_form import FieldProblem, Kind, given
+from services.admin.ui.settings_form import FieldProblem, Kind, given, periods_with
 
-__all__ = ["PAGE_SIZE", "TEAMS_ROUTES", "TEAM_KINDS", "owner_view", "page_number"]
+__all__ = ["PAGE_SIZE", "TEAMS_ROUTES", "TEAM_KINDS", "owner_view", "page_number", "team_context"]
 
 PAGE_SIZE = 50
 PAGE_MAX = 1_000_000
-TEAM_KINDS: dict[str, Kind] = {**LIMIT_KINDS, "team_id": "text", "team_alias": "text"}
+TEAM_KINDS: dict[str, Kind] = {
+    **LIMIT_KINDS,
+    "team_id": "text",
+    "team_alias": "text",
+    "team_member_budget": "usd",
+    "team_member_budget_duration": "text",
+}
 """The fields of the form, by the API's names."""
 _Request = Request[Any, Any, Any]
 
@@ -60,7 +67,7 @@ async def teams(request: _Request, admin: AdminState) -> Response[bytes]:
 @get("/teams/new")
 async def new_team_form(request: _Request, admin: AdminState) -> Response[bytes]:
     """Show the form, in a dialog."""
-    return page(request, "team_new.html", **await settings_context(request, admin, {}, TEAM_KINDS))
+    return page(request, "team_new.html", **await team_context(request, admin, {}))
 
 
 @post("/teams", status_code=200)
@@ -71,9 +78,21 @@ async def create_team(request: _Request, admin: AdminState) -> Response[Any]:
         body = given(settings_given(fields, TEAM_KINDS))
         answer = await call_api(request, "POST", "/team/new", body=body)
     except (FieldProblem, ApiRefusal) as error:
-        context = await settings_context(request, admin, typed(fields), TEAM_KINDS, error)
+        context = await team_context(request, admin, typed(fields), error)
         return page(request, "team_new.html", status=400, **context)
     return redirect(request, owner_view(answer.body, datetime.now(UTC), "team")["path"])
+
+
+async def team_context(
+    request: _Request,
+    admin: AdminState,
+    values: Mapping[str, Any],
+    error: FieldProblem | ApiRefusal | None = None,
+) -> dict[str, Any]:
+    """Return what the form of a team needs."""
+    context = await settings_context(request, admin, values, TEAM_KINDS, error)
+    of_members = values.get("team_member_budget_duration") or None
+    return {**context, "member_periods": periods_with(of_members)}
 
 
 def page_number(request: _Request) -> int:

@@ -289,6 +289,8 @@ def test_key_is_blocked_renewed_and_deleted_by_its_name(
     master.post(f"{path}/block", want="unblock")
     assert info()["status"] == "active"
 
+    assert "Reset the budget of short-lived" in master.part(f"{path}/reset").text
+    assert master.post(f"{path}/reset").headers.get("hx-redirect") == path
     renewed = master.post(f"{path}/regenerate", grace_period="24h")
     secret = secret_in(renewed.text)
     assert secret != made["key"]

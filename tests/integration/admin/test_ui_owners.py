@@ -67,7 +67,7 @@ def test_teams_are_listed_and_one_is_shown_with_members_and_spend(master: Logged
     assert "No team matches" in master.get("/ui/teams", search="red").text
     assert master.get("/ui/teams", page="x").status_code == 400
     team = unescape(master.get("/ui/teams/blue").text)
-    for text in ("40 % spent", "ana-1", "bob-1", "/ui/logs?team=blue", "Make member", "Make admin"):
+    for text in ("40 % spent", "ana-1", "bob-1", "/ui/logs?team=blue", "Edit ana", "Remove bob"):
         assert text in team
     assert master.get("/ui/teams/none").status_code == 404
 
@@ -95,11 +95,12 @@ def test_team_is_made_changed_blocked_and_deleted(admin: RunningAdmin, master: L
 
     etag = etag_in(master.part(f"{path}/edit").text)
     fields = {"etag": etag, "team_alias": "Red", "max_budget": "", "budget_duration": ""}
-    fields |= {"models_of": "all", "rpm_limit": "60"}
+    fields |= {"models_of": "all", "rpm_limit": "60", "team_member_budget": "15"}
     assert master.post(f"{path}/edit", **fields).headers.get("hx-redirect") == path
     info = team_info(admin, HOSTILE)
     assert (info["team_alias"], info["max_budget"], info["models"]) == ("Red", None, [])
     assert info["rpm_limit"] == 60
+    assert info["team_member_budget"] == 15
     stale = master.post(f"{path}/edit", **{**fields, "team_alias": "Rot"})
     assert stale.status_code == 400
     assert 'role="alert"' in stale.text
@@ -126,8 +127,18 @@ def test_members_come_change_and_go(admin: RunningAdmin, master: LoggedIn) -> No
     added = master.post(f"{path}/members", user_id="ana, new@example.com", role="user")
     assert added.headers.get("hx-redirect") == path, added.text
     assert roles() == {"ana": "user", "new@example.com": "user"}
-    master.post(f"{path}/members/role", user_id="ana", role="admin")
+    form = unescape(master.part(f"{path}/members/edit", user_id="ana").text)
+    assert 'name="max_budget_in_team"' in form
+    wrong = master.post(f"{path}/members/edit", user_id="ana", max_budget_in_team="much")
+    assert wrong.status_code == 400
+    budget = {"max_budget_in_team": "20", "budget_duration": "monthly"}
+    changed = master.post(f"{path}/members/edit", user_id="ana", role="admin", **budget)
+    assert changed.headers.get("hx-redirect") == path, changed.text
     assert roles()["ana"] == "admin"
+    page = unescape(master.get(path).text)
+    assert "of $20.00" in page
+    assert "each month" in page
+    assert master.get(f"{path}/members/edit", user_id="nobody").status_code == 404
     again = master.post(f"{path}/members", user_id="ana", role="user")
     assert again.status_code == 400
     question = unescape(master.part(f"{path}/members/remove", user_id="new@example.com").text)
@@ -211,6 +222,7 @@ def test_who_sees_which_team_and_user(admin: RunningAdmin, master: LoggedIn) -> 
     assert "$1.50" not in page
     assert "Add members" not in page
     wanted = {"user_id": "bob", "role": "admin"}
-    assert bob.post("/ui/teams/blue/members/role", **wanted).status_code == 403
+    assert bob.post("/ui/teams/blue/members/edit", **wanted).status_code == 403
+    assert bob.part("/ui/teams/blue/members/edit", user_id="ana").status_code == 403
     assert bob.post("/ui/teams/blue/delete", typed="blue").status_code == 400
     assert team_info(admin, "blue")["team_id"] == "blue"

@@ -3,7 +3,7 @@
 import csv
 import io
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.admin.ui.sheets import Marking
@@ -15,6 +15,7 @@ def _rows(content: bytes) -> list[list[str]]:
     return list(csv.reader(io.StringIO(content.decode(), newline="")))
 
 
+@settings(deadline=None)
 @given(rows=st.lists(st.lists(_CELLS, min_size=2, max_size=4)), size=st.integers(1, 40))
 def test_cells_are_the_same_however_they_come_in_parts(rows: list[list[str]], size: int) -> None:
     # Given any table, cut anywhere into parts, when it is marked, then each cell is what it was,

@@ -70,7 +70,7 @@ def test_days_and_names_are_drawn(master: LoggedIn) -> None:
         "FROM requests GROUP BY ALL ORDER BY ALL",
     ).text
     assert 'data-chart="answer-chart-data"' in text
-    assert re.findall(r'class="swatch c\d"></span>(\w+)<', text) == ["red", "blue"]
+    assert re.findall(r'class="swatch c\d"></span><bdi>(\w+)</bdi>', text) == ["red", "blue"]
 
 
 @pytest.mark.parametrize(("title", "query"), EXAMPLES)

@@ -103,7 +103,7 @@ class BudgetedRecord(LimitedRecord, frozen=True, kw_only=True, omit_defaults=Tru
     strict_budget: bool = False
 
 
-class KeyRecord(BudgetedRecord, frozen=True, kw_only=True, omit_defaults=True):
+class KeyRecord(BudgetedRecord, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The state of one virtual key. Every `key.*` event carries the whole record.
 
     Times are RFC 3339 UTC in microseconds since the epoch (`*_at_us`); money is a decimal string.

@@ -50,7 +50,7 @@ def sequence_of(
 
     It belongs to the record while nothing was awaited since that was taken from the snapshot.
     """
-    return snapshot.subject_sequences.get(subject_of(record), 0)
+    return snapshot.sequence_of(subject_of(record))
 
 
 def live_keys(snapshot: RegistrySnapshot) -> Iterator[KeyRecord]:

@@ -123,7 +123,7 @@ async def change_team(
     for attempt in range(CHANGE_ATTEMPTS):
         snapshot = await admin.registry()
         before = found_team(snapshot, team_id)
-        expected = snapshot.subject_sequences.get(team_subject(team_id), 0)
+        expected = snapshot.sequence_of(team_subject(team_id))
         record = msgspec.structs.replace(
             change(before), updated_at_us=issue.now_us, updated_by=issue.by
         )

@@ -185,7 +185,7 @@ class RegistryWriter:
                 )
             except WrongLastSequence:
                 if attempt == 2 and await self._is_stored(record):  # noqa: PLR2004
-                    return self._snapshot.subject_sequences.get(subject, 0)
+                    return self._snapshot.sequence_of(subject)
                 param = "key" if kind == "key" else f"{kind}_id"
                 raise Conflict(_CHANGED_MEANWHILE.format(kind=kind), param=param) from None
             except BusUnavailable:

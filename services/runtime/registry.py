@@ -5,7 +5,6 @@ only), so that it starts and serves while NATS is down.
 """
 
 import asyncio
-import hashlib
 import logging
 import time
 from collections.abc import Callable
@@ -39,6 +38,15 @@ from schemas.streams import (
 )
 from services.runtime.bus import Bus, BusError, StreamMessage, StreamState
 from services.runtime.folder import write_private
+from services.runtime.registry_copy import (
+    KINDS,
+    Copy,
+    ReadCopy,
+    encoded_copy,
+    gc_paused,
+    read_copy,
+)
+from services.runtime.registry_memory import SharedValues
 
 __all__ = ["Record", "RegistrySnapshot", "follow_registry", "subject_of"]
 
@@ -51,23 +59,7 @@ RETRY_WAIT_S = 0.2
 Record: TypeAlias = KeyRecord | TeamRecord | UserRecord | ModelRecord | ConfigChange
 """What an event of REGISTRY carries: the new state of one thing."""
 
-_KINDS = ("key", "model", "config", "team", "user")
-"""The kinds of records that this version understands. A copy on disk that was written by one that
-understood fewer lacks what it passed over, so the stream is then read anew."""
-
-
-class _Cached(msgspec.Struct, frozen=True):
-    """The copy on disk. `created` names the stream that `sequence` counts in."""
-
-    stream_created: str
-    sequence: int
-    keys: list[KeyRecord]
-    subject_sequences: dict[str, int]
-    kinds: tuple[str, ...] = ("key",)
-    models: list[ModelRecord] = []
-    config_change: ConfigChange | None = None
-    teams: list[TeamRecord] = []
-    users: list[UserRecord] = []
+_KEY_SUBJECT = key_subject("")
 
 
 class RegistrySnapshot:
@@ -86,11 +78,13 @@ class RegistrySnapshot:
         self.models_revision = 0
         self.config_change: ConfigChange | None = None
         self.subject_sequences: dict[str, int] = {}
+        self._key_sequences: dict[str, int] = {}
+        self._shared = SharedValues()
         self.sequence = 0
         self.stream_created = ""
         self.loaded = False
         self._by_hash: dict[str, KeyRecord] = {}
-        self._known_hashes: set[str] = set()
+        self._past_hashes: set[str] = set()
         self._memberships: dict[str, dict[str, TeamMember]] = {}
 
     def by_hash(self, key_hash: str) -> KeyRecord | None:
@@ -117,6 +111,12 @@ class RegistrySnapshot:
         """Return a user's place in each live team that the user is a member of, by team id."""
         return self._memberships.get(user_id, {})
 
+    def sequence_of(self, subject: str) -> int:
+        """Return the stream sequence of the last message of a subject, 0 where there is none."""
+        if subject.startswith(_KEY_SUBJECT):
+            return self._key_sequences.get(subject[len(_KEY_SUBJECT) :], 0)
+        return self.subject_sequences.get(subject, 0)
+
     def holds(self, record: KeyRecord | TeamRecord | UserRecord | ModelRecord) -> bool:
         """Tell whether this is the last known state of a key, team, user or model."""
         if isinstance(record, ModelRecord):
@@ -129,7 +129,7 @@ class RegistrySnapshot:
 
     def knew_hash(self, key_hash: str) -> bool:
         """Tell whether this is or was a key's hash: such a value is a secret of this gateway."""
-        return key_hash in self._known_hashes
+        return key_hash in self._by_hash or key_hash in self._past_hashes
 
     @property
     def config_sequence(self) -> int:
@@ -161,10 +161,11 @@ class RegistrySnapshot:
                 extra={"subject": message.subject, "sequence": message.sequence},
             )
             return None
-        self.subject_sequences[message.subject] = message.sequence
         if isinstance(record, KeyRecord):
-            self.put(record)
-        elif isinstance(record, ModelRecord):
+            self.put(record, message.sequence)
+            return record
+        self.subject_sequences[message.subject] = message.sequence
+        if isinstance(record, ModelRecord):
             self.put_model(record)
         elif isinstance(record, TeamRecord | UserRecord):
             self.put_owner(record)
@@ -195,21 +196,29 @@ class RegistrySnapshot:
         """Return the models that were not deleted, in the order of their ids."""
         return [self.models[each] for each in sorted(self.models) if not self.models[each].deleted]
 
-    def put(self, record: KeyRecord) -> None:
-        """Set the state of one key."""
+    def put(self, record: KeyRecord, sequence: int = 0) -> None:
+        """Set the state of one key, as the message with this stream sequence says (0: none)."""
+        self._shared.share(record)
         before = self.keys.get(record.key_id)
         if before is not None:
             for old in (before.key_hash, before.former_key_hash):
-                if old is not None and self._holds_hash(record, old):
+                if old is None:
+                    continue
+                if old != record.key_hash:
+                    self._past_hashes.add(old)
+                if self._holds_hash(record, old):
                     del self._by_hash[old]
         self.keys[record.key_id] = record
-        self._known_hashes.add(record.key_hash)
-        if not record.deleted:
+        if sequence:
+            self._key_sequences[record.key_id] = sequence
+        if record.deleted:
+            self._past_hashes.add(record.key_hash)
+        else:
             self._by_hash[record.key_hash] = record
         former = record.former_key_hash
         if former is None:
             return
-        self._known_hashes.add(former)
+        self._past_hashes.add(former)
         if not record.deleted and record.former_key_until_us is not None:
             # Another key's own hash goes before a former one.
             self._by_hash.setdefault(former, record)
@@ -227,61 +236,67 @@ class RegistrySnapshot:
         self.models_revision += 1
         self.config_change = None
         self.subject_sequences.clear()
+        self._key_sequences.clear()
+        self._shared.clear()
         self._by_hash.clear()
-        self._known_hashes.clear()
+        self._past_hashes.clear()
         self._memberships.clear()
         self.sequence = 0
         self.loaded = False
 
-    def encoded(self) -> bytes:
-        """Return the copy for the disk: a line with its SHA-256, then the state as JSON."""
-        state = msgspec.json.encode(
-            _Cached(
-                self.stream_created,
-                self.sequence,
-                list(self.keys.values()),
-                self.subject_sequences,
-                _KINDS,
-                list(self.models.values()),
-                self.config_change,
-                list(self.teams.values()),
-                list(self.users.values()),
-            )
+    def copied(self) -> Copy:
+        """Return the state as it is at this moment: records are never changed."""
+        keys = list(self.keys.values())
+        sequences = self._key_sequences
+        return Copy(
+            stream_created=self.stream_created,
+            sequence=self.sequence,
+            subject_sequences=dict(self.subject_sequences),
+            kinds=KINDS,
+            models=list(self.models.values()),
+            config_change=self.config_change,
+            teams=list(self.teams.values()),
+            users=list(self.users.values()),
+            key_sequences=[sequences.get(key.key_id, 0) for key in keys],
+            keys=keys,
         )
-        return hashlib.sha256(state).hexdigest().encode() + b"\n" + state
 
     def save(self, path: Path) -> None:
         """Write the copy on disk, whole or not at all."""
-        write_private(path, self.encoded())
+        write_private(path, encoded_copy(self.copied()))
 
     def load(self, path: Path) -> bool:
         """Read the copy on disk; False where there is none or it cannot be believed."""
-        try:
-            digest, _, state = path.read_bytes().partition(b"\n")
-            if digest != hashlib.sha256(state).hexdigest().encode():
-                log.warning("the registry's copy on disk is damaged and not used")
+        with gc_paused():
+            copy = read_copy(path)
+            if copy is None:
                 return False
-            cached = msgspec.json.decode(state, type=_Cached)
-        except FileNotFoundError:
-            return False
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-            log.warning("the registry's copy on disk is not used: %s", error)
-            return False
-        for record in cached.keys:
-            self.put(record)
-        for model in cached.models:
+            try:
+                self._put_all(copy)
+            except msgspec.MsgspecError as error:
+                log.warning("the registry's copy on disk is not used: %s", error)
+                self.clear()
+                return False
+        for model in copy.models:
             self.put_model(model)
-        for team in cached.teams:
+        for team in copy.teams:
             self.put_owner(team)
-        for user in cached.users:
+        for user in copy.users:
             self.put_owner(user)
-        self.config_change = cached.config_change
-        self.subject_sequences.update(cached.subject_sequences)
+        self.config_change = copy.config_change
+        self.subject_sequences.update(copy.subject_sequences)
         # Sequence 0 reads the stream anew, but its keys are known until then.
-        self.sequence = cached.sequence if set(_KINDS) <= set(cached.kinds) else 0
-        self.stream_created = cached.stream_created
+        is_whole = set(KINDS) <= set(copy.kinds) and copy.key_sequences is not None
+        self.sequence = copy.sequence if is_whole else 0
+        self.stream_created = copy.stream_created
         self.loaded = True
         return True
+
+    def _put_all(self, copy: ReadCopy) -> None:
+        sequences = iter(copy.key_sequences or ())
+        for piece in copy.pieces():
+            for record in piece:
+                self.put(record, next(sequences, 0))
 
 
 def subject_of(record: KeyRecord | TeamRecord | UserRecord | ModelRecord) -> str:
@@ -367,12 +382,16 @@ class _Copy:
         while self._is_due:
             await asyncio.sleep(CACHE_INTERVAL_S)
             self._is_due = False
-            content = self._snapshot.encoded()
+            copy = self._snapshot.copied()
             try:
-                # The disk may take its time; requests must not wait for it.
-                await asyncio.to_thread(write_private, self._path, content)
+                # It may take its time, and the disk too; requests must not wait for them.
+                await asyncio.to_thread(_write, self._path, copy)
             except OSError as error:
                 log.error("the registry's copy cannot be written: %s", error)
+
+
+def _write(path: Path, copy: Copy) -> None:
+    write_private(path, encoded_copy(copy))
 
 
 async def _stream_state(bus: Bus) -> StreamState:

@@ -217,8 +217,7 @@ def test_window_is_that_of_the_configured_zone() -> None:
 def snapshot_of(*records: KeyRecord) -> RegistrySnapshot:
     snapshot = RegistrySnapshot()
     for number, record in enumerate(records, start=1):
-        snapshot.put(record)
-        snapshot.subject_sequences[f"registry.key.{record.key_id}"] = number
+        snapshot.put(record, number)
     return snapshot
 
 

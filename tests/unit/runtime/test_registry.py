@@ -15,6 +15,7 @@ from schemas.registry import ConfigChange, KeyRecord, ModelRecord
 from schemas.streams import CONFIG_SUBJECT, key_subject, model_subject
 from services.runtime.bus import StreamMessage
 from services.runtime.registry import RegistrySnapshot
+from services.runtime.registry_copy import PIECE, encoded_copy
 
 
 def record(key_id: str = "key_1", key_hash: str = "aa" * 32, **fields: Any) -> KeyRecord:
@@ -125,7 +126,9 @@ def test_copy_on_disk_is_the_snapshot(tmp_path: Path) -> None:
     assert after.load(path)
     assert after.loaded
     assert (after.keys, after.sequence) == (before.keys, 20)
-    assert after.subject_sequences == before.subject_sequences
+    for key_id in before.keys:
+        subject = f"registry.key.{key_id}"
+        assert after.sequence_of(subject) == before.sequence_of(subject) > 0
     assert after.by_hash(f"{7:064x}") == before.by_hash(f"{7:064x}")
     assert path.stat().st_mode & 0o777 == 0o600
 
@@ -213,7 +216,7 @@ def test_copy_of_a_version_that_knew_no_models_makes_the_stream_be_read_anew(
     # when it is loaded, then its keys are known and the stream is read from its beginning.
     path = tmp_path / "registry.json"
     before = snapshot_of(3)
-    state = msgspec.json.decode(before.encoded().partition(b"\n")[2])
+    state = msgspec.json.decode(encoded_copy(before.copied()).partition(b"\n")[2])
     for name in ("kinds", "models", "config_change"):
         del state[name]
     content = msgspec.json.encode(state)
@@ -253,3 +256,50 @@ def test_no_event_of_a_model_can_hold_a_secret(params: dict[str, Any]) -> None:
     snapshot = RegistrySnapshot()
     assert snapshot.apply(StreamMessage(2, good.subject, msgspec.json.encode(event))) is None
     assert snapshot.apply(good) is not None
+
+
+def test_copy_of_a_version_that_wrote_keys_one_by_one_makes_the_stream_be_read_anew(
+    tmp_path: Path,
+) -> None:
+    # Given a copy as older versions wrote it, keys one by one and sequences by subject, when it is
+    # loaded, then its keys are known and the stream is read from its beginning.
+    path = tmp_path / "registry.json"
+    before = snapshot_of(3)
+    state = msgspec.json.decode(encoded_copy(before.copied()).partition(b"\n")[2])
+    del state["key_sequences"]
+    (state["keys"],) = state["keys"]
+    content = msgspec.json.encode(state)
+    path.write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+    after = RegistrySnapshot()
+    assert after.load(path)
+    assert (after.keys, after.sequence, after.loaded) == (before.keys, 0, True)
+
+
+def test_copy_of_many_keys_comes_back_whole_and_shares_what_they_have_in_common(
+    tmp_path: Path,
+) -> None:
+    # Given more keys than are written in one piece, when their copy is loaded, then each is as it
+    # was, with its sequence; equal teams and lists are one object, and what is empty is one too.
+    path = tmp_path / "registry.json"
+    before = RegistrySnapshot()
+    for number in range(2 * PIECE + 1):
+        changes = {"team_id": "blue", "models": ("claude-a", "claude-b"), "created_at_us": number}
+        key = record(f"key_{number}", f"{number:064x}")
+        before.apply(message(number + 1, msgspec.structs.replace(key, **changes)))
+    before.save(path)
+    after = RegistrySnapshot()
+    assert after.load(path)
+    assert after.keys == before.keys
+    assert [*after.keys] == [*before.keys]
+    for number in (0, PIECE, 2 * PIECE):
+        assert after.sequence_of(f"registry.key.key_{number}") == number + 1
+    for name in ("team_id", "models", "metadata", "aliases"):
+        assert len({id(getattr(key, name)) for key in after.keys.values()}) == 1
+    # And what a piece of an unknown version holds is not believed.
+    state = msgspec.json.decode(path.read_bytes().partition(b"\n")[2])
+    state["keys"][1][0]["blocked"] = "perhaps"
+    content = msgspec.json.encode(state)
+    path.write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+    other = RegistrySnapshot()
+    assert not other.load(path)
+    assert (other.keys, other.loaded) == ({}, False)

@@ -9,6 +9,7 @@ from litestar import Request, Response, get, post
 
 from schemas.errors import BadRequest
 from services.admin.directory import live_keys
+from services.admin.principal import Principal
 from services.admin.state import AdminState
 from services.admin.ui.access import viewer_of
 from services.admin.ui.addresses import page_of
@@ -53,7 +54,7 @@ async def teams(request: _Request, admin: AdminState) -> Response[bytes]:
     first = (number - 1) * PAGE_SIZE
     now = datetime.now(UTC)
     views = [owner_view(row, now, "team") for row in found[first : first + PAGE_SIZE]]
-    await _count_keys(admin, views)
+    await _count_keys(admin, viewer_of(request).caller, views)
     following = None
     if len(found) > first + PAGE_SIZE:
         query = {"search": search} if search else {}
@@ -122,11 +123,11 @@ def owner_view(row: Body, now: datetime, kind: str) -> dict[str, Any]:
     }
 
 
-async def _count_keys(admin: AdminState, views: list[dict[str, Any]]) -> None:
-    """Add to each team how many keys it has."""
+async def _count_keys(admin: AdminState, caller: Principal, views: list[dict[str, Any]]) -> None:
+    """Add to each team how many keys of it the caller sees."""
     counts = {view["id"]: 0 for view in views}
     for key in live_keys(await admin.registry()):
-        if key.team_id in counts:
+        if key.team_id in counts and caller.sees_key(key):
             counts[key.team_id] += 1
     for view in views:
         view["keys_count"] = counts[view["id"]]

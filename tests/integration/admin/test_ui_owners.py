@@ -216,6 +216,7 @@ def test_who_sees_which_team_and_user(admin: RunningAdmin, master: LoggedIn) -> 
     assert ana.post("/ui/users", user_id="by-ana", models_of="all").status_code == 400
 
     bob = log_in(admin.url, str(admin.generate(key_alias="bob-2", user_id="bob")["key"]))
+    assert '<td class="num">1</td>' in bob.get("/ui/teams").text  # its own key of the team
     page = bob.get("/ui/teams/blue").text
     assert "bob-1" in page
     assert "ana-1" not in page

@@ -8,6 +8,7 @@ __all__ = [
     "NOTHING",
     "ago",
     "clock",
+    "counted",
     "day",
     "duration",
     "exact_time",
@@ -62,6 +63,11 @@ def _signed(amount: Decimal) -> str:
 def whole(number: float | str | Decimal | None) -> str:
     """Return a whole number with thousands separated: 65,012."""
     return NOTHING if number is None else f"{int(number):,}"
+
+
+def counted(number: int | None, noun: str) -> str:
+    """Return how many there are of something: 1 request, 65,012 requests."""
+    return f"{whole(number)} {noun}" if number == 1 else f"{whole(number)} {noun}s"
 
 
 def short(number: float | str | Decimal | None) -> str:
@@ -169,6 +175,7 @@ FILTERS = {
     for function in (
         ago,
         clock,
+        counted,
         day,
         duration,
         exact_time,

@@ -8,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.admin.ui.charting import SERIES_MAX, day_chart
-from services.admin.ui.formats import ago, duration, percent, short, size, usd, usd_exact, whole
+from services.admin.ui.formats import (
+    ago,
+    counted,
+    duration,
+    percent,
+    short,
+    size,
+    usd,
+    usd_exact,
+    whole,
+)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +53,11 @@ def test_exact_money_reads_back_as_itself(amount: Decimal) -> None:
 def test_counts_times_and_sizes() -> None:
     # Given counts, lengths of time and sizes, when they are shown, then as one would say them.
     assert whole(65012) == "65,012"
+    assert [counted(n, "request") for n in (0, 1, 2000)] == [
+        "0 requests",
+        "1 request",
+        "2,000 requests",
+    ]
     assert [short(n) for n in (999, 1000, 65012, 1_250_000, 312_000_000)] == [
         "999",
         "1K",

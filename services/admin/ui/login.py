@@ -2,6 +2,7 @@
 
 import time
 from typing import Any
+from urllib.parse import unquote
 
 from litestar import Request, Response, get, post
 from litestar.response import Redirect
@@ -17,13 +18,16 @@ from services.runtime.key_routes import is_allowed
 __all__ = ["LOGIN_ROUTES"]
 
 KEY_LENGTH_MAX = 512
+_DOORS = ("/ui/login", "/ui/logout")
 _Request = Request[Any, Any, Any]
 
 
 def _safe_next(given: str) -> str:
     """Return a path of the dashboard to go to after the login; nothing else is gone to."""
-    is_own = given == "/ui" or given.startswith(("/ui/", "/ui?"))
-    return given if is_own and not given.startswith("/ui/log") and "\\" not in given else "/ui"
+    path = unquote(given.partition("?")[0].partition("#")[0])
+    is_own = path == "/ui" or path.startswith("/ui/")
+    is_plain = "\\" not in given and not {".", ".."} & set(path.split("/"))
+    return given if is_own and is_plain and path.rstrip("/") not in _DOORS else "/ui"
 
 
 @get("/login", opt={"session": "none"})

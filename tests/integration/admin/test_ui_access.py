@@ -46,11 +46,14 @@ def test_pages_need_a_session_and_lead_back_after_the_login(admin: RunningAdmin)
     answer = httpx.get(f"{admin.url}/ui?day=2026-11-20")
     assert answer.status_code == 303
     assert answer.headers["location"].startswith("/ui/login?next=/ui%3Fday")
-    for where in ("https://evil.example/", "//evil.example", "/key/list", "/ui/logout", "/ui\\x"):
+    away = ("https://evil.example/", "//evil.example", "/key/list", "/ui/logout", "/ui/login?x=1")
+    climbing = ("/ui\\x", "/ui/../key/list", "/ui/%2e%2e/key/list", "/uix")
+    for where in (*away, *climbing):
         login = {"key": MASTER_KEY, "next": where}
         assert httpx.post(f"{admin.url}/ui/login", data=login).headers["location"] == "/ui"
-    login = {"key": MASTER_KEY, "next": "/ui?day=1"}
-    assert httpx.post(f"{admin.url}/ui/login", data=login).headers["location"] == "/ui?day=1"
+    for where in ("/ui?day=1", "/ui/logs/tg_1", "/ui/logs?session=.."):
+        login = {"key": MASTER_KEY, "next": where}
+        assert httpx.post(f"{admin.url}/ui/login", data=login).headers["location"] == where
 
 
 def test_wrong_key_is_told_and_repeats_nothing(admin: RunningAdmin) -> None:

@@ -8,7 +8,15 @@ from msgspec import Meta
 from services.admin.bodies import Name
 from services.admin.bodies_spend import Format, Moment
 
-__all__ = ["AUDIT_PAGE_SIZE_MAX", "TABLE_NAMES", "AuditLog", "AuditPage", "AuditQuery"]
+__all__ = [
+    "AUDIT_PAGE_SIZE_MAX",
+    "TABLE_NAMES",
+    "Action",
+    "AuditLog",
+    "AuditPage",
+    "AuditQuery",
+    "ObjectType",
+]
 
 AUDIT_PAGE_SIZE_MAX = 100
 

@@ -45,11 +45,16 @@ async def call_api(
     *,
     body: Mapping[str, Any] | None = None,
     query: Mapping[str, Any] | None = None,
-    headers: Mapping[str, str] | None = None,
+    if_match: str = "",
 ) -> Answer:
-    """Ask a route of the API as the viewer of this request. Raises ApiRefusal."""
+    """Ask a route of the API as the viewer of this request. Raises ApiRefusal.
+
+    With `if_match`, an ETag, a change is refused where there was another since.
+    """
     payload = b"" if body is None else _encoder.encode(body)
-    given = {"host": "tallygate", "content-length": str(len(payload)), **(headers or {})}
+    given = {"host": "tallygate", "content-length": str(len(payload))}
+    if if_match:
+        given["if-match"] = if_match
     if body is not None:
         given["content-type"] = JSON
     state: dict[str, Any] = {

@@ -1,6 +1,6 @@
 """Audit: who changed what, when, from where, with the values before and after."""
 
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlencode
 
 import msgspec
@@ -8,11 +8,14 @@ from litestar import Request, Response, get
 from litestar.response import Stream
 
 from schemas.errors import BadRequest
+from services.admin.bodies_audit import Action, ObjectType
 from services.admin.days import moment_us
 from services.admin.sql_answers import answer_table
 from services.admin.sql_where import Conditions
 from services.admin.state import AdminState
+from services.admin.ui.addresses import page_of
 from services.admin.ui.asking import Row, ask
+from services.admin.ui.figures import who_did
 from services.admin.ui.pages import is_part, page
 from services.admin.ui.sheets import as_sheet
 from services.runtime.registry import RegistrySnapshot
@@ -23,7 +26,7 @@ CHANGES_MAX = 50
 """A page has so many changes; the next ones are fetched as one scrolls."""
 VALUE_LENGTH_MAX = 400
 _Request = Request[Any, Any, Any]
-OBJECTS = {
+OBJECTS: dict[ObjectType, str] = {
     "key": "Keys",
     "team": "Teams",
     "user": "Users",
@@ -32,22 +35,12 @@ OBJECTS = {
     "prices": "Prices",
     "requests": "Repricings",
 }
-ACTIONS = (
-    "created",
-    "updated",
-    "blocked",
-    "unblocked",
-    "rotated",
-    "deleted",
-    "changed",
-    "repriced",
-)
 _FILTERS = {"object": "object_type", "id": "object_id", "action": "action", "by": "changed_by"}
 _COLUMNS = (
     "stream, stream_sequence, changed_at, changed_by, action, object_type, object_id, object_name, "
     "client_address, route, request_id, changed_fields, before, after"
 )
-_PLACES = {"key": "/ui/keys/", "team": "/ui/teams/", "user": "/ui/users/"}
+_WITH_PAGE = ("key", "team", "user")
 
 
 @get("/audit", opt={"needs": "sees_all"})
@@ -92,7 +85,7 @@ async def audit(request: _Request, admin: AdminState) -> Response[bytes]:
         older=older,
         chosen=chosen,
         objects=OBJECTS,
-        actions=ACTIONS,
+        actions=get_args(Action),
         problem=problem,
         csv=f"/ui/audit.csv?{urlencode(state)}",
     )
@@ -139,14 +132,13 @@ def _change(row: Row, snapshot: RegistrySnapshot) -> Row:
     """Return a change with names for people, and its values field by field."""
     before = {} if row["before"] is None else msgspec.json.decode(row["before"])
     after = msgspec.json.decode(row["after"])
-    by = snapshot.keys.get(row["changed_by"] or "")
     fields = [name for name in row["changed_fields"] if name in before or name in after]
     return {
         **row,
-        "by": (by.key_alias or by.key_name) if by is not None else row["changed_by"],
+        "by": who_did(snapshot, row["changed_by"]),
         "name": row["object_name"] or row["object_id"],
-        "href": f"{_PLACES[row['object_type']]}{row['object_id']}"
-        if row["object_type"] in _PLACES
+        "href": page_of(row["object_type"], row["object_id"])
+        if row["object_type"] in _WITH_PAGE
         else "",
         "values": [(name, _text(before.get(name)), _text(after.get(name))) for name in fields],
     }

@@ -20,7 +20,16 @@ from services.admin.ui.formats import NOTHING, exact_time, share, usd, usd_exact
 from services.admin.ui.viewer import Viewer
 from services.runtime.registry import RegistrySnapshot
 
-__all__ = ["DAYS", "Figures", "Kind", "changes_of", "changes_of_prices", "figures_of", "who_did"]
+__all__ = [
+    "DAYS",
+    "Figures",
+    "Kind",
+    "changes_of",
+    "changes_of_prices",
+    "figures_of",
+    "makers_of",
+    "who_did",
+]
 
 DAYS = 30
 """Figures are of so many days, today included."""
@@ -171,8 +180,15 @@ async def _latest(
     )
 
 
-async def changes_of(admin: AdminState, kind: Kind, object_id: str) -> tuple[list[Row], str]:
-    """Return the latest changes of one of a kind, and why there are none where that is so."""
+async def changes_of(
+    admin: AdminState, viewer: Viewer, kind: Kind, object_id: str
+) -> tuple[list[Row], str]:
+    """Return the latest changes of one of a kind, and why there are none where that is so.
+
+    They are for those who may see the changes of all (as GET /audit): others get none.
+    """
+    if not viewer.sees_all:
+        return [], ""
     return await _changes(
         admin,
         "FROM registry_changes WHERE object_type = $1::VARCHAR AND object_id = $2::VARCHAR "
@@ -208,6 +224,11 @@ async def _changes(
         row["who"] = who_did(snapshot, row["changed_by"])
         row["fields"] = _fields(row)
     return rows, ""
+
+
+def makers_of(snapshot: RegistrySnapshot, row: Mapping[str, Any]) -> dict[str, str]:
+    """Return who made and who last changed what a row of the API is about."""
+    return {each: who_did(snapshot, row[each]) for each in ("created_by", "updated_by")}
 
 
 def who_did(snapshot: RegistrySnapshot, by: str | None) -> str:

@@ -12,7 +12,7 @@ from services.admin.ui.access import viewer_of
 from services.admin.ui.addresses import page_of
 from services.admin.ui.api_calls import call_api
 from services.admin.ui.api_rows import Body, budgets_of
-from services.admin.ui.figures import changes_of, figures_of, who_did
+from services.admin.ui.figures import changes_of, figures_of, makers_of
 from services.admin.ui.keys import key_view
 from services.admin.ui.pages import page
 
@@ -31,13 +31,13 @@ async def key_page(request: _Request, admin: AdminState, key_id: str) -> Respons
         figures_of(
             admin, viewer, "key", row["key_id"], chart_by="model", tops=[("Models", "model")]
         ),
-        _changes(admin, row["key_id"], sees_all=viewer.sees_all),
+        changes_of(admin, viewer, "key", row["key_id"]),
     )
     return page(
         request,
         "key.html",
         key=key_view(row, now),
-        makers={each: who_did(admin.snapshot, row[each]) for each in ("created_by", "updated_by")},
+        makers=makers_of(admin.snapshot, row),
         budgets=budgets_of(row, now),
         rights=await rights_of(request, admin, row),
         metadata=_pretty(row["metadata"]),
@@ -63,13 +63,6 @@ async def rights_of(request: _Request, admin: AdminState, row: Body) -> set[str]
         return set()
     may_block = caller.manages_all or record.team_id in caller.teams_administered
     return {"change", "block"} if may_block else {"change"}
-
-
-async def _changes(
-    admin: AdminState, key_id: str, *, sees_all: bool
-) -> tuple[list[dict[str, Any]], str]:
-    """Return the history, for those who may see that of all (as GET /audit)."""
-    return await changes_of(admin, "key", key_id) if sees_all else ([], "")
 
 
 def _pretty(metadata: dict[str, Any]) -> str:

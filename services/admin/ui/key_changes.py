@@ -6,7 +6,7 @@ from litestar import Request, Response, get, post
 
 from services.admin.state import AdminState
 from services.admin.ui.api_calls import ApiRefusal, call_api
-from services.admin.ui.confirming import Question, confirm, typed_right
+from services.admin.ui.confirming import Question, block_question, carry_out, confirm
 from services.admin.ui.form_context import settings_given, typed
 from services.admin.ui.forms import read_fields, read_form
 from services.admin.ui.key import key_of
@@ -48,7 +48,7 @@ async def edit(request: _Request, admin: AdminState, key_id: str) -> Response[An
             changes["duration"] = duration
         if changes:
             body = {"key": key_id, **changes}
-            await call_api(request, "POST", "/key/update", body=body, headers=_if_match(etag))
+            await call_api(request, "POST", "/key/update", body=body, if_match=etag)
     except (FieldProblem, ApiRefusal) as error:
         context = await form_context(request, admin, typed(fields), error)
         return page(request, "key_edit.html", status=400, before=row, etag=etag, **context)
@@ -56,7 +56,7 @@ async def edit(request: _Request, admin: AdminState, key_id: str) -> Response[An
 
 
 @get("/keys/{key_id:str}/block")
-async def block_question(request: _Request, key_id: str) -> Response[bytes]:
+async def ask_to_block(request: _Request, key_id: str) -> Response[bytes]:
     """Ask whether the key is to be blocked, or unblocked."""
     row, _ = await key_of(request, key_id)
     return confirm(request, _block_question(row))
@@ -68,11 +68,13 @@ async def block(request: _Request, key_id: str) -> Response[Any]:
     form = await read_form(request)
     row, _ = await key_of(request, key_id)
     what = "unblock" if form.get("want") == "unblock" else "block"
-    try:
-        await call_api(request, "POST", f"/key/{what}", body={"key": key_id})
-    except ApiRefusal as error:
-        return confirm(request, _block_question(row), error.message)
-    return redirect(request, f"/ui/keys/{key_id}")
+    return await carry_out(
+        request,
+        _block_question(row),
+        f"/key/{what}",
+        {"key": key_id},
+        then=f"/ui/keys/{key_id}",
+    )
 
 
 @get("/keys/{key_id:str}/regenerate")
@@ -113,12 +115,13 @@ async def reset_question(request: _Request, key_id: str) -> Response[bytes]:
 async def reset(request: _Request, key_id: str) -> Response[Any]:
     """Let the key's budgets begin anew now."""
     row, _ = await key_of(request, key_id)
-    try:
-        body = {"key": key_id, "reset_to": 0}
-        await call_api(request, "POST", "/key/reset_spend", body=body)
-    except ApiRefusal as error:
-        return confirm(request, _reset_question(row), error.message)
-    return redirect(request, f"/ui/keys/{key_id}")
+    return await carry_out(
+        request,
+        _reset_question(row),
+        "/key/reset_spend",
+        {"key": key_id, "reset_to": 0},
+        then=f"/ui/keys/{key_id}",
+    )
 
 
 @get("/keys/{key_id:str}/delete")
@@ -131,40 +134,19 @@ async def delete_question(request: _Request, key_id: str) -> Response[bytes]:
 @post("/keys/{key_id:str}/delete", status_code=200)
 async def delete(request: _Request, key_id: str) -> Response[Any]:
     """Delete the key whose name was typed."""
-    form = await read_form(request)
     row, _ = await key_of(request, key_id)
     question = _delete_question(row)
-    problem = typed_right(question, form)
-    if not problem:
-        try:
-            await call_api(request, "POST", "/key/delete", body={"keys": [key_id]})
-        except ApiRefusal as error:
-            problem = error.message
-    return confirm(request, question, problem) if problem else redirect(request, "/ui/keys")
-
-
-def _if_match(etag: str) -> dict[str, str]:
-    return {"if-match": etag} if etag else {}
+    return await carry_out(request, question, "/key/delete", {"keys": [key_id]}, then="/ui/keys")
 
 
 def _block_question(row: Any) -> Question:
-    name = row["key_alias"] or row["key_name"]
-    path = f"/ui/keys/{row['key_id']}/block"
-    if row["blocked"]:
-        return Question(
-            title=f"Unblock {name}",
-            text="It may be used again, at every proxy, within a moment.",
-            path=path,
-            button="Unblock",
-            fields={"want": "unblock"},
-        )
-    return Question(
-        title=f"Block {name}",
-        text="Its requests are refused from then on, until it is unblocked. Those under way end.",
-        path=path,
-        button="Block",
-        is_dangerous=True,
-        fields={"want": "block"},
+    return block_question(
+        row["key_alias"] or row["key_name"],
+        f"/ui/keys/{row['key_id']}",
+        is_blocked=row["blocked"],
+        block_text="Its requests are refused from then on, until it is unblocked. "
+        "Those under way end.",
+        unblock_text="It may be used again, at every proxy, within a moment.",
     )
 
 
@@ -194,7 +176,7 @@ def _delete_question(row: Any) -> Question:
 KEY_CHANGE_ROUTES = (
     edit_form,
     edit,
-    block_question,
+    ask_to_block,
     block,
     regenerate_form,
     regenerate,

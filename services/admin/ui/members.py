@@ -10,7 +10,7 @@ from services.admin.ui.access import viewer_of
 from services.admin.ui.addresses import id_in, page_of
 from services.admin.ui.api_calls import ApiRefusal, call_api
 from services.admin.ui.api_rows import Body
-from services.admin.ui.confirming import Question, confirm
+from services.admin.ui.confirming import Question, carry_out, confirm
 from services.admin.ui.form_context import Blank, typed
 from services.admin.ui.forms import Fields, read_fields, read_form
 from services.admin.ui.pages import page, redirect
@@ -96,12 +96,13 @@ async def remove(request: _Request, part: str) -> Response[Any]:
     """Remove a member."""
     form = await read_form(request)
     team_id, user_id = id_in(part), form.get("user_id", "")
-    try:
-        body = {"team_id": team_id, "user_id": user_id}
-        await call_api(request, "POST", "/team/member_delete", body=body)
-    except ApiRefusal as error:
-        return confirm(request, _remove_question(team_id, user_id), error.message)
-    return redirect(request, page_of("team", team_id))
+    return await carry_out(
+        request,
+        _remove_question(team_id, user_id),
+        "/team/member_delete",
+        {"team_id": team_id, "user_id": user_id},
+        then=page_of("team", team_id),
+    )
 
 
 def _names(fields: Fields) -> list[str]:

@@ -9,9 +9,9 @@ from litestar import Request, Response, get, post
 from schemas.errors import NotFound
 from services.admin.ui.api_calls import ApiRefusal, call_api
 from services.admin.ui.api_rows import Body
-from services.admin.ui.confirming import Question, confirm, typed_right
+from services.admin.ui.confirming import Question, carry_out, confirm
 from services.admin.ui.form_context import Blank
-from services.admin.ui.forms import Fields, read_fields, read_form
+from services.admin.ui.forms import Fields, read_fields
 from services.admin.ui.pages import page, redirect
 from services.admin.ui.settings_form import FieldProblem, Kind, changed, given, settings_from
 
@@ -82,8 +82,7 @@ async def edit(request: _Request, model_id: str) -> Response[Any]:
         if params:
             body["litellm_params"] = params
         if len(body) > 1:
-            headers = {"if-match": etag} if etag else {}
-            await call_api(request, "POST", "/model/update", body=body, headers=headers)
+            await call_api(request, "POST", "/model/update", body=body, if_match=etag)
     except (FieldProblem, ApiRefusal) as error:
         context = {"model_id": model_id, "etag": etag}
         return _form(request, "model_edit.html", _typed(fields), error, **context)
@@ -100,16 +99,9 @@ async def delete_question(request: _Request, model_id: str) -> Response[bytes]:
 @post("/models/deployments/{model_id:str}/delete", status_code=200)
 async def delete(request: _Request, model_id: str) -> Response[Any]:
     """Delete the deployment whose id was typed."""
-    form = await read_form(request)
     entry, _ = await _entry_of(request, model_id)
     question = _delete_question(model_id, entry)
-    problem = typed_right(question, form)
-    if not problem:
-        try:
-            await call_api(request, "POST", "/model/delete", body={"id": model_id})
-        except ApiRefusal as error:
-            problem = error.message
-    return confirm(request, question, problem) if problem else redirect(request, "/ui/models")
+    return await carry_out(request, question, "/model/delete", {"id": model_id}, then="/ui/models")
 
 
 async def _entry_of(request: _Request, model_id: str) -> tuple[Body, str]:

@@ -21,8 +21,8 @@ from services.admin.ui.api_rows import (
     period_text,
 )
 from services.admin.ui.asking import ask
-from services.admin.ui.confirming import Question, confirm, typed_right
-from services.admin.ui.figures import DAYS, changes_of, figures_of, who_did
+from services.admin.ui.confirming import Question, block_question, carry_out, confirm
+from services.admin.ui.figures import DAYS, changes_of, figures_of, makers_of
 from services.admin.ui.form_context import settings_given, typed
 from services.admin.ui.formats import share
 from services.admin.ui.forms import read_fields, read_form
@@ -53,7 +53,7 @@ async def team_page(request: _Request, admin: AdminState, part: str) -> Response
             tops=[("Models", "model"), ("Keys", "key")],
         ),
         _spend_of_members(admin, viewer, team_id),
-        changes_of(admin, "team", team_id) if viewer.sees_all else _nothing(),
+        changes_of(admin, viewer, "team", team_id),
     )
     team = owner_view(answer["team_info"], now, "team")
     return page(
@@ -63,7 +63,7 @@ async def team_page(request: _Request, admin: AdminState, part: str) -> Response
         members=_members(admin, team, answer, spends),
         keys=[key_view(row, now) for row in answer["keys"]],
         budgets=budgets_of(team, now),
-        makers={each: who_did(admin.snapshot, team[each]) for each in ("created_by", "updated_by")},
+        makers=makers_of(admin.snapshot, team),
         manages=viewer.caller.manages_team(team_id),
         figures=figures,
         changes=changes,
@@ -75,10 +75,6 @@ async def team_of(request: _Request, team_id: str) -> tuple[Body, str]:
     """Return a team as the API shows it to the viewer, and its ETag. Raises ApiRefusal."""
     answer = await call_api(request, "GET", "/team/info", query={"team_id": team_id})
     return answer.body, answer.headers.get("etag", "")
-
-
-async def _nothing() -> tuple[list[Any], str]:
-    return [], ""
 
 
 async def _spend_of_members(
@@ -164,8 +160,7 @@ async def edit(request: _Request, admin: AdminState, part: str) -> Response[Any]
         changes = changed(settings_given(fields, TEAM_KINDS), team)
         if changes:
             body = {**changes, "team_id": team_id}
-            headers = {"if-match": etag} if etag else {}
-            await call_api(request, "POST", "/team/update", body=body, headers=headers)
+            await call_api(request, "POST", "/team/update", body=body, if_match=etag)
     except (FieldProblem, ApiRefusal) as error:
         context = await team_context(request, admin, typed(fields), error)
         return page(request, "team_edit.html", status=400, before=team, etag=etag, **context)
@@ -173,7 +168,7 @@ async def edit(request: _Request, admin: AdminState, part: str) -> Response[Any]
 
 
 @get("/teams/{part:str}/block")
-async def block_question(request: _Request, part: str) -> Response[bytes]:
+async def ask_to_block(request: _Request, part: str) -> Response[bytes]:
     """Ask whether the team is to be blocked, or unblocked."""
     answer, _ = await team_of(request, id_in(part))
     return confirm(request, _block_question(answer["team_info"]))
@@ -186,11 +181,13 @@ async def block(request: _Request, part: str) -> Response[Any]:
     team_id = id_in(part)
     answer, _ = await team_of(request, team_id)
     what = "unblock" if form.get("want") == "unblock" else "block"
-    try:
-        await call_api(request, "POST", f"/team/{what}", body={"team_id": team_id})
-    except ApiRefusal as error:
-        return confirm(request, _block_question(answer["team_info"]), error.message)
-    return redirect(request, page_of("team", team_id))
+    return await carry_out(
+        request,
+        _block_question(answer["team_info"]),
+        f"/team/{what}",
+        {"team_id": team_id},
+        then=page_of("team", team_id),
+    )
 
 
 @get("/teams/{part:str}/delete")
@@ -203,34 +200,21 @@ async def delete_question(request: _Request, part: str) -> Response[bytes]:
 @post("/teams/{part:str}/delete", status_code=200)
 async def delete(request: _Request, part: str) -> Response[Any]:
     """Delete the team whose id was typed, with its keys."""
-    form = await read_form(request)
-    question = _delete_question(id_in(part))
-    problem = typed_right(question, form)
-    if not problem:
-        try:
-            await call_api(request, "POST", "/team/delete", body={"team_ids": [id_in(part)]})
-        except ApiRefusal as error:
-            problem = error.message
-    return confirm(request, question, problem) if problem else redirect(request, "/ui/teams")
+    team_id = id_in(part)
+    question = _delete_question(team_id)
+    return await carry_out(
+        request, question, "/team/delete", {"team_ids": [team_id]}, then="/ui/teams"
+    )
 
 
 def _block_question(team: Body) -> Question:
-    name, path = team["team_alias"] or team["team_id"], page_of("team", team["team_id"])
-    if team["blocked"]:
-        return Question(
-            title=f"Unblock {name}",
-            text="Its keys may be used again, but for those that are blocked themselves.",
-            path=f"{path}/block",
-            button="Unblock",
-            fields={"want": "unblock"},
-        )
-    return Question(
-        title=f"Block {name}",
-        text="All of its keys are refused until it is unblocked, keys that are made later, too.",
-        path=f"{path}/block",
-        button="Block",
-        is_dangerous=True,
-        fields={"want": "block"},
+    return block_question(
+        team["team_alias"] or team["team_id"],
+        page_of("team", team["team_id"]),
+        is_blocked=team["blocked"],
+        block_text="All of its keys are refused until it is unblocked, keys that are made later, "
+        "too.",
+        unblock_text="Its keys may be used again, but for those that are blocked themselves.",
     )
 
 
@@ -250,7 +234,7 @@ TEAM_PAGE_ROUTES = (
     team_page,
     edit_form,
     edit,
-    block_question,
+    ask_to_block,
     block,
     delete_question,
     delete,

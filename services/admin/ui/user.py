@@ -11,8 +11,8 @@ from services.admin.ui.access import viewer_of
 from services.admin.ui.addresses import id_in, page_of
 from services.admin.ui.api_calls import ApiRefusal, call_api
 from services.admin.ui.api_rows import Body, budgets_of
-from services.admin.ui.confirming import Question, confirm, typed_right
-from services.admin.ui.figures import changes_of, figures_of, who_did
+from services.admin.ui.confirming import Question, block_question, carry_out, confirm
+from services.admin.ui.figures import changes_of, figures_of, makers_of
 from services.admin.ui.form_context import settings_given, typed
 from services.admin.ui.forms import read_fields, read_form
 from services.admin.ui.keys import key_view
@@ -41,7 +41,7 @@ async def user_page(request: _Request, admin: AdminState, part: str) -> Response
             chart_by="model",
             tops=[("Keys", "key"), ("Models", "model")],
         ),
-        _changes(admin, user_id, sees_all=viewer.sees_all),
+        changes_of(admin, viewer, "user", user_id),
     )
     user = owner_view(answer["user_info"], now, "user")
     places = admin.snapshot.memberships(user_id)
@@ -56,7 +56,7 @@ async def user_page(request: _Request, admin: AdminState, part: str) -> Response
         ],
         keys=[key_view(row, now) for row in answer["keys"]],
         budgets=budgets_of(user, now),
-        makers={each: who_did(admin.snapshot, user[each]) for each in ("created_by", "updated_by")},
+        makers=makers_of(admin.snapshot, user),
         is_own=user_id == viewer.caller.user_id,
         figures=figures,
         changes=changes,
@@ -68,10 +68,6 @@ async def _user_of(request: _Request, user_id: str) -> tuple[Body, str]:
     """Return a user as the API shows it to the viewer, and its ETag. Raises ApiRefusal."""
     answer = await call_api(request, "GET", "/user/info", query={"user_id": user_id})
     return answer.body, answer.headers.get("etag", "")
-
-
-async def _changes(admin: AdminState, user_id: str, *, sees_all: bool) -> tuple[list[Any], str]:
-    return await changes_of(admin, "user", user_id) if sees_all else ([], "")
 
 
 @get("/users/{part:str}/edit")
@@ -94,8 +90,7 @@ async def edit(request: _Request, admin: AdminState, part: str) -> Response[Any]
         changes = changed(settings_given(fields, USER_KINDS), user)
         if changes:
             body = {**changes, "user_id": user_id}
-            headers = {"if-match": etag} if etag else {}
-            await call_api(request, "POST", "/user/update", body=body, headers=headers)
+            await call_api(request, "POST", "/user/update", body=body, if_match=etag)
     except (FieldProblem, ApiRefusal) as error:
         context = await user_context(request, admin, typed(fields), error)
         return page(request, "user_edit.html", status=400, before=user, etag=etag, **context)
@@ -103,7 +98,7 @@ async def edit(request: _Request, admin: AdminState, part: str) -> Response[Any]
 
 
 @get("/users/{part:str}/block")
-async def block_question(request: _Request, part: str) -> Response[bytes]:
+async def ask_to_block(request: _Request, part: str) -> Response[bytes]:
     """Ask whether the user is to be blocked, or unblocked."""
     answer, _ = await _user_of(request, id_in(part))
     return confirm(request, _block_question(answer["user_info"]))
@@ -115,12 +110,13 @@ async def block(request: _Request, part: str) -> Response[Any]:
     form = await read_form(request)
     user_id = id_in(part)
     answer, _ = await _user_of(request, user_id)
-    try:
-        body = {"user_id": user_id, "blocked": form.get("want") != "unblock"}
-        await call_api(request, "POST", "/user/update", body=body)
-    except ApiRefusal as error:
-        return confirm(request, _block_question(answer["user_info"]), error.message)
-    return redirect(request, page_of("user", user_id))
+    return await carry_out(
+        request,
+        _block_question(answer["user_info"]),
+        "/user/update",
+        {"user_id": user_id, "blocked": form.get("want") != "unblock"},
+        then=page_of("user", user_id),
+    )
 
 
 @get("/users/{part:str}/delete")
@@ -133,34 +129,21 @@ async def delete_question(request: _Request, part: str) -> Response[bytes]:
 @post("/users/{part:str}/delete", status_code=200)
 async def delete(request: _Request, part: str) -> Response[Any]:
     """Delete the user whose id was typed, with the user's keys."""
-    form = await read_form(request)
-    question = _delete_question(id_in(part))
-    problem = typed_right(question, form)
-    if not problem:
-        try:
-            await call_api(request, "POST", "/user/delete", body={"user_ids": [id_in(part)]})
-        except ApiRefusal as error:
-            problem = error.message
-    return confirm(request, question, problem) if problem else redirect(request, "/ui/users")
+    user_id = id_in(part)
+    question = _delete_question(user_id)
+    return await carry_out(
+        request, question, "/user/delete", {"user_ids": [user_id]}, then="/ui/users"
+    )
 
 
 def _block_question(user: Body) -> Question:
-    name, path = user["user_alias"] or user["user_id"], page_of("user", user["user_id"])
-    if user["blocked"]:
-        return Question(
-            title=f"Unblock {name}",
-            text="The user's keys may be used again, but for those that are blocked themselves.",
-            path=f"{path}/block",
-            button="Unblock",
-            fields={"want": "unblock"},
-        )
-    return Question(
-        title=f"Block {name}",
-        text="All keys of the user are refused until the user is unblocked.",
-        path=f"{path}/block",
-        button="Block",
-        is_dangerous=True,
-        fields={"want": "block"},
+    return block_question(
+        user["user_alias"] or user["user_id"],
+        page_of("user", user["user_id"]),
+        is_blocked=user["blocked"],
+        block_text="All keys of the user are refused until the user is unblocked.",
+        unblock_text="The user's keys may be used again, but for those that are blocked "
+        "themselves.",
     )
 
 
@@ -180,7 +163,7 @@ USER_PAGE_ROUTES = (
     user_page,
     edit_form,
     edit,
-    block_question,
+    ask_to_block,
     block,
     delete_question,
     delete,

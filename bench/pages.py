@@ -50,6 +50,8 @@ DETAILS = {
     "/ui/logs?period=30d&status=error": "",
     "/ui/logs?sort=cost&period=30d": "",
     "/ui/logs?key=developer-150": "",
+    "/ui/sessions?period=30d": "",
+    "/ui/sessions?period=30d&sort=cost": "",
     "/ui/logs/{}": "SELECT request_id FROM requests WHERE status = 'success' AND key_id IS NOT NULL"
     " ORDER BY started_at DESC LIMIT 1",
     "/ui/sessions/{}": "SELECT session_id FROM requests WHERE session_id IS NOT NULL"

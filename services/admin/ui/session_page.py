@@ -1,8 +1,12 @@
-"""The page of one session: its requests as a timeline, how its context and its cost grew."""
+"""The page of one session: its requests as a timeline, how its context and its cost grew.
+
+In large books it shows the requests of some days (`session_scope`), and then says by itself whether
+there are others.
+"""
 
 import asyncio
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -16,6 +20,7 @@ from services.admin.ui.access import viewer_of
 from services.admin.ui.asking import Row, ask
 from services.admin.ui.formats import share, usd, usd_exact, whole
 from services.admin.ui.pages import is_part, page
+from services.admin.ui.session_scope import SessionScope, read_scope
 from services.admin.ui.viewer import Viewer
 
 __all__ = ["SESSION_PAGE_ROUTES", "with_gaps"]
@@ -38,7 +43,9 @@ async def session_page(request: _Request, admin: AdminState, session_id: str) ->
     mark = _MARK.fullmatch(after)
     if after and mark is None:
         raise BadRequest("this address does not say after which request to go on")
-    total = await _total(admin, viewer, session_id)
+    scope, total = await _found(
+        admin, viewer, session_id, read_scope(request.query_params, datetime.now(UTC))
+    )
     bounds = _bounds(viewer, session_id, total)
     steps, agents, *charts = await asyncio.gather(
         _steps(admin, bounds, None if mark is None else (int(mark[1]), mark[2])),
@@ -47,6 +54,7 @@ async def session_page(request: _Request, admin: AdminState, session_id: str) ->
     )
     shown: dict[str, Any] = {
         "session_id": session_id,
+        "scope": scope,
         "total": total,
         "steps": with_gaps(steps[:STEPS_MAX]),
         "has_more": len(steps) > STEPS_MAX,
@@ -59,7 +67,23 @@ async def session_page(request: _Request, admin: AdminState, session_id: str) ->
     return page(request, "session.html", models=models, charts=_charts(points), **shown)
 
 
-SESSION_PAGE_ROUTES = (session_page,)
+@get("/sessions/{session_id:str}/elsewhere")
+async def elsewhere(request: _Request, admin: AdminState, session_id: str) -> Response[bytes]:
+    """Return how many requests of a session are outside of the days that its page shows."""
+    conditions = viewer_of(request).conditions()
+    scope = read_scope(request.query_params, datetime.now(UTC))
+    scope.add_outside_to(conditions)
+    conditions.add("session_id = {0}::VARCHAR", session_id)
+    rows = await ask(
+        admin,
+        "SELECT count(*) AS requests, min(started_at) AS first_at, max(started_at) AS last_at "
+        f"FROM requests {conditions.where}",
+        conditions.parameters,
+    )
+    return page(request, "session_elsewhere.html", session_id=session_id, others=rows[0])
+
+
+SESSION_PAGE_ROUTES = (session_page, elsewhere)
 
 
 def with_gaps(steps: list[Row]) -> list[Row]:
@@ -75,9 +99,21 @@ def with_gaps(steps: list[Row]) -> list[Row]:
     return found
 
 
-async def _total(admin: AdminState, viewer: Viewer, session_id: str) -> Row:
-    """Return what a session comes to. Raises NotFound."""
+async def _found(
+    admin: AdminState, viewer: Viewer, session_id: str, scope: SessionScope
+) -> tuple[SessionScope, Row]:
+    """Return what a session comes to in a scope, or else in all days. Raises NotFound."""
+    for each in dict.fromkeys((scope, SessionScope())):
+        total = await _total(admin, viewer, session_id, each)
+        if total["requests"]:
+            return each, total
+    raise NotFound("There is no session of this id that you may see.")
+
+
+async def _total(admin: AdminState, viewer: Viewer, session_id: str, scope: SessionScope) -> Row:
+    """Return what a session's requests in a scope come to; there may be none."""
     conditions = viewer.conditions()
+    scope.add_to(conditions)
     conditions.add("session_id = {0}::VARCHAR", session_id)
     rows = await ask(
         admin,
@@ -103,8 +139,6 @@ FROM requests {conditions.where}
 """,
         conditions.parameters,
     )
-    if not rows[0]["requests"]:
-        raise NotFound("There is no session of this id that you may see.")
     return rows[0]
 
 

@@ -28,13 +28,17 @@ _PLACE = re.compile(r"\d{1,20}")
 
 
 class SessionView(msgspec.Struct, frozen=True, kw_only=True):
-    """What an address asks for. `problem`: what is wrong with it; then nothing is to be shown."""
+    """What an address asks for. `problem`: what is wrong with it; then nothing is to be shown.
+
+    `at_once`: the page is to wait for its rows, however long they take.
+    """
 
     filters: dict[str, str] = {}
     period: str = "7d"
     sort: str = "time"
     order: str = "desc"
     below: str = ""
+    at_once: bool = False
     problem: str = ""
 
     def get(self, name: str) -> str:
@@ -45,6 +49,23 @@ class SessionView(msgspec.Struct, frozen=True, kw_only=True):
     def by(self) -> str:
         """The order's name, for the heads of tables."""
         return self.sort
+
+    @property
+    def is_newest_first(self) -> bool:
+        """Whether the first sessions are found without adding up all of the period."""
+        return (self.sort, self.order) == ("time", "desc")
+
+    @property
+    def comes_later(self) -> bool:
+        """Whether the page fetches its rows once it is there: they take longer than a page may."""
+        return not self.at_once and (self.period == "30d" or not self.is_newest_first)
+
+    @property
+    def shown_to_us(self) -> int | None:
+        """The last answer of the last session that was shown; None: none was, or no such order."""
+        if self.sort != "time" or self.mark is None:
+            return None
+        return int(str(self.mark[0]))
 
     def url(self, by: str) -> str:
         """Return the address of the same sessions in another order, or the other way round."""
@@ -95,13 +116,14 @@ def read_session_view(query: Mapping[str, str]) -> SessionView:
         sort=query.get("sort") or "time",
         order=query.get("order") or "desc",
         below=query.get("below", ""),
+        at_once=bool(query.get("at_once")),
     )
     return msgspec.structs.replace(view, problem=_problem(view, query))
 
 
 def _problem(view: SessionView, query: Mapping[str, str]) -> str:
     for name in query:
-        if name not in (*FIELDS, "period", "sort", "order", "below"):
+        if name not in (*FIELDS, "period", "sort", "order", "below", "at_once"):
             return f"There is no filter {name[:40]!r}: there are {', '.join(FIELDS)}, period."
     for name, value in view.filters.items():
         if len(value) > VALUE_CHARS_MAX:

@@ -64,6 +64,9 @@ def _rows(key_id: str) -> list[dict[str, object]]:
         )
     old = NOW - timedelta(days=20)
     rows.append(request_row(session_id="old", started_at=str(old), ended_at=str(old)))
+    for number, began in enumerate((old, NOW - timedelta(hours=30))):
+        cells = {"request_id": f"tg_spread_{number}", "session_id": "spread"}
+        rows.append(request_row(**cells, started_at=str(began), ended_at=str(began)))
     refused = {"status": "refused", "started_at": str(NOW), "ended_at": str(NOW)}
     rows.append(request_row(session_id="refused", **refused))
     return rows
@@ -93,7 +96,9 @@ def _through(session: LoggedIn, path: str, pattern: str) -> list[str]:
     """Return what a pattern finds on a page and on all that follow it."""
     answer = session.get(path)
     found = re.findall(pattern, answer.text)
-    while further := re.search(r'hx-get="([^"]+)" hx-trigger="intersect once"', answer.text):
+    while further := re.search(
+        r'<tr hx-get="([^"]+)" hx-trigger="(?:intersect once|load)"', answer.text
+    ):
         answer = session.part(html.unescape(further[1]))
         assert "<html" not in answer.text
         found += re.findall(pattern, answer.text)
@@ -108,9 +113,9 @@ def test_every_session_of_the_period_is_listed_once(
     # Given sessions, some with equal sums, when one pages through them in some order, then each
     # of the period is there once, and refused requests make none.
     found = _through(
-        master, f"/ui/sessions?sort={sort}&order={order}", r'href="/ui/sessions/([^"]+)"'
+        master, f"/ui/sessions?sort={sort}&order={order}", r'href="/ui/sessions/([^"?]+)\?from='
     )
-    expected = {"long", *(f"small-{number:02d}" for number in range(1, SMALL + 1))}
+    expected = {"long", "spread", *(f"small-{number:02d}" for number in range(1, SMALL + 1))}
     assert len(found) == len(set(found)) == len(expected)
     assert set(found) == expected
     if sort in ("requests", "tokens") or (sort, order) == ("duration", "desc"):
@@ -121,10 +126,12 @@ def test_session_is_listed_with_its_sums(master: LoggedIn) -> None:
     # Given a session, when its user is asked for, then it stands there alone with exact sums; one
     # of an earlier time comes with a longer period; and hostile names are text.
     text = master.get("/ui/sessions?user=ana").text
-    assert re.findall(r'href="/ui/sessions/([a-z0-9-]+)"', text) == ["long"]
+    assert re.findall(r'href="/ui/sessions/([a-z0-9-]+)\?from=', text) == ["long"]
     for said in (f">{STEPS}<", "1 failed", "90 %", "$1.30", 'class="num">2</td>'):
         assert said in text, said
-    assert "/ui/sessions/old" in master.get("/ui/sessions?period=30d&sort=time&order=asc").text
+    oldest = "/ui/sessions?period=30d&sort=time&order=asc"
+    assert "/ui/sessions/old" not in master.get(oldest).text
+    assert "/ui/sessions/old" in master.get(f"{oldest}&at_once=1").text
     assert HOSTILE not in master.get("/ui/sessions?sort=time").text
 
 
@@ -164,12 +171,37 @@ def test_timeline_has_every_request_once_in_order(master: LoggedIn) -> None:
     assert master.get("/ui/sessions/long?after=x").status_code == 400
 
 
+def test_requests_of_other_days_are_told_and_shown(
+    master: LoggedIn, admin: RunningAdmin, own: dict[str, object]
+) -> None:
+    # Given a session with requests of this week and of weeks ago, when it is opened, then those of
+    # the week are there, the page says by itself how many are not, and all days show both; one
+    # that has no request of this week is found; others' requests are not counted for anybody.
+    text = master.get("/ui/sessions/spread").text
+    assert re.findall(r'href="/ui/logs/tg_spread_(\d)"', text) == ["1"]
+    part = re.search(r'hx-get="(/ui/sessions/spread/elsewhere[^"]+)" hx-trigger="load"', text)
+    assert part is not None
+    elsewhere = html.unescape(part[1])
+    assert "1 more request of this session" in master.part(elsewhere).text
+    whole = master.get("/ui/sessions/spread?all=1").text
+    assert re.findall(r'href="/ui/logs/tg_spread_(\d)"', whole) == ["0", "1"]
+    assert "/elsewhere" not in whole
+    assert "/elsewhere" not in master.get("/ui/sessions/old").text
+    for session, path in (
+        (master, "/ui/sessions/long/elsewhere"),
+        (log_in(admin.url, str(own["key"])), elsewhere),
+    ):
+        assert "All of its requests are here." in session.part(path).text
+    for query in ("from=x", "to=0001-01-01", "from=2026-02-01&to=2026-01-31"):
+        assert master.get(f"/ui/sessions/long?{query}").status_code == 400
+
+
 def test_session_is_shown_to_those_alone_who_may_see_its_requests(
     admin: RunningAdmin, own: dict[str, object]
 ) -> None:
     # Given a key without a role, when it looks at sessions, then its own are there and no other.
     session = log_in(admin.url, str(own["key"]))
-    listed = re.findall(r'href="/ui/sessions/([a-z0-9-]+)"', session.get("/ui/sessions").text)
+    listed = re.findall(r'href="/ui/sessions/([a-z0-9-]+)\?from=', session.get("/ui/sessions").text)
     assert listed == ["long"]
     assert session.get("/ui/sessions/long").status_code == 200
     assert session.get("/ui/sessions/small-01").status_code == 404

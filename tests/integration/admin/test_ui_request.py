@@ -154,7 +154,7 @@ def test_request_is_shown_as_in_the_walkthrough(master: LoggedIn) -> None:
         "to the last digit. They are the price book's figures.",
     ):
         assert said in words, said
-    assert 'href="/ui/sessions/5e55-10a"' in text
+    assert 'href="/ui/sessions/5e55-10a?from=' in text
     events = re.findall(r"<code>([a-z]+[. ][a-z]+)</code>", text)
     assert events == ["request.started", "guardrail.triggered", "first byte", "usage.recorded"]
     assert "1,207 worker-a #41" in words

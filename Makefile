@@ -160,6 +160,8 @@ bench-smoke: dev
 	$(BIN)/python -m bench.visible --smoke
 	$(BIN)/python -m bench.rate_limits --smoke
 	$(BIN)/python -m bench.budget_refusal --smoke
+	$(BIN)/python -m bench.key_latency --smoke
+	$(BIN)/python -m bench.many_keys --smoke
 	$(BIN)/python -m bench.guarding --smoke
 	$(BIN)/python -m bench.pages --smoke
 	$(BIN)/python -m bench.guardrails --smoke

@@ -124,4 +124,4 @@ def _holding(
 def _searched(record: KeyRecord) -> str:
     """Return all that `search` looks through; no filter holds the line breaks between them."""
     texts = (record.key_alias, record.user_id, record.team_id, record.key_name, record.key_id)
-    return "\n".join(text or "" for text in texts).lower()
+    return "\n".join(filter(None, texts)).lower()

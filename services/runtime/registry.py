@@ -55,6 +55,9 @@ log = logging.getLogger(__name__)
 CACHE_INTERVAL_S = 1.0
 """The copy on disk is at most so much older than the memory it copies."""
 RETRY_WAIT_S = 0.2
+HISTORY_MESSAGES_MAX = 1_000_000
+"""So much history is read whole by who knows nothing yet, in some ten seconds. To give the last
+message of each of 100,000 subjects takes nats-server minutes: that is for a longer one alone."""
 
 Record: TypeAlias = KeyRecord | TeamRecord | UserRecord | ModelRecord | ConfigChange
 """What an event of REGISTRY carries: the new state of one thing."""
@@ -160,6 +163,9 @@ class RegistrySnapshot:
                 "a registry event about another thing than its subject's is skipped",
                 extra={"subject": message.subject, "sequence": message.sequence},
             )
+            return None
+        if message.sequence < self.sequence_of(subject):
+            # The history is read anew, and what is known of this is newer.
             return None
         if isinstance(record, KeyRecord):
             self.put(record, message.sequence)
@@ -294,9 +300,11 @@ class RegistrySnapshot:
 
     def _put_all(self, copy: ReadCopy) -> None:
         sequences = iter(copy.key_sequences or ())
+        by_subject = copy.subject_sequences if copy.key_sequences is None else {}
         for piece in copy.pieces():
             for record in piece:
-                self.put(record, next(sequences, 0))
+                older = by_subject.get(key_subject(record.key_id), 0) if by_subject else 0
+                self.put(record, next(sequences, older))
 
 
 def subject_of(record: KeyRecord | TeamRecord | UserRecord | ModelRecord) -> str:
@@ -327,9 +335,9 @@ async def follow_registry(
             log.warning("the registry is another stream than before: it is read anew")
         snapshot.clear()
         snapshot.stream_created = state.created
-    fresh = snapshot.sequence == 0
+    is_long = snapshot.sequence == 0 and state.messages > HISTORY_MESSAGES_MAX
     copy = _Copy(snapshot, cache) if cache is not None else None
-    async for batch in bus.follow(REGISTRY.name, snapshot.sequence + 1, last_per_subject=fresh):
+    async for batch in bus.follow(REGISTRY.name, snapshot.sequence + 1, last_per_subject=is_long):
         for message in batch.messages:
             snapshot.apply(message)
         if batch.pending == 0:

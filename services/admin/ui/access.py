@@ -40,6 +40,8 @@ _NEEDED = {
     "sees_all": "this page is for the master key, and for keys of a proxy_admin or "
     "proxy_admin_viewer",
     "may_manage": "this page is for the master key, and for keys of a proxy_admin",
+    "may_make_keys": "this page is for the master key, and for keys of a proxy_admin, an "
+    "internal_user or a team's admin",
 }
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _OWN_SITES = ("same-origin", "none")

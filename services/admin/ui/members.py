@@ -40,7 +40,9 @@ _Request = Request[Any, Any, Any]
 @get("/teams/{part:str}/members/new")
 async def add_form(request: _Request, admin: AdminState, part: str) -> Response[bytes]:
     """Show the form, in a dialog."""
-    return await _form(request, admin, id_in(part), {"role": "user"})
+    team_id = id_in(part)
+    await _managed(request, team_id)
+    return await _form(request, admin, team_id, {"role": "user"})
 
 
 @post("/teams/{part:str}/members", status_code=200)
@@ -87,8 +89,9 @@ async def edit(request: _Request, admin: AdminState, part: str) -> Response[Any]
 @get("/teams/{part:str}/members/remove")
 async def remove_question(request: _Request, part: str) -> Response[bytes]:
     """Ask whether a member is to be removed, with the member's keys in the team."""
-    user_id = request.query_params.get("user_id", "")
-    return confirm(request, _remove_question(id_in(part), user_id))
+    team_id, user_id = id_in(part), request.query_params.get("user_id", "")
+    await _member_of(request, team_id, user_id)
+    return confirm(request, _remove_question(team_id, user_id))
 
 
 @post("/teams/{part:str}/members/remove", status_code=200)
@@ -112,15 +115,21 @@ def _names(fields: Fields) -> list[str]:
     return names
 
 
+async def _managed(request: _Request, team_id: str) -> Body:
+    """Return a team, for those who manage it. Raises ApiRefusal, Forbidden."""
+    answer, _ = await team_of(request, team_id)
+    if not viewer_of(request).caller.manages_team(team_id):
+        raise Forbidden("Members are changed by an admin, or by the team's own.")
+    team: Body = answer["team_info"]
+    return team
+
+
 async def _member_of(request: _Request, team_id: str, user_id: str) -> Body:
     """Return a member's role and own budget in the team, for those who manage it.
 
     Raises ApiRefusal, Forbidden, NotFound.
     """
-    answer, _ = await team_of(request, team_id)
-    if not viewer_of(request).caller.manages_team(team_id):
-        raise Forbidden("Members are changed by an admin, or by the team's own.")
-    for member in answer["team_info"]["members_with_roles"]:
+    for member in (await _managed(request, team_id))["members_with_roles"]:
         if member["user_id"] == user_id:
             budget = _own_budget(request, team_id, user_id)
             return {"role": member["role"], "user_id": user_id, **budget}

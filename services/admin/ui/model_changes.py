@@ -36,13 +36,13 @@ _PARAM_NAMED = re.compile(r"litellm_params\.(\w+)")
 _Request = Request[Any, Any, Any]
 
 
-@get("/models/new")
+@get("/models/new", opt={"needs": "may_manage"})
 async def new_model_form(request: _Request) -> Response[bytes]:
     """Show the form, in a dialog."""
     return _form(request, "model_new.html", {"model": "anthropic/"})
 
 
-@post("/models", status_code=200)
+@post("/models", status_code=200, opt={"needs": "may_manage"})
 async def create_model(request: _Request) -> Response[Any]:
     """Add the deployment, or show the form with what is wrong."""
     fields = await read_fields(request)
@@ -59,7 +59,7 @@ async def create_model(request: _Request) -> Response[Any]:
     return redirect(request, "/ui/models")
 
 
-@get("/models/deployments/{model_id:str}/edit")
+@get("/models/deployments/{model_id:str}/edit", opt={"needs": "may_manage"})
 async def edit_form(request: _Request, model_id: str) -> Response[bytes]:
     """Show the form with what is set."""
     entry, etag = await _entry_of(request, model_id)
@@ -67,7 +67,7 @@ async def edit_form(request: _Request, model_id: str) -> Response[bytes]:
     return _form(request, "model_edit.html", values, model_id=model_id, etag=etag)
 
 
-@post("/models/deployments/{model_id:str}/edit", status_code=200)
+@post("/models/deployments/{model_id:str}/edit", status_code=200, opt={"needs": "may_manage"})
 async def edit(request: _Request, model_id: str) -> Response[Any]:
     """Change what differs, unless somebody changed the model since the form was shown."""
     fields = await read_fields(request)
@@ -89,14 +89,14 @@ async def edit(request: _Request, model_id: str) -> Response[Any]:
     return redirect(request, "/ui/models")
 
 
-@get("/models/deployments/{model_id:str}/delete")
+@get("/models/deployments/{model_id:str}/delete", opt={"needs": "may_manage"})
 async def delete_question(request: _Request, model_id: str) -> Response[bytes]:
     """Ask for the deployment's id before it is deleted."""
     entry, _ = await _entry_of(request, model_id)
     return confirm(request, _delete_question(model_id, entry))
 
 
-@post("/models/deployments/{model_id:str}/delete", status_code=200)
+@post("/models/deployments/{model_id:str}/delete", status_code=200, opt={"needs": "may_manage"})
 async def delete(request: _Request, model_id: str) -> Response[Any]:
     """Delete the deployment whose id was typed."""
     entry, _ = await _entry_of(request, model_id)

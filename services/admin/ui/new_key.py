@@ -43,7 +43,7 @@ _HOST = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}")
 _Request = Request[Any, Any, Any]
 
 
-@get("/keys/new")
+@get("/keys/new", opt={"needs": "may_make_keys"})
 async def new_key_form(request: _Request, admin: AdminState) -> Response[bytes]:
     """Show the form, in a dialog; what the address names is filled in."""
     query = request.query_params
@@ -51,7 +51,7 @@ async def new_key_form(request: _Request, admin: AdminState) -> Response[bytes]:
     return page(request, "key_new.html", **await form_context(request, admin, values))
 
 
-@post("/keys", status_code=200)
+@post("/keys", status_code=200, opt={"needs": "may_make_keys"})
 async def create_key(request: _Request, admin: AdminState) -> Response[bytes]:
     """Make the key and show it, or the form with what is wrong."""
     fields = await read_fields(request)

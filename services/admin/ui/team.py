@@ -140,7 +140,7 @@ def _budget_of(place: Body | None, *, is_own: bool) -> BudgetBar | None:
     )
 
 
-@get("/teams/{part:str}/edit")
+@get("/teams/{part:str}/edit", opt={"needs": "may_manage"})
 async def edit_form(request: _Request, admin: AdminState, part: str) -> Response[bytes]:
     """Show the form with what is set."""
     answer, etag = await team_of(request, id_in(part))
@@ -149,7 +149,7 @@ async def edit_form(request: _Request, admin: AdminState, part: str) -> Response
     return page(request, "team_edit.html", before=team, etag=etag, **context)
 
 
-@post("/teams/{part:str}/edit", status_code=200)
+@post("/teams/{part:str}/edit", status_code=200, opt={"needs": "may_manage"})
 async def edit(request: _Request, admin: AdminState, part: str) -> Response[Any]:
     """Change what differs, unless somebody changed the team since the form was shown."""
     fields = await read_fields(request)
@@ -167,14 +167,14 @@ async def edit(request: _Request, admin: AdminState, part: str) -> Response[Any]
     return redirect(request, page_of("team", team_id))
 
 
-@get("/teams/{part:str}/block")
+@get("/teams/{part:str}/block", opt={"needs": "may_manage"})
 async def ask_to_block(request: _Request, part: str) -> Response[bytes]:
     """Ask whether the team is to be blocked, or unblocked."""
     answer, _ = await team_of(request, id_in(part))
     return confirm(request, _block_question(answer["team_info"]))
 
 
-@post("/teams/{part:str}/block", status_code=200)
+@post("/teams/{part:str}/block", status_code=200, opt={"needs": "may_manage"})
 async def block(request: _Request, part: str) -> Response[Any]:
     """Block or unblock the team."""
     form = await read_form(request)
@@ -190,14 +190,14 @@ async def block(request: _Request, part: str) -> Response[Any]:
     )
 
 
-@get("/teams/{part:str}/delete")
+@get("/teams/{part:str}/delete", opt={"needs": "may_manage"})
 async def delete_question(request: _Request, part: str) -> Response[bytes]:
     """Ask for the team's id before it is deleted."""
     await team_of(request, id_in(part))
     return confirm(request, _delete_question(id_in(part)))
 
 
-@post("/teams/{part:str}/delete", status_code=200)
+@post("/teams/{part:str}/delete", status_code=200, opt={"needs": "may_manage"})
 async def delete(request: _Request, part: str) -> Response[Any]:
     """Delete the team whose id was typed, with its keys."""
     team_id = id_in(part)

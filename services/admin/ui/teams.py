@@ -65,13 +65,13 @@ async def teams(request: _Request, admin: AdminState) -> Response[bytes]:
     return page(request, "teams.html", problem=problem, search=search, **shown)
 
 
-@get("/teams/new")
+@get("/teams/new", opt={"needs": "may_manage"})
 async def new_team_form(request: _Request, admin: AdminState) -> Response[bytes]:
     """Show the form, in a dialog."""
     return page(request, "team_new.html", **await team_context(request, admin, {}))
 
 
-@post("/teams", status_code=200)
+@post("/teams", status_code=200, opt={"needs": "may_manage"})
 async def create_team(request: _Request, admin: AdminState) -> Response[Any]:
     """Make the team and show it, or the form with what is wrong."""
     fields = await read_fields(request)

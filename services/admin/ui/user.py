@@ -70,7 +70,7 @@ async def _user_of(request: _Request, user_id: str) -> tuple[Body, str]:
     return answer.body, answer.headers.get("etag", "")
 
 
-@get("/users/{part:str}/edit")
+@get("/users/{part:str}/edit", opt={"needs": "may_manage"})
 async def edit_form(request: _Request, admin: AdminState, part: str) -> Response[bytes]:
     """Show the form with what is set."""
     answer, etag = await _user_of(request, id_in(part))
@@ -79,7 +79,7 @@ async def edit_form(request: _Request, admin: AdminState, part: str) -> Response
     return page(request, "user_edit.html", before=user, etag=etag, **context)
 
 
-@post("/users/{part:str}/edit", status_code=200)
+@post("/users/{part:str}/edit", status_code=200, opt={"needs": "may_manage"})
 async def edit(request: _Request, admin: AdminState, part: str) -> Response[Any]:
     """Change what differs, unless somebody changed the user since the form was shown."""
     fields = await read_fields(request)
@@ -97,14 +97,14 @@ async def edit(request: _Request, admin: AdminState, part: str) -> Response[Any]
     return redirect(request, page_of("user", user_id))
 
 
-@get("/users/{part:str}/block")
+@get("/users/{part:str}/block", opt={"needs": "may_manage"})
 async def ask_to_block(request: _Request, part: str) -> Response[bytes]:
     """Ask whether the user is to be blocked, or unblocked."""
     answer, _ = await _user_of(request, id_in(part))
     return confirm(request, _block_question(answer["user_info"]))
 
 
-@post("/users/{part:str}/block", status_code=200)
+@post("/users/{part:str}/block", status_code=200, opt={"needs": "may_manage"})
 async def block(request: _Request, part: str) -> Response[Any]:
     """Block or unblock the user."""
     form = await read_form(request)
@@ -119,14 +119,14 @@ async def block(request: _Request, part: str) -> Response[Any]:
     )
 
 
-@get("/users/{part:str}/delete")
+@get("/users/{part:str}/delete", opt={"needs": "may_manage"})
 async def delete_question(request: _Request, part: str) -> Response[bytes]:
     """Ask for the user's id before the user is deleted."""
     await _user_of(request, id_in(part))
     return confirm(request, _delete_question(id_in(part)))
 
 
-@post("/users/{part:str}/delete", status_code=200)
+@post("/users/{part:str}/delete", status_code=200, opt={"needs": "may_manage"})
 async def delete(request: _Request, part: str) -> Response[Any]:
     """Delete the user whose id was typed, with the user's keys."""
     user_id = id_in(part)

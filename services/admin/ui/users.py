@@ -83,14 +83,14 @@ async def users(request: _Request, admin: AdminState) -> Response[bytes]:
     )
 
 
-@get("/users/new")
+@get("/users/new", opt={"needs": "may_manage"})
 async def new_user_form(request: _Request, admin: AdminState) -> Response[bytes]:
     """Show the form, in a dialog."""
     values = {"user_role": "internal_user", "auto_create_key": "on"}
     return page(request, "user_new.html", **await user_context(request, admin, values))
 
 
-@post("/users", status_code=200)
+@post("/users", status_code=200, opt={"needs": "may_manage"})
 async def create_user(request: _Request, admin: AdminState) -> Response[Any]:
     """Make the user, with a first key that is shown this once where one was asked for."""
     fields = await read_fields(request)

@@ -342,4 +342,4 @@ def test_key_without_a_role_sees_itself_and_makes_none(admin: RunningAdmin) -> N
     assert own.status_code == 200
     assert "New secret" not in own.text
     assert "<h2>History</h2>" not in own.text
-    assert one.post("/ui/keys", key_alias="more", models_of="all").status_code == 400
+    assert one.post("/ui/keys", key_alias="more", models_of="all").status_code == 403

@@ -135,5 +135,5 @@ def test_who_is_no_admin_sees_its_own_models_and_no_contracts(
     assert "Prices in force" not in page
     assert "Add model" not in page
     refused = one.post("/ui/models", model_name="x", model="anthropic/claude-haiku-4-5")
-    assert refused.status_code == 400
-    assert "needs" in refused.text
+    assert refused.status_code == 403
+    assert "keys of a proxy_admin" in refused.text

@@ -32,6 +32,7 @@ DECISIONS: dict[str, str] = {
     **{f"GET {path}": "one" for path in (REQUEST, SESSION, KEY, TEAM, USER)},
     # What is not told apart by its answer: the part says why there is nothing.
     f"GET {REQUEST}/prompt": "own",
+    f"GET {SESSION}/elsewhere": "own",
     "GET /models/{part:str}": "own",
     "GET /{rest:path}": "own",
     # What a form asks before it changes something that one may see.

@@ -13,8 +13,9 @@ from typing import Literal
 from schemas.events import time_from_us, us_from_time
 from schemas.rpc import QueryReply
 from services.admin.shapes import KeySpend
+from services.runtime.budget_sql import OWNERS
 
-__all__ = ["Ask", "Column", "last_active_sql", "spend_sql", "spends_of"]
+__all__ = ["Ask", "Column", "budgets_sql", "last_active_sql", "spend_sql", "spends_of"]
 
 Ask = Callable[[str, Sequence[object]], Awaitable[QueryReply]]
 Column = Literal["key_id", "team_id", "user_id"]
@@ -48,6 +49,25 @@ WHERE {bounds} AND {column} IN (SELECT unnest($1::VARCHAR[])) GROUP BY {column}
 """
 _LAST_ENDED = "SELECT id, max(ended_at) AS last_active FROM ({found}) GROUP BY id"
 _NO_PARTS = "SELECT NULL::VARCHAR AS id, NULL::DECIMAL(38, 12) AS part_usd"
+_BUDGETS = """
+WITH wanted AS (
+    SELECT unnest($1::BIGINT[]) AS position, unnest($2::VARCHAR[]) AS id,
+           unnest($3::BIGINT[]) AS start_us, unnest($4::DATE[]) AS whole_from
+), days AS (
+    SELECT {owner} AS id, day, sum(r.cost_usd) AS cost_usd FROM spend_parts AS r
+    WHERE day >= $5::DATE AND ($6::BOOLEAN OR billing <> 'subscription') GROUP BY ALL
+), found AS (
+    SELECT position, cost_usd FROM wanted JOIN days ON days.id = wanted.id AND day >= whole_from
+    {parts}
+)
+SELECT position, coalesce(sum(cost_usd), 0)::DECIMAL(38, 12) AS spent_usd
+FROM found GROUP BY position
+"""
+_BUDGETS_PART = """UNION ALL
+SELECT position, r.cost_usd FROM requests AS r JOIN wanted ON {owner} = wanted.id
+WHERE {bounds} AND ($6::BOOLEAN OR billing <> 'subscription')
+  AND epoch_us(started_at) >= start_us AND started_at < whole_from
+"""
 
 
 async def spends_of(
@@ -76,14 +96,8 @@ def spend_sql(
     column: Column, ids: Sequence[str], starts_us: Sequence[int]
 ) -> tuple[str, list[object]]:
     """Return the query of sums, and its parameters."""
-    starts = [time_from_us(each) for each in starts_us]
-    begun = [each.date() if _is_midnight(each) else each.date() + _DAY for each in starts]
-    parameters: list[object] = [
-        list(ids),
-        list(starts_us),
-        [each.isoformat() for each in begun],
-    ]
-    days = sorted({each.date() for each in starts if not _is_midnight(each)})
+    begun, days = _days_of(starts_us)
+    parameters: list[object] = [list(ids), list(starts_us), begun]
     branches = []
     for first, after in _stretches((each, each + _DAY) for each in days):
         bounds = _bounds(parameters, first, after)
@@ -93,6 +107,37 @@ def spend_sql(
         found = " UNION ALL ".join(branches)
         parts = _PARTS.format(found=found)
     return _OF_DAYS.format(column=column, parts=parts), parameters
+
+
+def budgets_sql(
+    scope: str, ids: Sequence[str], starts_us: Sequence[int], *, with_subscriptions: bool
+) -> tuple[str, list[object]]:
+    """Return the query of what counts for budgets of all models, and its parameters.
+
+    It answers as SPEND_OF_BUDGETS does: the place of an id, and what was spent since its start.
+    """
+    begun, days = _days_of(starts_us)
+    parameters: list[object] = [
+        list(range(len(ids))),
+        list(ids),
+        list(starts_us),
+        begun,
+        min(begun),
+        with_subscriptions,
+    ]
+    parts = "".join(
+        _BUDGETS_PART.format(owner=OWNERS[scope], bounds=_bounds(parameters, first, after))
+        for first, after in _stretches((each, each + _DAY) for each in days)
+    )
+    return _BUDGETS.format(owner=OWNERS[scope], parts=parts), parameters
+
+
+def _days_of(starts_us: Sequence[int]) -> tuple[list[str], list[date]]:
+    """Return the first whole day of each window, and the days in which a window begins."""
+    starts = [time_from_us(each) for each in starts_us]
+    begun = [each.date() if _is_midnight(each) else each.date() + _DAY for each in starts]
+    days = sorted({each.date() for each in starts if not _is_midnight(each)})
+    return [each.isoformat() for each in begun], days
 
 
 def last_active_sql(

@@ -48,7 +48,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = "22"
+SCHEMA_VERSION = "23"
 """A file of an older version is built anew from the stream; one of a newer one is not opened."""
 _OUTDATED = frozenset(str(version) for version in range(1, int(SCHEMA_VERSION)))
 """They lack columns, prices or rollups that the events alone can tell."""

@@ -1,6 +1,6 @@
 """What was spent of budgets, in SQL: for the books, where a count begins, and for who shows it."""
 
-__all__ = ["ASKED_TABLE", "SPEND_OF_ASKED_BUDGETS", "SPEND_OF_BUDGETS"]
+__all__ = ["ASKED_TABLE", "OWNERS", "SPEND_OF_ASKED_BUDGETS", "SPEND_OF_BUDGETS"]
 
 _MATCHES = """
        ({name} = q.model
@@ -20,7 +20,7 @@ WHERE r.started_at >= make_timestamp({earliest}::BIGINT) AND r.cost_usd > 0
 GROUP BY q.position
 """
 # The bound on all of them (earliest) lets DuckDB pass over row groups of earlier days.
-_OWNERS = {
+OWNERS = {
     "key": "r.key_id",
     "user": "r.user_id",
     "team": "r.team_id",
@@ -28,6 +28,7 @@ _OWNERS = {
     "member": "(replace(replace(r.team_id, '%', '%25'), '/', '%2F') || '/' || r.user_id)",
     "global": "'all'",
 }
+"""Whose a request is, by the scope of a budget: SQL of a row `r` of requests or spend_parts."""
 # The rule of services.ledger.spends.counted_model; an empty text is no name.
 _NAME = "coalesce(nullif(r.model_name, ''), nullif(r.model, ''), r.response_model)"
 
@@ -47,7 +48,7 @@ def _queries(asked: str, earliest: str, with_subscriptions: str) -> dict[str, st
             named=_MATCHES.format(name=_NAME),
             aliased=_MATCHES.format(name="r.alias_of"),
         )
-        for scope, owner in _OWNERS.items()
+        for scope, owner in OWNERS.items()
     }
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -13,6 +14,7 @@ from schemas.errors import ApiError
 from schemas.events import time_from_us
 from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from services.admin.principal import Principal
+from services.admin.spends import budgets_sql
 from services.admin.state import AdminState, now_us
 from services.admin.ui.access import viewer_of
 from services.admin.ui.asking import PAGE_TIMEOUT_S, Row, ask
@@ -153,20 +155,32 @@ async def budget_rows(admin: AdminState, limits: list[Limit]) -> list[BudgetRow]
 async def _spends(
     admin: AdminState, scope: str, limits: list[Limit], time_us: int
 ) -> list[Decimal]:
+    """Return what is spent of budgets of one scope: by days, but for those of a model."""
     windows = [limit.window(time_us, admin.timezone) for limit in limits]
-    starts_us = [each.start_us for each in windows]
-    parameters = (
-        list(range(len(limits))),
-        [limit.budget_id.scope_id for limit in limits],
-        starts_us,
-        [limit.model for limit in limits],
-        min(starts_us),
-        admin.config.settings.budgets_count_subscriptions,
-    )
-    reply = await admin.ledger.query(SPEND_OF_BUDGETS[scope], parameters, timeout_s=PAGE_TIMEOUT_S)
     found = [each.before_usd for each in windows]
-    for number, spent_usd in reply.rows:
-        found[number] += Decimal(spent_usd)
+
+    async def add(places: list[int], sql: str, parameters: Sequence[object]) -> None:
+        reply = await admin.ledger.query(sql, parameters, timeout_s=PAGE_TIMEOUT_S)
+        for number, spent_usd in reply.rows:
+            found[places[number]] += Decimal(spent_usd)
+
+    with_subscriptions = admin.config.settings.budgets_count_subscriptions
+    asked = []
+    for is_of_model in (False, True):
+        places = [n for n, limit in enumerate(limits) if (limit.model is not None) is is_of_model]
+        if not places:
+            continue
+        ids = [limits[each].budget_id.scope_id for each in places]
+        starts_us = [windows[each].start_us for each in places]
+        if is_of_model:
+            models = [limits[each].model for each in places]
+            lists = (list(range(len(places))), ids, starts_us, models)
+            of_models = (*lists, min(starts_us), with_subscriptions)
+            asked.append(add(places, SPEND_OF_BUDGETS[scope], of_models))
+        else:
+            of_days = budgets_sql(scope, ids, starts_us, with_subscriptions=with_subscriptions)
+            asked.append(add(places, *of_days))
+    await asyncio.gather(*asked)
     return found
 
 

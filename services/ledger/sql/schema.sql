@@ -1016,11 +1016,12 @@ COMMENT ON COLUMN spend_by_billing_day.unpriced_requests IS 'Requests without a 
 
 CREATE VIEW seat_value AS
 WITH used AS (
-    SELECT started_at::DATE AS day, user_id, key_alias, count(*) AS requests,
-           count(*) FILTER (unpriced) AS unpriced_requests, sum(cost_usd) AS usd
-    FROM requests
+    SELECT day, user_id, key_alias, sum(requests) AS requests,
+           sum(unpriced_requests) AS unpriced_requests, sum(cost_usd) AS usd
+    FROM spend_parts
     WHERE billing = 'subscription' AND status <> 'refused'
     GROUP BY ALL
+    HAVING sum(requests) <> 0
 ),
 months AS (
     SELECT DISTINCT date_trunc('month', day)::DATE AS month FROM used

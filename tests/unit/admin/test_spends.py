@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from schemas.events import us_from_time
 from schemas.rpc import QueryReply
 from services.admin.shapes import KeySpend
-from services.admin.spends import Column, spends_of
+from services.admin.spends import Column, budgets_sql, spends_of
 from services.ledger.rollups import count
+from services.runtime.budget_sql import SPEND_OF_BUDGETS
 from tests.support.query_reader import fill, request_row
 
 FIRST = datetime(2026, 11, 1, tzinfo=UTC)
@@ -26,7 +27,8 @@ SELECT one.* REPLACE (
     'tg_' || n AS request_id, owner AS key_id, owner AS team_id, owner AS user_id,
     began AS started_at, began + INTERVAL 1 HOUR * (n % 31) AS ended_at,
     CASE WHEN n % 7 > 0 THEN (n || '.000000000' || lpad(n::VARCHAR, 3, '0'))::DECIMAL(18, 12) END
-        AS cost_usd
+        AS cost_usd,
+    CASE WHEN n % 4 = 0 THEN 'subscription' ELSE 'api' END AS billing
 ) FROM one, (
     SELECT n, ($3::VARCHAR[])[n % 3 + 1] AS owner,
            $1::TIMESTAMP + INTERVAL 1 MINUTE * (n % 60)
@@ -98,3 +100,31 @@ def test_sums_of_any_windows_are_those_of_all_requests(
         ).fetchone()
         assert last is not None
         assert found[owner].last_active == last[0]
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    asked=st.lists(
+        st.tuples(st.sampled_from([*OWNERS, "nobody"]), moments), min_size=1, max_size=5
+    ),
+    scope=st.sampled_from(["key", "team", "user", "member", "global"]),
+    with_subscriptions=st.booleans(),
+)
+def test_what_counts_for_budgets_by_days_is_what_counts_by_requests(
+    books: duckdb.DuckDBPyConnection,
+    *,
+    asked: list[tuple[str, int]],
+    scope: str,
+    with_subscriptions: bool,
+) -> None:
+    # Given budgets with any windows, of which an owner may have several, when it is asked by days
+    # what counts for them, then the answer is that of the books, which look at all requests.
+    names = {"member": "{0}/{0}", "global": "all"}
+    ids = [names.get(scope, "{0}").format(owner) for owner, _ in asked]
+    starts_us = [start_us for _, start_us in asked]
+    sql, parameters = budgets_sql(scope, ids, starts_us, with_subscriptions=with_subscriptions)
+    found = dict(books.execute(sql, parameters).fetchall())
+    numbers, models = list(range(len(asked))), [None] * len(asked)
+    by_requests = (numbers, ids, starts_us, models, min(starts_us), with_subscriptions)
+    expected = dict(books.execute(SPEND_OF_BUDGETS[scope], by_requests).fetchall())
+    assert {place: spent for place, spent in found.items() if spent} == expected

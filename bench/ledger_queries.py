@@ -19,7 +19,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -44,7 +44,6 @@ FED_INTERVAL_S = 0.25
 READY_TIMEOUT_S = 120.0
 _DAY_US = 86_400_000_000
 _LAST_DAY = datetime.fromtimestamp(START_US / 1e6, UTC).date()
-_FIRST_DAY = _LAST_DAY - timedelta(days=DAYS - 1)
 
 
 def _chance(salt: int, below: int) -> str:

@@ -6,16 +6,12 @@ the earlier value; the 5 m / 1 h split of cache writes comes only at the start a
 the total, in which case the rest is booked as 5-minute writes.
 """
 
-from typing import Literal
-
 import msgspec
 
 __all__ = ["TOKENS_MAX", "IterationUsage", "Usage"]
 
 TOKENS_MAX = 10**9
 """A token count above this is not believed (no model has such a context): the event is refused."""
-
-IterationType = Literal["message", "compaction", "advisor_message", "fallback_message"]
 
 
 class IterationUsage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

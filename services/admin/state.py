@@ -111,16 +111,6 @@ class AdminState:
             await asyncio.sleep(REGISTRY_POLL_S)
         return self.snapshot
 
-    def principal_of(self, secret: str) -> Principal | None:
-        """Return who has this credential; None where it is neither the master key nor a key.
-
-        It counts no failures: `identify` is for credentials that come from outside.
-        """
-        record = self.snapshot.by_hash(hash_key(secret))
-        if record is not None:
-            return principal_of_key(self.snapshot, record, now_us())
-        return MASTER if same_secret(secret, self._master_key) else None
-
     async def identify(self, candidates: list[str], address: str) -> Principal:
         """Return who asks. Raises Unauthenticated, RateLimited or Unavailable.
 

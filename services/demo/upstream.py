@@ -29,7 +29,6 @@ _BYTES_PER_TOKEN = 4
 _TOKENS_MIN = 12_400
 _TOKENS_PER_MESSAGE = 1850
 _OVERLOADED_EVERY = 41
-_WORDS_PER_S = 60
 _SENTENCES = (
     "I read the module and its tests. ",
     "The failing case is the one where the window ends at midnight, ",

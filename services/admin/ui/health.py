@@ -79,7 +79,6 @@ async def health(request: _Request, admin: AdminState) -> Response[bytes]:
         streams=streams,
         books=books,
         lag=lag,
-        reader=reader,
         missing=missing,
         asked_at=datetime.now(UTC),
     )

@@ -18,10 +18,10 @@ from services.admin.ui.api_rows import (
 )
 from services.admin.ui.form_context import team_ids
 from services.admin.ui.pages import is_part, page
+from services.admin.ui.paging import PAGE_SIZE, next_page
 
 __all__ = ["KEYS_ROUTES", "Order", "key_view"]
 
-PAGE_SIZE = 50
 _FILTERS = {"search": "search", "team": "team_id", "user": "user_id", "status": "status"}
 """The filters of the page by the API's names of them."""
 _STATUSES = (
@@ -78,8 +78,7 @@ async def keys(request: _Request, admin: AdminState) -> Response[bytes]:
     rows = [key_view(row, now) for row in found["keys"]] if found is not None else []
     following = None
     if found is not None and found["current_page"] < found["total_pages"]:
-        kept = {name: value for name, value in query.items() if value}
-        following = f"/ui/keys?{urlencode({**kept, 'page': found['current_page'] + 1})}"
+        following = next_page("/ui/keys", found["current_page"], query)
     shown: dict[str, Any] = {
         "rows": rows,
         "following": following,

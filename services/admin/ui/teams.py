@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlencode
 
 from litestar import Request, Response, get, post
 
-from schemas.errors import BadRequest
 from services.admin.directory import live_keys
 from services.admin.principal import Principal
 from services.admin.state import AdminState
@@ -19,12 +17,11 @@ from services.admin.ui.api_rows import standing_of as standing
 from services.admin.ui.form_context import LIMIT_KINDS, settings_context, settings_given, typed
 from services.admin.ui.forms import read_fields
 from services.admin.ui.pages import is_part, page, redirect
+from services.admin.ui.paging import PAGE_SIZE, next_page, page_number
 from services.admin.ui.settings_form import FieldProblem, Kind, given, periods_with
 
-__all__ = ["PAGE_SIZE", "TEAMS_ROUTES", "TEAM_KINDS", "owner_view", "page_number", "team_context"]
+__all__ = ["TEAMS_ROUTES", "TEAM_KINDS", "owner_view", "team_context"]
 
-PAGE_SIZE = 50
-PAGE_MAX = 1_000_000
 TEAM_KINDS: dict[str, Kind] = {
     **LIMIT_KINDS,
     "team_id": "text",
@@ -57,8 +54,7 @@ async def teams(request: _Request, admin: AdminState) -> Response[bytes]:
     await _count_keys(admin, viewer_of(request).caller, views)
     following = None
     if len(found) > first + PAGE_SIZE:
-        query = {"search": search} if search else {}
-        following = f"/ui/teams?{urlencode({**query, 'page': number + 1})}"
+        following = next_page("/ui/teams", number, {"search": search})
     shown: dict[str, Any] = {"rows": views, "following": following, "total": len(found)}
     if is_part(request):
         return page(request, "teams_rows.html", **shown)
@@ -94,14 +90,6 @@ async def team_context(
     context = await settings_context(request, admin, values, TEAM_KINDS, error)
     of_members = values.get("team_member_budget_duration") or None
     return {**context, "member_periods": periods_with(of_members)}
-
-
-def page_number(request: _Request) -> int:
-    """Return the number of the page that the address names. Raises BadRequest."""
-    text = request.query_params.get("page") or "1"
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:8]) <= PAGE_MAX):
-        raise BadRequest(f"page must be a number from 1 to {PAGE_MAX}", param="page")
-    return int(text[:8])
 
 
 def owner_view(row: Body, now: datetime, kind: str) -> dict[str, Any]:

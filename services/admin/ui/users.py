@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlencode
 
 import msgspec
 from litestar import Request, Response, get, post
@@ -21,8 +20,9 @@ from services.admin.ui.form_context import LIMIT_KINDS, settings_context, settin
 from services.admin.ui.forms import read_fields
 from services.admin.ui.new_key import secret_page
 from services.admin.ui.pages import is_part, page, redirect
+from services.admin.ui.paging import PAGE_SIZE, next_page, page_number
 from services.admin.ui.settings_form import FieldProblem, Kind, given
-from services.admin.ui.teams import PAGE_SIZE, owner_view, page_number
+from services.admin.ui.teams import owner_view
 
 __all__ = ["ROLES", "USERS_ROUTES", "USER_KINDS", "user_context"]
 
@@ -64,8 +64,7 @@ async def users(request: _Request, admin: AdminState) -> Response[bytes]:
     shown = found[first : first + PAGE_SIZE]
     following = None
     if len(found) > first + PAGE_SIZE:
-        kept = {name: value for name, value in (("search", search), ("role", role)) if value}
-        following = f"/ui/users?{urlencode({**kept, 'page': number + 1})}"
+        following = next_page("/ui/users", number, {"search": search, "role": role})
     context: dict[str, Any] = {
         "rows": await _views(admin, shown),
         "following": following,

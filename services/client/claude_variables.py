@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 __all__ = [
+    "ANTHROPIC_MODELS",
     "ANTHROPIC_PREFIX",
     "CA_CERTIFICATES",
     "Mode",

@@ -1,6 +1,7 @@
 """What needs a look: budgets and quotas near their end, blocks, errors, missing prices."""
 
 import asyncio
+import textwrap
 from datetime import UTC, date, datetime, timedelta
 
 import msgspec
@@ -18,6 +19,9 @@ QUOTA_WARN_AT = 80
 ERRORS_PERCENT_MIN = 5.0
 REQUESTS_MIN = 20
 """Of fewer requests in an hour a share says nothing."""
+VAIN_REQUESTS_MIN = 3
+"""So many in an hour, and no other: somebody cannot work."""
+REASON_CHARS_MAX = 160
 
 
 class Matter(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,7 +131,9 @@ async def _requests(admin: AdminState, viewer: Viewer, today: date) -> list[Matt
     errors, unpriced, blocked = await asyncio.gather(
         ask(
             admin,
-            "SELECT count(*) AS requests, count(*) FILTER (status = 'failure') AS failed "
+            "SELECT count(*) AS requests, count(*) FILTER (status = 'failure') AS failed, "
+            "count(*) FILTER (status = 'success') AS successes, "
+            "arg_max(reason, started_at) AS reason "
             f"FROM requests {hour.where}",
             hour.parameters,
         ),
@@ -151,6 +157,11 @@ async def _requests(admin: AdminState, viewer: Viewer, today: date) -> list[Matt
         text = f"{percent(failed)} of the last hour's requests"
         href = "/ui/logs?status=error&period=1h"
         found.append(Matter(kind="bad", who="Errors", text=text, href=href))
+    elif errors[0]["requests"] >= VAIN_REQUESTS_MIN and not errors[0]["successes"]:
+        text = f"none of the last hour's {whole(errors[0]['requests'])} succeeded"
+        if reason := errors[0]["reason"]:
+            text += f": {textwrap.shorten(reason, REASON_CHARS_MAX, placeholder='…')}"
+        found.append(Matter(kind="bad", who="Requests", text=text, href="/ui/logs?period=1h"))
     found += [
         Matter(
             kind="bad",

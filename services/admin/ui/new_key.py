@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from litestar import Request, Response, get, post
@@ -19,9 +19,9 @@ from services.admin.ui.form_context import (
 from services.admin.ui.forms import read_fields
 from services.admin.ui.pages import page
 from services.admin.ui.settings_form import FieldProblem, Kind, given
-from services.client.claude_variables import Mode, Setup, wanted_variables
+from services.client.claude_variables import ANTHROPIC_MODELS, Mode, Setup, wanted_variables
 
-__all__ = ["KEY_KINDS", "NEW_KEY_ROUTES", "form_context", "secret_page"]
+__all__ = ["KEY_KINDS", "NEW_KEY_ROUTES", "form_context", "model_to_set", "secret_page"]
 
 KEY_KINDS: dict[str, Kind] = {
     **LIMIT_KINDS,
@@ -81,15 +81,26 @@ async def form_context(
 async def secret_page(request: _Request, key: Mapping[str, Any], title: str) -> Response[bytes]:
     """Return the dialog that shows a key, this once, with the lines for Claude Code."""
     names = key["models"] or await model_names(request)
-    # Without a model Claude Code keeps its own, which the key may use where it may use several.
-    whole = [name for name in names if "*" not in name]
-    model = whole[0] if whole and (len(whole) == 1 or key["models"]) else None
+    model = model_to_set(names, are_own=bool(key["models"]))
     url = _gateway_url(request)
     lines: dict[Mode, str] = {
         mode: _shell_lines(Setup(url, key["key"], mode, model))
         for mode in ("subscription", "api-key")
     }
     return page(request, "key_secret.html", title=title, key=key, url=url, lines=lines)
+
+
+def model_to_set(names: Sequence[str], *, are_own: bool) -> str | None:
+    """Return the model that Claude Code is told to ask for; None: it keeps its own.
+
+    Its own is one that a key may use where all of Anthropic's are served, or several by the names
+    that Anthropic gave them. `are_own`: the names are the key's, and not all of the gateway's.
+    """
+    whole = [name for name in names if "*" not in name]
+    if not whole:
+        return None
+    is_renamed = len(whole) == len(names) and not whole[0].startswith(ANTHROPIC_MODELS)
+    return whole[0] if are_own or len(whole) == 1 or is_renamed else None
 
 
 def _shell_lines(setup: Setup) -> str:

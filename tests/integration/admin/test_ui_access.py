@@ -1,6 +1,7 @@
 """The dashboard's door: who comes in, who stays, whose rows they see, and who cannot forge."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import httpx
 import pytest
@@ -30,6 +31,20 @@ def _reader(
             cost_usd=f"{number}.500000000000",
         )
         for number in range(1, 4)
+    ]
+    now = datetime.now(UTC).isoformat(sep=" ")[:19]
+    rows += [
+        request_row(
+            request_id=f"tg_vain_{number}",
+            **dict.fromkeys(("started_at", "first_byte_at", "ended_at"), now),
+            key_id=admin.generate(key_alias=f"vain-{number}", user_id="vain")["key_id"],
+            user_id="vain",
+            status="refused",
+            http_status=401,
+            cost_usd="0",
+            reason=f"no <b>credential</b> {number}",
+        )
+        for number in range(3)
     ]
     with running_query_reader(tmp_path_factory.mktemp("reader"), nats.url, rows):
         yield
@@ -146,6 +161,21 @@ def test_key_sees_what_is_its_own_alone(admin: RunningAdmin) -> None:
     assert "What was spent with your key" in page
     assert "alias-2" not in page
     assert "No spend yet" in page
+
+
+def test_who_cannot_work_is_told_why(admin: RunningAdmin, master: LoggedIn) -> None:
+    # Given a user all of whose requests of this hour were refused, when the overview is opened,
+    # then it says so with the reason, and does not call that all right; others see nothing of it.
+    body = {"user_id": "vain", "user_role": "internal_user", "auto_create_key": False}
+    assert admin.http.post("/user/new", json=body).status_code == 200
+    vain = log_in(admin.url, str(admin.generate(user_id="vain")["key"]))
+    page = vain.get("/ui").text
+    assert "none of the last hour&#39;s 3 succeeded: no &lt;b&gt;credential&lt;/b&gt;" in page
+    assert "None of the 3 requests of this month cost anything" in page
+    assert "as they should be" not in page
+    other = log_in(admin.url, str(admin.generate()["key"])).get("/ui").text
+    assert "succeeded" not in other
+    assert "<b>credential" not in master.get("/ui").text
 
 
 def test_blocked_key_ends_its_session(admin: RunningAdmin) -> None:

@@ -30,11 +30,26 @@ def _safe_next(given: str) -> str:
     return given if is_own and is_plain and path.rstrip("/") not in _DOORS else "/ui"
 
 
+def _form(
+    request: _Request, after: str, status: int = 200, problem: str | None = None
+) -> Response[bytes]:
+    """Return the form; `problem` is what was wrong with what was entered."""
+    return page(
+        request,
+        "login.html",
+        status=status,
+        after=after,
+        problem=problem,
+        # SameSite=Strict: the cookie comes with links of our own pages alone.
+        comes_from_elsewhere=request.headers.get("sec-fetch-site") == "cross-site",
+    )
+
+
 @get("/login", opt={"session": "none"})
 async def login_page(request: _Request) -> Response[bytes]:
     """Show the form."""
     after = _safe_next(request.query_params.get("next", "/ui"))
-    return page(request, "login.html", after=after, problem=None)
+    return _form(request, after)
 
 
 @post("/login", opt={"session": "none"})
@@ -44,13 +59,7 @@ async def log_in(request: _Request, admin: AdminState) -> Response[Any]:
     after = _safe_next(form.get("next", "/ui"))
     secret = form.get("key", "").strip()
     if not secret or len(secret) > KEY_LENGTH_MAX or not secret.isascii():
-        return page(
-            request,
-            "login.html",
-            status=400,
-            after=after,
-            problem="Enter the master key or your key.",
-        )
+        return _form(request, after, 400, "Enter the master key or your key.")
     try:
         caller = await admin.identify([secret], address_of_client(admin, request))
     except ApiError as error:
@@ -59,14 +68,14 @@ async def log_in(request: _Request, admin: AdminState) -> Response[Any]:
             if error.http_status == 401  # noqa: PLR2004
             else error.message
         )
-        return page(request, "login.html", status=error.http_status, after=after, problem=problem)
+        return _form(request, after, error.http_status, problem)
     if caller.problem is not None:
         problem = f"This key {caller.problem}."
-        return page(request, "login.html", status=403, after=after, problem=problem)
+        return _form(request, after, 403, problem)
     key = caller.key
     if key is not None and not is_allowed(key.allowed_routes, "GET", "/ui"):
         problem = "This key is limited to other routes than the dashboard's."
-        return page(request, "login.html", status=403, after=after, problem=problem)
+        return _form(request, after, 403, problem)
     # A key that was replaced opens the session of the new one: it has the same rights until then.
     key_id, key_hash = (None, hash_key(secret)) if key is None else (key.key_id, key.key_hash)
     cookie = request.app.state.sessions.open(key_id, key_hash, admin.master_key, int(time.time()))

@@ -120,6 +120,22 @@ def test_request_that_changes_something_needs_the_token_and_our_own_site(
     assert other.get("/ui").status_code == 200
 
 
+def test_link_of_another_site_leads_on_to_its_page(admin: RunningAdmin) -> None:
+    # Given a link in a chat, with which a browser sends no session, when it is followed, then the
+    # login offers the page itself; who comes by a link of our own is offered nothing.
+    query = {"next": "/ui/logs?key=a&user=<b>"}
+    offered = 'href="/ui/logs?key=a&amp;user=&lt;b&gt;"'
+    for site, is_offered in (("cross-site", True), ("same-origin", False), ("none", False)):
+        headers = {"sec-fetch-site": site}
+        page = httpx.get(f"{admin.url}/ui/login", params=query, headers=headers).text
+        assert (offered in page) == is_offered
+    query = {"next": "https://evil.example/"}
+    headers = {"sec-fetch-site": "cross-site"}
+    page = httpx.get(f"{admin.url}/ui/login", params=query, headers=headers).text
+    assert 'href="/ui">open the page' in page
+    assert "evil" not in page
+
+
 def test_login_form_of_another_site_is_refused(admin: RunningAdmin) -> None:
     headers = {"sec-fetch-site": "cross-site"}
     answer = httpx.post(f"{admin.url}/ui/login", data={"key": MASTER_KEY}, headers=headers)

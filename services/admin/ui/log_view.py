@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
-from urllib.parse import urlencode
 
 import msgspec
 
@@ -17,11 +16,9 @@ from schemas.errors import BadRequest
 from schemas.events import us_from_time
 from services.admin.days import moment_us
 from services.admin.sql_where import Conditions
+from services.admin.ui.list_view import ORDERS, ListView, filters_in, problem_of
 
 __all__ = ["FIELDS", "PERIODS", "SORTS", "STATUSES", "LogView", "narrowed", "order_of", "read_view"]
-
-VALUE_CHARS_MAX = 256
-"""A value of a filter is at most so long."""
 
 PERIODS = {
     "1h": ("1 h", timedelta(hours=1)),
@@ -54,36 +51,23 @@ _UNKNOWN = -1
 
 FIELDS = ("key", "user", "team", "model", "status", "session", "period", "from", "to")
 """The filters, as they stand in an address."""
-_ORDERS = ("desc", "asc")
 _OF_PAGING = ("sort", "order", "below", "after", "upto", "shown")
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
 _KEY_ID = re.compile(r"key_[0-9a-f]{24,64}")
 
 
-class LogView(msgspec.Struct, frozen=True, kw_only=True):
+class LogView(ListView, frozen=True, kw_only=True):
     """What an address asks for. `problem`: what is wrong with it; then nothing is to be shown.
 
     `below` is the last row that was shown, as `value~request id`. `after` and `upto` are messages
     of the stream: rows that came after the one, or up to the other. `shown` rows came live.
     """
 
-    filters: dict[str, str] = {}
-    sort: str = "time"
-    order: str = "desc"
-    below: str = ""
+    path = "/ui/logs"
+
     after: int = 0
     upto: int = 0
     shown: int = 0
-    problem: str = ""
-
-    def get(self, name: str) -> str:
-        """Return the value of a filter; empty where it is not set."""
-        return self.filters.get(name, "")
-
-    @property
-    def by(self) -> str:
-        """The order's name, for the heads of tables."""
-        return self.sort
 
     @property
     def is_live(self) -> bool:
@@ -91,24 +75,11 @@ class LogView(msgspec.Struct, frozen=True, kw_only=True):
         is_newest_first = self.sort == "time" and self.order == "desc"
         return is_newest_first and not (self.below or self.problem or self.get("to"))
 
-    def url(self, by: str) -> str:
-        """Return the address of the same rows in another order, or the other way round."""
-        turned = "asc" if self.order == "desc" else "desc"
-        return self.address("/ui/logs", sort=by, order=turned if by == self.sort else "desc")
-
     def without(self, *names: str, **changes: str) -> str:
         """Return the address of the page with some filters left out and others changed."""
         kept = {name: value for name, value in self.filters.items() if name not in names}
         other = msgspec.structs.replace(self, filters={**kept, **changes}, below="")
-        return other.address("/ui/logs")
-
-    def address(self, path: str, **changes: object) -> str:
-        """Return an address with these filters and this order; `changes` are added."""
-        given: dict[str, object] = {**self.filters, "sort": self.sort, "order": self.order}
-        given.update(changes)
-        usual = {"sort": "time", "order": "desc"}
-        said = {name: value for name, value in given.items() if value and value != usual.get(name)}
-        return f"{path}?{urlencode(said)}" if said else path
+        return other.address(self.path)
 
     def mark_of(self, row: Mapping[str, Any]) -> str:
         """Return what stands for a row in `below`."""
@@ -130,7 +101,7 @@ class LogView(msgspec.Struct, frozen=True, kw_only=True):
 def read_view(query: Mapping[str, str]) -> LogView:
     """Return what an address asks for."""
     view = LogView(
-        filters={name: value for name in FIELDS if (value := query.get(name, "").strip())},
+        filters=filters_in(query, FIELDS),
         sort=query.get("sort") or "time",
         order=query.get("order") or "desc",
         below=query.get("below", ""),
@@ -149,18 +120,14 @@ def _problem(view: LogView, query: Mapping[str, str]) -> str:
     for name in query:
         if name not in FIELDS and name not in _OF_PAGING:
             return f"There is no filter {name[:40]!r}: there are {', '.join(FIELDS)}."
-    for name, value in view.filters.items():
-        if len(value) > VALUE_CHARS_MAX:
-            return f"The filter {name} is longer than {VALUE_CHARS_MAX} characters."
     chosen: list[tuple[str, str | None, Iterable[str]]] = [
         ("status", view.filters.get("status"), STATUSES),
         ("period", view.filters.get("period"), PERIODS),
         ("sort", view.sort, SORTS),
-        ("order", view.order, _ORDERS),
+        ("order", view.order, ORDERS),
     ]
-    for name, choice, known in chosen:
-        if choice is not None and choice not in known:
-            return f"{name} cannot be {choice[:40]!r}: it is one of {', '.join(known)}."
+    if problem := problem_of(view.filters, chosen):
+        return problem
     try:
         bounds = [moment_us(name, view.get(name)) for name in ("from", "to") if view.get(name)]
     except BadRequest as error:

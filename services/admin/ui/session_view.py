@@ -3,13 +3,13 @@
 import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
-from typing import Any
-from urllib.parse import urlencode
+from typing import Any, ClassVar
 
 import msgspec
 
 from schemas.events import us_from_time
-from services.admin.ui.log_view import PERIODS, VALUE_CHARS_MAX
+from services.admin.ui.list_view import ORDERS, ListView, filters_in, problem_of
+from services.admin.ui.log_view import PERIODS
 
 __all__ = ["FIELDS", "SESSION_PERIODS", "SORTS", "SessionView", "read_session_view"]
 
@@ -23,32 +23,20 @@ SORTS = {
 }
 """What `sort` may say: the SQL of the order, and of a value in it."""
 FIELDS = ("key", "user", "team", "model")
-_ORDERS = ("desc", "asc")
 _PLACE = re.compile(r"\d{1,20}")
 
 
-class SessionView(msgspec.Struct, frozen=True, kw_only=True):
+class SessionView(ListView, frozen=True, kw_only=True):
     """What an address asks for. `problem`: what is wrong with it; then nothing is to be shown.
 
     `at_once`: the page is to wait for its rows, however long they take.
     """
 
-    filters: dict[str, str] = {}
+    path = "/ui/sessions"
+    usual: ClassVar[Mapping[str, str]] = {**ListView.usual, "period": "7d"}
+
     period: str = "7d"
-    sort: str = "time"
-    order: str = "desc"
-    below: str = ""
     at_once: bool = False
-    problem: str = ""
-
-    def get(self, name: str) -> str:
-        """Return the value of a filter; empty where it is not set."""
-        return self.filters.get(name, "")
-
-    @property
-    def by(self) -> str:
-        """The order's name, for the heads of tables."""
-        return self.sort
 
     @property
     def is_newest_first(self) -> bool:
@@ -67,21 +55,10 @@ class SessionView(msgspec.Struct, frozen=True, kw_only=True):
             return None
         return int(str(self.mark[0]))
 
-    def url(self, by: str) -> str:
-        """Return the address of the same sessions in another order, or the other way round."""
-        turned = "asc" if self.order == "desc" else "desc"
-        return self.address("/ui/sessions", sort=by, order=turned if by == self.sort else "desc")
-
-    def address(self, path: str, **changes: str) -> str:
-        """Return an address with these filters and this order; `changes` are added."""
-        given = {**self.filters, "period": self.period, "sort": self.sort, "order": self.order}
-        usual = {"period": "7d", "sort": "time", "order": "desc"}
-        said = {
-            name: value
-            for name, value in (given | changes).items()
-            if value and value != usual.get(name)
-        }
-        return f"{path}?{urlencode(said)}" if said else path
+    @property
+    def chosen(self) -> dict[str, str]:
+        """What is chosen on the page, by the names that an address has for it."""
+        return {**self.filters, "period": self.period, "sort": self.sort, "order": self.order}
 
     def mark_of(self, row: Mapping[str, Any]) -> str:
         """Return what stands for a row in `below`."""
@@ -111,7 +88,7 @@ class SessionView(msgspec.Struct, frozen=True, kw_only=True):
 def read_session_view(query: Mapping[str, str]) -> SessionView:
     """Return what an address asks for."""
     view = SessionView(
-        filters={name: value for name in FIELDS if (value := query.get(name, "").strip())},
+        filters=filters_in(query, FIELDS),
         period=query.get("period") or "7d",
         sort=query.get("sort") or "time",
         order=query.get("order") or "desc",
@@ -125,17 +102,13 @@ def _problem(view: SessionView, query: Mapping[str, str]) -> str:
     for name in query:
         if name not in (*FIELDS, "period", "sort", "order", "below", "at_once"):
             return f"There is no filter {name[:40]!r}: there are {', '.join(FIELDS)}, period."
-    for name, value in view.filters.items():
-        if len(value) > VALUE_CHARS_MAX:
-            return f"The filter {name} is longer than {VALUE_CHARS_MAX} characters."
-    chosen: list[tuple[str, str, Iterable[str]]] = [
+    chosen: list[tuple[str, str | None, Iterable[str]]] = [
         ("period", view.period, SESSION_PERIODS),
         ("sort", view.sort, SORTS),
-        ("order", view.order, _ORDERS),
+        ("order", view.order, ORDERS),
     ]
-    for name, choice, known in chosen:
-        if choice not in known:
-            return f"{name} cannot be {choice[:40]!r}: it is one of {', '.join(known)}."
+    if problem := problem_of(view.filters, chosen):
+        return problem
     if view.below and view.mark is None:
         return "This address does not say from which session on to go on: start with the newest."
     return ""

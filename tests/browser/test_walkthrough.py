@@ -48,7 +48,7 @@ def test_a_key_is_made_used_by_claude_code_and_its_request_is_found_with_its_exa
     page = session.page
     session.log_in(MASTER_KEY)
     page.get_by_role("link", name="Logs").click()
-    expect(page.get_by_text("No request yet")).to_be_visible()
+    expect(page.get_by_text("No requests yet")).to_be_visible()
     page.get_by_role("main").get_by_role("link", name="virtual key").click()
 
     # When a key is made with a name and a model, then it is shown once, with a button to copy it.

@@ -54,8 +54,8 @@ def amount(value: float | str | None) -> Decimal | None:
 def period_text(duration: str | None) -> str:
     """Return how long a budget lasts, in words."""
     if duration is None:
-        return "for ever"
-    return f"each {_PERIODS.get(duration, duration)}"
+        return "in total"
+    return f"per {_PERIODS.get(duration, duration)}"
 
 
 def moment_of(text: str | None) -> datetime | None:
@@ -116,7 +116,7 @@ def budgets_of(row: Body, now: datetime) -> list[BudgetBar]:
         name = f"{model}, {period_text(budget['time_period'])}"
         found.append(_further(name, usage.get("current_spend"), budget["budget_limit"], None))
     if row["soft_budget"] is not None:
-        soft = _further("Soft budget: told, not refused", row["spend"], row["soft_budget"], None)
+        soft = _further("Soft budget: alert only", row["spend"], row["soft_budget"], None)
         found.append(soft)
     return found
 
@@ -140,7 +140,7 @@ def rates_of(row: Body) -> list[str]:
         for name, unit in (
             ("rpm_limit", "requests/min"),
             ("tpm_limit", "tokens/min"),
-            ("max_parallel_requests", "at a time"),
+            ("max_parallel_requests", "in parallel"),
         )
         if row[name] is not None
     ]

@@ -166,7 +166,7 @@ async def _requests(admin: AdminState, viewer: Viewer, today: date) -> list[Matt
         Matter(
             kind="bad",
             who=row["model"],
-            text=f"{whole(row['requests'])} requests of today have no price",
+            text=f"{whole(row['requests'])} requests today have no price",
             href="/ui/models",
         )
         for row in unpriced

@@ -1,4 +1,4 @@
-"""Budgets: what is set, what is spent of it, when it begins anew, and what was told of it."""
+"""Budgets: what is set, what is spent of it, when it resets, and the alerts about it."""
 
 import asyncio
 from collections import defaultdict
@@ -233,9 +233,9 @@ _PERIODS = {
 
 
 def _what(limit: Limit) -> str:
-    """Return what a budget is for, in words: a month, in all, for claude-opus-*."""
+    """Return what a budget is for, in words: a month, in total, for claude-opus-*."""
     duration = limit.budget_duration
-    period = "in all" if duration is None else _PERIODS.get(duration, f"each {duration}")
+    period = "in total" if duration is None else _PERIODS.get(duration, f"per {duration}")
     return period if limit.model is None else f"{period}, for {limit.model}"
 
 

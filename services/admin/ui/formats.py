@@ -90,10 +90,10 @@ def share(part: float | Decimal | None, total: float | Decimal | None) -> float 
 
 
 def percent(value: float | None) -> str:
-    """Return percent for reading: 84 %, 0.4 %."""
+    """Return percent for reading: 84%, 0.4%."""
     if value is None:
         return NOTHING
-    return f"{value:.1f} %" if 0 < abs(value) < 10 else f"{value:.0f} %"  # noqa: PLR2004
+    return f"{value:.1f}%" if 0 < abs(value) < 10 else f"{value:.0f}%"  # noqa: PLR2004
 
 
 def duration(milliseconds: float | None) -> str:

@@ -23,7 +23,7 @@ __all__ = ["HEALTH_PAGE_ROUTES", "Complaint", "complaints_of"]
 
 ASK_TIMEOUT_S = 2.0
 LAG_MESSAGES_WANTED = 1000
-"""The books are behind, for people, where more messages than this wait."""
+"""The ledger is behind, for people, where more messages than this wait."""
 OUTBOX_SHARE_WANTED = 10.0
 """An outbox of which more percent than this are full has not been able to publish for a while."""
 GAPS_MAX = 50
@@ -118,19 +118,23 @@ def complaints_of(
                 f"{row['part']} does not answer", "Its log says why; tallygate doctor looks closer."
             )
         if row["events_lost"]:
-            bad(
-                f"{row['part']} lost events", "The disk of its data folder took no more: make room."
-            )
+            bad(f"{row['part']} lost events", "The disk of its data folder is full: make room.")
         elif row["outbox_share"] is not None and row["outbox_share"] > OUTBOX_SHARE_WANTED:
-            warn(f"The outbox of {row['part']} fills", "Its events cannot be published: see NATS.")
+            warn(
+                f"The outbox of {row['part']} is filling up",
+                "Its events cannot be published: see NATS.",
+            )
     if reader is not None and reader.rebuilding:
         warn(
-            "The books are being built anew",
-            f"They are at message {reader.sequence:,} of {reader.last_sequence:,}; sums come back "
-            "when they are through.",
+            "The ledger is being rebuilt",
+            f"It is at message {reader.sequence:,} of {reader.last_sequence:,}; totals come back "
+            "when it is done.",
         )
     elif books is None and connected:
-        bad("The ledger's reader does not answer", "Sums cannot be shown; requests go on counting.")
+        bad(
+            "The ledger's reader does not answer",
+            "Totals cannot be shown. Requests go on and are counted.",
+        )
     if books is not None and books["missing"]:
         bad(
             f"{books['missing']:,} events are missing",
@@ -143,7 +147,7 @@ def complaints_of(
             "They are kept in the table dead_letters with the reason.",
         )
     if lag is not None and lag > LAG_MESSAGES_WANTED:
-        warn("The books are behind", f"{lag:,} messages wait to be booked; sums lag by that.")
+        warn("The ledger is behind", f"{lag:,} messages wait to be booked; totals lag by that.")
     return sorted(found, key=lambda each: each.kind)
 
 

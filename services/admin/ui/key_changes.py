@@ -17,10 +17,10 @@ from services.admin.ui.settings_form import FieldProblem, changed
 __all__ = ["KEY_CHANGE_ROUTES"]
 
 _GRACE_PERIODS = (
-    ("", "at once"),
-    ("1h", "in an hour"),
-    ("24h", "in a day"),
-    ("7d", "in a week"),
+    ("", "Immediately"),
+    ("1h", "In an hour"),
+    ("24h", "In a day"),
+    ("7d", "In a week"),
 )
 _Request = Request[Any, Any, Any]
 
@@ -153,8 +153,8 @@ def _block_question(row: Any) -> Question:
 def _reset_question(row: Any) -> Question:
     return Question(
         title=f"Reset the budget of {row['key_alias'] or row['key_name']}",
-        text="Its budgets count from 0 again, from now on. What it spent stays in all sums, and in "
-        "the budgets of its user and team.",
+        text="Its budgets count from 0 again, from now on. What it spent stays in all totals and "
+        "in the budgets of its user and team.",
         path=f"/ui/keys/{row['key_id']}/reset",
         button="Reset budget",
     )
@@ -164,7 +164,7 @@ def _delete_question(row: Any) -> Question:
     name = row["key_alias"] or row["key_name"]
     return Question(
         title=f"Delete {name}",
-        text="It is refused for ever. What it spent stays in all sums, and its history in the "
+        text="It is refused from now on. What it spent stays in all totals, and its history in the "
         "audit log.",
         path=f"/ui/keys/{row['key_id']}/delete",
         button="Delete key",

@@ -25,7 +25,7 @@ __all__ = ["KEYS_ROUTES", "Order", "key_view"]
 _FILTERS = {"search": "search", "team": "team_id", "user": "user_id", "status": "status"}
 """The filters of the page by the API's names of them."""
 _STATUSES = (
-    ("", "all but deleted"),
+    ("", "All but deleted"),
     ("active", "active"),
     ("revoked", "blocked"),
     ("expired", "expired"),
@@ -96,7 +96,7 @@ async def keys(request: _Request, admin: AdminState) -> Response[bytes]:
         filters={name: query.get(name, "") for name in _FILTERS},
         is_filtered=any(asked.values()),
         statuses=_STATUSES,
-        teams=[("", "all"), *((team, team) for team in await team_ids(request, admin))],
+        teams=[("", "All"), *((team, team) for team in await team_ids(request, admin))],
         **shown,
     )
 

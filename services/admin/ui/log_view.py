@@ -32,7 +32,7 @@ STATUSES = {
     "success": ("Success", "status = 'success'"),
     "refused": ("Refused by the gateway", "status = 'refused'"),
     "error": ("Error", "status = 'failure' AND error_type IS DISTINCT FROM 'lost'"),
-    "closed": ("Left by the client", "status = 'client_closed'"),
+    "closed": ("Cancelled by the client", "status = 'client_closed'"),
     "lost": ("Lost", "error_type = 'lost'"),
 }
 """What `status` may say: how it is called, and which rows are meant."""

@@ -186,7 +186,7 @@ def _remove_question(team_id: str, user_id: str) -> Question:
     return Question(
         title=f"Remove {user_id}",
         text=f"{user_id} leaves the team {team_id}, and the keys that {user_id} has in it are "
-        "deleted: they are refused for ever.",
+        "deleted: their requests are refused from now on.",
         path=f"{page_of('team', team_id)}/members/remove",
         button="Remove member",
         is_dangerous=True,

@@ -36,8 +36,8 @@ _SETTINGS = {
     "order": "order {}",
     "rpm": "{:,} requests/min",
     "tpm": "{:,} tokens/min",
-    "max_parallel_requests": "{:,} at a time",
-    "timeout": "time-out {:g} s",
+    "max_parallel_requests": "{:,} in parallel",
+    "timeout": "timeout {:g} s",
     "stream_timeout": "of streams {:g} s",
 }
 """Settings of deployments in words."""

@@ -33,11 +33,11 @@ KEY_KINDS: dict[str, Kind] = {
 }
 """The fields of the form, by the API's names."""
 _KEY_TYPES = (
-    ("", "everything that its user may"),
-    ("llm_api", "the Anthropic API alone"),
-    ("management", "the management API alone"),
-    ("read_only", "reading of the management API"),
-    ("analyst", "SQL about the rows of its team"),
+    ("", "Everything its user may"),
+    ("llm_api", "Anthropic API only"),
+    ("management", "Management API only"),
+    ("read_only", "Management API, read only"),
+    ("analyst", "SQL on its team's rows"),
 )
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}")
 _Request = Request[Any, Any, Any]

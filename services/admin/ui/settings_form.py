@@ -15,13 +15,13 @@ Kind = Literal["text", "usd", "number", "count", "words", "choices", "flag"]
 """`words` are separated by commas, of `choices` each is a field of its own."""
 
 PERIODS = (
-    ("", "for ever"),
-    ("hourly", "an hour"),
-    ("daily", "a day"),
-    ("weekly", "a week"),
-    ("monthly", "a month"),
+    ("", "Never"),
+    ("hourly", "Every hour"),
+    ("daily", "Every day"),
+    ("weekly", "Every week"),
+    ("monthly", "Every month"),
 )
-"""How long a budget lasts, by the API's words."""
+"""When a budget resets, by the API's words."""
 _SAME_PERIOD = {
     "1h": "hourly",
     "24h": "daily",

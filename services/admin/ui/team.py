@@ -221,8 +221,9 @@ def _block_question(team: Body) -> Question:
 def _delete_question(team_id: str) -> Question:
     return Question(
         title=f"Delete the team {team_id}",
-        text="With all of its keys, which are refused for ever. What they spent stays in all sums; "
-        "the id is never given again.",
+        text="This deletes all of its keys, too: their requests are refused. What they spent "
+        "stays in all totals; "
+        "the ID cannot be used again.",
         path=f"{page_of('team', team_id)}/delete",
         button="Delete team and keys",
         is_dangerous=True,

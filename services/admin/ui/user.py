@@ -150,8 +150,9 @@ def _block_question(user: Body) -> Question:
 def _delete_question(user_id: str) -> Question:
     return Question(
         title=f"Delete the user {user_id}",
-        text="With all of the user's keys, which are refused for ever. What they spent stays in "
-        "all sums; the id is never given again.",
+        text="This deletes all of the user's keys, too: their requests are refused. What they "
+        "spent stays in "
+        "all totals; the ID cannot be used again.",
         path=f"{page_of('user', user_id)}/delete",
         button="Delete user and keys",
         is_dangerous=True,

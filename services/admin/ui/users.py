@@ -41,7 +41,7 @@ ROLES = (
     ("proxy_admin_viewer", "proxy_admin_viewer: sees all"),
     ("proxy_admin", "proxy_admin: changes all"),
 )
-_SHORT = {"": "all", **{role: role for role, _ in ROLES if role}, "none": "none"}
+_SHORT = {"": "All", **{role: role for role, _ in ROLES if role}, "none": "No role"}
 _Request = Request[Any, Any, Any]
 
 

@@ -174,7 +174,7 @@ def test_key_sees_what_is_its_own_alone(admin: RunningAdmin) -> None:
     # Given a key without a user and one of a user, when they log in, then they see their own.
     key = admin.generate(key_alias="personal", user_id="nobody-yet")
     page = log_in(admin.url, str(key["key"])).get("/ui").text
-    assert "What was spent with your key" in page
+    assert "Your own requests and what they cost" in page
     assert "alias-2" not in page
     assert "No spend yet" in page
 

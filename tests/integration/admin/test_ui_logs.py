@@ -186,7 +186,7 @@ def test_live_rows_come_once_and_only_when_they_belong_there(master: LoggedIn) -
     for query in ("to=2026-11-20", "sort=cost", "order=asc"):
         assert "/ui/logs/new" not in master.get(f"/ui/logs?{query}").text
     stopped = master.part("/ui/logs/new?after=1&shown=990").text
-    assert "this page stopped" in stopped
+    assert "Live updates stopped" in stopped
     assert "every 2s" not in stopped
 
 

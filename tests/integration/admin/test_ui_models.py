@@ -68,7 +68,7 @@ def test_models_are_shown_with_prices_spend_and_how_they_did(master: LoggedIn) -
     assert "all × 0.9" in page
     assert "claude-unused" not in page
     assert "claude-unused" in master.get("/ui/models", prices="all").text
-    assert "How prices changed" in page
+    assert "Price history" in page
     one = unescape(master.get("/ui/models/anthropic-claude").text)
     assert "/ui/logs?model=anthropic-claude" in one
     assert "of the configuration" in one

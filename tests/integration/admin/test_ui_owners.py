@@ -67,7 +67,7 @@ def test_teams_are_listed_and_one_is_shown_with_members_and_spend(master: Logged
     assert "No team matches" in master.get("/ui/teams", search="red").text
     assert master.get("/ui/teams", page="x").status_code == 400
     team = unescape(master.get("/ui/teams/blue").text)
-    for text in ("40 % spent", "ana-1", "bob-1", "/ui/logs?team=blue", "Edit ana", "Remove bob"):
+    for text in ("40% spent", "ana-1", "bob-1", "/ui/logs?team=blue", "Edit ana", "Remove bob"):
         assert text in team
     assert master.get("/ui/teams/none").status_code == 404
 
@@ -137,7 +137,7 @@ def test_members_come_change_and_go(admin: RunningAdmin, master: LoggedIn) -> No
     assert roles()["ana"] == "admin"
     page = unescape(master.get(path).text)
     assert "of $20.00" in page
-    assert "each month" in page
+    assert "per month" in page
     assert master.get(f"{path}/members/edit", user_id="nobody").status_code == 404
     again = master.post(f"{path}/members", user_id="ana", role="user")
     assert again.status_code == 400

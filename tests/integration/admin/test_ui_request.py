@@ -150,8 +150,8 @@ def test_request_is_shown_as_in_the_walkthrough(master: LoggedIn) -> None:
         "Cache write, 1 h 39,535 $6.00 $0.23721",
         "Cache read 25,142 $0.30 $0.0075426",
         "Output 333 $15.00 $0.004995",
-        "Together 65,012 $0.2497536",
-        "to the last digit. They are the price book's figures.",
+        "Total 65,012 $0.2497536",
+        "to the last digit. These are the price book's figures.",
     ):
         assert said in words, said
     assert 'href="/ui/sessions/5e55-10a?from=' in text
@@ -187,7 +187,7 @@ def test_request_is_shown_to_those_alone_who_may_see_it(
         answer = session.get(f"/ui/logs/{request_id}")
         assert answer.status_code == 404
         assert "no request of this id" in answer.text
-    assert "under way" in master.get("/ui/logs/tg_open").text
+    assert "Request in progress" in master.get("/ui/logs/tg_open").text
     assert master.get("/ui/logs/tg_nobody").status_code == 404
 
 

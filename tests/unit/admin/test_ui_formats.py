@@ -73,7 +73,7 @@ def test_counts_times_and_sizes() -> None:
         "2 d 4 h",
     ]
     assert [size(n) for n in (812, 1434, 3_145_728)] == ["812 B", "1.4 KiB", "3.0 MiB"]
-    assert [percent(value) for value in (84.4, 0.42, 0, None)] == ["84 %", "0.4 %", "0 %", "–"]
+    assert [percent(value) for value in (84.4, 0.42, 0, None)] == ["84%", "0.4%", "0%", "–"]
 
 
 def test_time_is_how_long_ago_and_beyond_a_week_a_date() -> None:

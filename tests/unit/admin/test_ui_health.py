@@ -33,12 +33,12 @@ def test_nothing_is_complained_of_where_all_is_well() -> None:
         ({"rows": [row(is_up=False)]}, "proxy-0 does not answer"),
         ({"rows": [row(problem="line 3 is no YAML")]}, "has not taken the configuration"),
         ({"rows": [row(events_lost=2.0)]}, "lost events"),
-        ({"rows": [row(outbox_share=40.0)]}, "fills"),
+        ({"rows": [row(outbox_share=40.0)]}, "is filling up"),
         ({"books": {**WELL, "missing": 4}}, "4 events are missing"),
         ({"books": {**WELL, "dead_letters": 1}}, "could not be read"),
         ({"books": None}, "reader does not answer"),
-        ({"lag": LAG_MESSAGES_WANTED + 1}, "are behind"),
-        ({"reader": ReaderState(uptime_s=1, rebuilding=True, last_sequence=9)}, "built anew"),
+        ({"lag": LAG_MESSAGES_WANTED + 1}, "is behind"),
+        ({"reader": ReaderState(uptime_s=1, rebuilding=True, last_sequence=9)}, "being rebuilt"),
     ],
 )
 def test_each_fault_is_told_once_with_what_to_do(changed: dict[str, Any], words: str) -> None:

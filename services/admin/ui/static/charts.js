@@ -19,12 +19,12 @@
   function shown(value, unit) {
     if (value === null || value === undefined) return "–";
     if (unit === "usd") return usd(value);
-    if (unit === "percent") return `${value.toFixed(0)} %`;
+    if (unit === "percent") return `${value.toFixed(0)}%`;
     return value.toLocaleString("en-US");
   }
 
   function onAxis(value, unit) {
-    if (unit === "percent") return `${value} %`;
+    if (unit === "percent") return `${value}%`;
     const sign = unit === "usd" ? "$" : "";
     for (const [scale, letter] of [[1e9, "B"], [1e6, "M"], [1e3, "K"]]) {
       if (value >= scale) return `${sign}${value / scale}${letter}`;

@@ -101,7 +101,7 @@ async def settings_context(
         "models": list(dict.fromkeys([*names, *chosen])),
         "chosen": chosen,
         "is_limited": values.get("models_of") == "some" or bool(chosen),
-        "teams": [("", "none"), *((team, team) for team in await team_ids(request, admin))],
+        "teams": [("", "None"), *((team, team) for team in await team_ids(request, admin))],
         "users": sorted(users)[:USERS_MAX] if viewer_of(request).sees_all else [],
         "guardrails": [each.name for each in admin.guardrails if not each.default_on],
         "periods": periods_with(values.get("budget_duration") or None),

@@ -71,7 +71,7 @@ def test_models_are_shown_with_prices_spend_and_how_they_did(master: LoggedIn) -
     assert "Price history" in page
     one = unescape(master.get("/ui/models/anthropic-claude").text)
     assert "/ui/logs?model=anthropic-claude" in one
-    assert "of the configuration" in one
+    assert "from the configuration" in one
     assert master.get("/ui/models/nothing").status_code == 404
 
 

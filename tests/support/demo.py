@@ -1,6 +1,5 @@
 """Runs `tallygate demo` for tests: the whole system with a made-up history."""
 
-import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ import httpx
 import msgspec
 
 from services.demo.app import STATE_FILE, DemoState
-from tests.support.gateway import STOP_TIMEOUT_S, TALLYGATE, wait_until
+from tests.support.gateway import TALLYGATE, end_with_ctrl_c, wait_until
 from tests.support.ports import free_port
 
 __all__ = ["Demo"]
@@ -68,13 +67,7 @@ class Demo:
         process, self._process = self._process, None
         if process is None:
             return 0
-        process.send_signal(signal.SIGINT)
-        try:
-            return process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            raise AssertionError("the demo did not stop") from None
+        return end_with_ctrl_c(process, "the demo")
 
     @property
     def printed(self) -> str:

@@ -16,7 +16,7 @@ import httpx
 from tests.support.mock import MockAnthropic
 from tests.support.ports import free_port
 
-__all__ = ["TALLYGATE", "Gateway", "wait_until"]
+__all__ = ["TALLYGATE", "Gateway", "end_with_ctrl_c", "wait_until"]
 
 T = TypeVar("T")
 
@@ -55,6 +55,17 @@ def wait_until(check: Callable[[], T | None], timeout_s: float, what: str) -> T:
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout_s} s: {what}")
         time.sleep(0.02)
+
+
+def end_with_ctrl_c(process: "subprocess.Popen[bytes]", what: str) -> int:
+    """End a process as Ctrl-C does; return its exit code. One that stays is killed: that fails."""
+    process.send_signal(signal.SIGINT)
+    try:
+        return process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise AssertionError(f"{what} did not stop") from None
 
 
 class Gateway:
@@ -119,13 +130,8 @@ class Gateway:
         process, self._process = self._process, None
         if process is None:
             return 0
-        process.send_signal(signal.SIGINT)
         try:
-            return process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            raise AssertionError("the gateway did not stop") from None
+            return end_with_ctrl_c(process, "the gateway")
         finally:
             if process.stdout is not None:
                 process.stdout.close()

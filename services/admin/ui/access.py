@@ -68,6 +68,8 @@ async def require_session(connection: _Connection, handler: BaseRouteHandler) ->
     viewer = await _viewer(admin, connection.app.state.sessions, connection.cookies.get(COOKIE))
     if viewer is None:
         raise NotLoggedIn
+    # A page that says no has the menu, too.
+    connection.state.viewer = viewer
     if method not in _SAFE:
         given = connection.headers.get(CSRF_HEADER, "")
         if not hmac.compare_digest(given.encode(), viewer.csrf_token.encode()):
@@ -79,7 +81,6 @@ async def require_session(connection: _Connection, handler: BaseRouteHandler) ->
     needs = handler.opt.get("needs", "session")
     if needs != "session" and not getattr(viewer, needs):
         raise Forbidden(_NEEDED[needs])
-    connection.state.viewer = viewer
 
 
 def viewer_of(connection: _Connection) -> Viewer:

@@ -8,7 +8,7 @@ import msgspec
 
 from services.admin.state import AdminState
 from services.admin.ui.asking import Row, ask
-from services.admin.ui.formats import percent, share, usd, whole
+from services.admin.ui.formats import counted, percent, share, usd, whole
 from services.admin.ui.viewer import Viewer
 
 __all__ = ["Matter", "matters"]
@@ -166,13 +166,13 @@ async def _requests(admin: AdminState, viewer: Viewer, today: date) -> list[Matt
         Matter(
             kind="bad",
             who=row["model"],
-            text=f"{whole(row['requests'])} requests today have no price",
+            text=f"{counted(row['requests'], 'request')} today without a price",
             href="/ui/models",
         )
         for row in unpriced
     ]
     if blocked[0]["requests"]:
-        text = f"{whole(blocked[0]['requests'])} requests blocked today"
+        text = f"{counted(blocked[0]['requests'], 'request')} blocked today"
         found.append(
             Matter(
                 kind="warn",

@@ -258,6 +258,7 @@ def test_each_sees_what_is_theirs(
         if name in ("audit", "health"):
             assert answer.status_code == 403
             assert f'href="/ui/{name}"' not in answer.text
+            assert 'href="/ui/usage"' in answer.text
             continue
         assert answer.status_code == 200
         assert "ben-laptop" not in answer.text

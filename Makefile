@@ -56,7 +56,7 @@ INSTALL_PROJECT := $(UV) pip install --python $(BIN)/python --quiet --no-deps \
 	--build-constraints requirements-tools.lock --editable . && \
 	$(BIN)/python -m compileall -q prices schemas services
 
-.PHONY: help setup dev serve demo test test-duckdb2 lint types bench bench-smoke bench-guard lock clean
+.PHONY: help setup dev browser serve demo test test-duckdb2 lint types bench bench-smoke bench-guard lock clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -103,7 +103,7 @@ demo: setup
 # after the other; not after what is more than a failed test.
 BESIDE := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not alone"
 ifeq ($(strip $(PYTEST_ARGS)),)
-test: dev
+test: browser
 	@status=0; \
 	echo '$(BIN)/pytest $(BESIDE)'; \
 	$(BIN)/pytest $(BESIDE) || status=$$?; \
@@ -113,9 +113,13 @@ test: dev
 	  { status=$$?; [ $$status -le 1 ] || rm -f .pytest_cache/v/cache/lastfailed; }; \
 	exit $$status
 else
-test: dev
+test: browser
 	$(BIN)/pytest $(PYTEST_ARGS)
 endif
+
+# Before the tests, since none of them may take as long as an installation.
+browser: dev
+	@$(BIN)/python -m tests.support.chromium
 
 # The same packages, but for DuckDB: what of the ledger needs it must work with its next version.
 # Not with it yet, since DuckDB 2 copies a result before it gives it as Arrow: a SELECT of more rows

@@ -1,5 +1,7 @@
 """Finds the Chromium that the browser tests drive, or installs it.
 
+`python -m tests.support.chromium` does so before the tests, where no test's time runs meanwhile.
+
 It is found in this order: the path in TALLYGATE_CHROMIUM; `chromium` on the PATH. Where there is
 none and this is Debian (or Ubuntu) and the user root, as in containers that run tests, apt-get
 installs it, once. A browser that cannot be had fails the test: a run without it would prove
@@ -10,6 +12,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -81,3 +84,16 @@ def _installed() -> Path:
     if found is None:
         raise ChromiumUnavailable("apt-get installed chromium, and it is not on the PATH")
     return found
+
+
+def main() -> None:
+    """Say which Chromium there is, after installing it where need be; or why there is none."""
+    try:
+        sys.stdout.write(f"setup: {chromium_path()} is the browser of the tests\n")
+    except ChromiumUnavailable as error:
+        # The tests that need it say so, and fail.
+        sys.stderr.write(f"setup: {error}\n")
+
+
+if __name__ == "__main__":
+    main()

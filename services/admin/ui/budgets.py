@@ -17,6 +17,7 @@ from services.admin.principal import Principal
 from services.admin.spends import budgets_sql
 from services.admin.state import AdminState, now_us
 from services.admin.ui.access import viewer_of
+from services.admin.ui.addresses import page_of
 from services.admin.ui.asking import PAGE_TIMEOUT_S, Row, ask
 from services.admin.ui.formats import share
 from services.admin.ui.pages import page
@@ -32,7 +33,7 @@ ASKED_MAX = 1000
 EVENTS_MAX = 30
 _Request = Request[Any, Any, Any]
 _STATES = {"exceeded": 0, "warned": 1, "ok": 2}
-_PLACES = {"key": "/ui/keys/", "team": "/ui/teams/", "user": "/ui/users/"}
+_WITH_PAGE = ("key", "team", "user")
 WARN_AT = 80
 FULL = 100
 
@@ -203,7 +204,7 @@ def _row(limit: Limit, spent_usd: Decimal, time_us: int, timezone: str) -> Budge
         scope="all" if scope == "global" else scope,
         scope_id=scope_id,
         name=limit.name,
-        href=f"{_PLACES[scope]}{scope_id}" if scope in _PLACES else "",
+        href=page_of(scope, scope_id) if scope in _WITH_PAGE else "",
         what=_what(limit),
         limit_usd=max_usd,
         soft_usd=limit.soft_budget_usd,

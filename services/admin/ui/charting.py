@@ -1,6 +1,7 @@
 """The data of charts over days, and the same as a table. Pure."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Literal
@@ -9,7 +10,7 @@ import msgspec
 
 from services.admin.ui.formats import day, usd, usd_exact, whole
 
-__all__ = ["SERIES_MAX", "DayChart", "day_chart"]
+__all__ = ["SERIES_MAX", "DayChart", "cells_of", "day_chart"]
 
 SERIES_MAX = 5
 """So many names have a colour of their own; the others are one."""
@@ -26,6 +27,14 @@ class DayChart(msgspec.Struct, frozen=True, kw_only=True):
     table: tuple[tuple[str, ...], list[tuple[str, ...]]]
     totals: list[tuple[str, str, str]]
     is_empty: bool
+
+
+def cells_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[date, Decimal | int]]:
+    """Return rows with `name`, `day` and `value` as values by name and day."""
+    cells: dict[str, dict[date, Decimal | int]] = defaultdict(dict)
+    for row in rows:
+        cells[row["name"]][row["day"]] = row["value"]
+    return cells
 
 
 def day_chart(

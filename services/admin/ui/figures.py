@@ -1,7 +1,6 @@
 """What the ledger says of one key, team, user or model name: days, models, requests, changes."""
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -15,7 +14,7 @@ from schemas.events import time_from_us
 from services.admin.sql_where import Conditions
 from services.admin.state import AdminState
 from services.admin.ui.asking import Row, ask
-from services.admin.ui.charting import DayChart, day_chart
+from services.admin.ui.charting import DayChart, cells_of, day_chart
 from services.admin.ui.formats import NOTHING, exact_time, share, usd, usd_exact
 from services.admin.ui.viewer import Viewer
 from services.runtime.registry import RegistrySnapshot
@@ -141,10 +140,7 @@ async def _cells(
         f"FROM spend_parts {conditions.where} GROUP BY ALL HAVING sum(requests) <> 0",
         conditions.parameters,
     )
-    cells: dict[str, dict[date, Decimal | int]] = defaultdict(dict)
-    for row in rows:
-        cells[row["name"]][row["day"]] = row["value"]
-    return cells
+    return cells_of(rows)
 
 
 def _bars(

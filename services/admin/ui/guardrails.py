@@ -2,8 +2,7 @@
 
 import asyncio
 import re
-from collections import defaultdict
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,7 +14,7 @@ from services.admin.sql_where import Conditions
 from services.admin.state import AdminState
 from services.admin.ui.access import viewer_of
 from services.admin.ui.asking import Row, ask
-from services.admin.ui.charting import DayChart, day_chart
+from services.admin.ui.charting import DayChart, cells_of, day_chart
 from services.admin.ui.pages import page
 from services.admin.ui.periods import CHOICES, Period, period_of
 from services.admin.ui.viewer import Viewer
@@ -53,7 +52,7 @@ async def guardrails(request: _Request, admin: AdminState) -> Response[bytes]:
         )
     except ApiError as error:
         problem = error.message
-    state = {name: value for name, value in chosen.items() if value} | _state(period)
+    state = {name: value for name, value in chosen.items() if value} | period.query
 
     def address(**changed: str) -> str:
         kept = {name: value for name, value in {**state, **changed}.items() if value}
@@ -81,12 +80,6 @@ async def guardrails(request: _Request, admin: AdminState) -> Response[bytes]:
 GUARDRAIL_PAGE_ROUTES = (guardrails,)
 
 
-def _state(period: Period) -> dict[str, str]:
-    if period.days is not None:
-        return {"days": str(period.days)}
-    return {"from": period.first.isoformat(), "to": period.last.isoformat()}
-
-
 def _conditions(viewer: Viewer, period: Period, chosen: dict[str, str]) -> Conditions:
     conditions = viewer.conditions()
     conditions.add("found_at >= {0}::DATE", period.first.isoformat())
@@ -100,14 +93,11 @@ def _conditions(viewer: Viewer, period: Period, chosen: dict[str, str]) -> Condi
 async def _days(admin: AdminState, conditions: Conditions, period: Period) -> DayChart:
     rows = await ask(
         admin,
-        "SELECT found_at::DATE AS day, action, sum(hits)::BIGINT AS hits "
+        "SELECT found_at::DATE AS day, action AS name, sum(hits)::BIGINT AS value "
         f"FROM guardrail_events {conditions.where} GROUP BY ALL",
         conditions.parameters,
     )
-    cells: dict[str, dict[date, int]] = defaultdict(dict)
-    for row in rows:
-        cells[row["action"]][row["day"]] = row["hits"]
-    return day_chart(cells, period.first, period.last, "whole")
+    return day_chart(cells_of(rows), period.first, period.last, "whole")
 
 
 async def _rules(admin: AdminState, conditions: Conditions) -> list[Row]:

@@ -1,7 +1,6 @@
 """The first page: what was spent, by whom and on what, and what goes on now."""
 
 import asyncio
-from collections import defaultdict
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -14,7 +13,7 @@ from services.admin.state import AdminState
 from services.admin.ui.access import viewer_of
 from services.admin.ui.asking import Row, ask
 from services.admin.ui.attention import matters
-from services.admin.ui.charting import DayChart, day_chart
+from services.admin.ui.charting import DayChart, cells_of, day_chart
 from services.admin.ui.formats import share, usd, usd_exact
 from services.admin.ui.pages import page
 from services.admin.ui.viewer import Viewer
@@ -108,10 +107,7 @@ async def _days(admin: AdminState, viewer: Viewer, today: date) -> DayChart:
         f"FROM spend_parts {conditions.where} GROUP BY ALL HAVING sum(requests) <> 0",
         conditions.parameters,
     )
-    cells: dict[str, dict[date, Decimal]] = defaultdict(dict)
-    for row in rows:
-        cells[row["name"]][row["day"]] = row["value"]
-    return day_chart(cells, first, today, "usd")
+    return day_chart(cells_of(rows), first, today, "usd")
 
 
 async def _savings(admin: AdminState, viewer: Viewer, month: date) -> Decimal | None:

@@ -24,6 +24,13 @@ class Period(msgspec.Struct, frozen=True, kw_only=True):
     days: int | None
     problem: str = ""
 
+    @property
+    def query(self) -> dict[str, str]:
+        """What stands in an address for this period."""
+        if self.days is not None:
+            return {"days": str(self.days)}
+        return {"from": self.first.isoformat(), "to": self.last.isoformat()}
+
 
 def period_of(query: Mapping[str, str], today: date, default_days: int = 30) -> Period:
     """Return the period that an address names."""

@@ -1,7 +1,6 @@
 """Usage: cost, requests and tokens by day, and by whom or what they were."""
 
-from collections import defaultdict
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
@@ -14,7 +13,7 @@ from services.admin.sql_where import Conditions
 from services.admin.state import AdminState
 from services.admin.ui.access import viewer_of
 from services.admin.ui.asking import Row, ask
-from services.admin.ui.charting import day_chart
+from services.admin.ui.charting import cells_of, day_chart
 from services.admin.ui.formats import share
 from services.admin.ui.pages import page
 from services.admin.ui.periods import CHOICES, Period, period_of
@@ -71,7 +70,7 @@ async def usage(request: _Request, admin: AdminState) -> Response[bytes]:
     rows = await _names(admin, viewer, period, by, f"{SORTS[sort_by]} {order}, name")
     title, _, unit = METRICS[metric]
     chart = await _chart(admin, viewer, period, by, metric)
-    state = _state(period) | {"by": by, "metric": metric, "sort": sort_by, "order": order}
+    state = {**period.query, "by": by, "metric": metric, "sort": sort_by, "order": order}
 
     def address(**changed: object) -> str:
         return f"/ui/usage?{urlencode({**state, **changed})}"
@@ -97,7 +96,7 @@ async def usage(request: _Request, admin: AdminState) -> Response[bytes]:
         total=_total(rows),
         address=address,
         sort={"by": sort_by, "order": order, "url": sorted_by},
-        csv=f"/ui/usage.csv?{urlencode(_state(period) | {'by': by})}",
+        csv=f"/ui/usage.csv?{urlencode(period.query | {'by': by})}",
     )
 
 
@@ -124,12 +123,6 @@ FROM spend_parts {conditions.where} GROUP BY ALL HAVING sum(requests) <> 0 ORDER
 
 
 USAGE_ROUTES = (usage, usage_csv)
-
-
-def _state(period: Period) -> dict[str, object]:
-    if period.days is not None:
-        return {"days": period.days}
-    return {"from": period.first.isoformat(), "to": period.last.isoformat()}
 
 
 def _conditions(viewer: Viewer, period: Period) -> Conditions:
@@ -168,10 +161,7 @@ async def _chart(admin: AdminState, viewer: Viewer, period: Period, by: str, met
         "GROUP BY ALL HAVING sum(requests) <> 0",
         conditions.parameters,
     )
-    cells: dict[str, dict[date, Decimal | int]] = defaultdict(dict)
-    for row in rows:
-        cells[row["name"]][row["day"]] = row["value"]
-    return day_chart(cells, period.first, period.last, "usd" if unit == "usd" else "whole")
+    return day_chart(cells_of(rows), period.first, period.last, "usd" if unit == "usd" else "whole")
 
 
 def _total(rows: list[Row]) -> Row:

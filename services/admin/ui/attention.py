@@ -8,6 +8,7 @@ import msgspec
 
 from services.admin.state import AdminState
 from services.admin.ui.asking import Row, ask
+from services.admin.ui.budgets import alert_conditions
 from services.admin.ui.formats import counted, percent, share, usd, whole
 from services.admin.ui.viewer import Viewer
 
@@ -44,28 +45,20 @@ async def matters(admin: AdminState, viewer: Viewer, today: date) -> list[Matter
 
 async def _budgets(admin: AdminState, viewer: Viewer) -> list[Matter]:
     """Return the budgets whose last word was that they are spent or nearly so."""
-    where, parameters = "", []
-    if not viewer.sees_all:
-        caller = viewer.caller
-        assert caller.key is not None, "the master key sees all"
-        where = (
-            "WHERE (scope = 'key' AND scope_id = $1) OR (scope = 'user' AND scope_id = $2) "
-            "OR (scope = 'team' AND list_contains($3::VARCHAR[], scope_id))"
-        )
-        parameters = [caller.key.key_id, caller.user_id, sorted(caller.teams)]
+    conditions = await alert_conditions(admin, viewer)
     rows = await ask(
         admin,
         f"""
 SELECT * FROM (
     SELECT event, name, spend_usd, max_budget_usd, soft_budget_usd, threshold, resets_at,
            told_at
-    FROM budget_events {where}
+    FROM budget_events {conditions.where}
     QUALIFY row_number() OVER (
         PARTITION BY scope, scope_id, budget ORDER BY stream_sequence DESC) = 1)
 WHERE event <> 'cleared' AND coalesce(resets_at > now()::TIMESTAMP, true)
 ORDER BY event, told_at DESC LIMIT {EACH_MAX}
 """,
-        parameters,
+        conditions.parameters,
     )
     return [_budget(row) for row in rows]
 

@@ -15,6 +15,7 @@ from schemas.events import time_from_us
 from schemas.registry import KeyRecord, TeamRecord, UserRecord
 from services.admin.principal import Principal
 from services.admin.spends import budgets_sql
+from services.admin.sql_where import Conditions
 from services.admin.state import AdminState, now_us
 from services.admin.ui.access import viewer_of
 from services.admin.ui.addresses import page_of
@@ -26,7 +27,7 @@ from services.runtime.budget_limits import Limit, global_limits, limits_of, memb
 from services.runtime.budget_sql import SPEND_OF_BUDGETS
 from services.runtime.registry import RegistrySnapshot
 
-__all__ = ["BUDGET_PAGE_ROUTES", "BudgetRow", "budget_rows", "limits_seen"]
+__all__ = ["BUDGET_PAGE_ROUTES", "BudgetRow", "alert_conditions", "budget_rows", "limits_seen"]
 
 ASKED_MAX = 1000
 """The spend of so many budgets is asked for one page; a search narrows them."""
@@ -124,6 +125,16 @@ def limits_seen(admin: AdminState, viewer: Viewer, snapshot: RegistrySnapshot) -
         if caller.sees_all or caller.manages_team(record.team_id):
             found += limits_of(record)
         found += _members_seen(record, caller)
+    return found
+
+
+async def alert_conditions(admin: AdminState, viewer: Viewer) -> Conditions:
+    """Return what rows of `budget_events` must meet: they are of owners whose budgets one sees."""
+    found = Conditions()
+    if not viewer.sees_all:
+        limits = limits_seen(admin, viewer, await admin.registry())
+        owners = {f"{limit.budget_id.scope}:{limit.budget_id.scope_id}" for limit in limits}
+        found.add("list_contains({0}::VARCHAR[], scope || ':' || scope_id)", sorted(owners))
     return found
 
 
@@ -241,17 +252,12 @@ def _what(limit: Limit) -> str:
 
 
 async def _events(admin: AdminState, viewer: Viewer) -> list[Row]:
-    """Return what was told of budgets lately; those who do not see all see those of their own."""
-    where, parameters = "", []
-    if not viewer.sees_all:
-        caller = viewer.caller
-        assert caller.key is not None, "the master key sees all"
-        where = "WHERE (scope = 'key' AND scope_id = $1) OR (scope = 'user' AND scope_id = $2)"
-        parameters = [caller.key.key_id, caller.user_id]
+    """Return what was told lately of the budgets that the viewer may see."""
+    conditions = await alert_conditions(admin, viewer)
     return await ask(
         admin,
         "SELECT event, told_at, scope, scope_id, name, spend_usd, max_budget_usd, soft_budget_usd, "
-        f"budget, threshold, resets_at FROM budget_events {where} "
+        f"budget, threshold, resets_at FROM budget_events {conditions.where} "
         f"ORDER BY stream_sequence DESC LIMIT {EVENTS_MAX}",
-        parameters,
+        conditions.parameters,
     )

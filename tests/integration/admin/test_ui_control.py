@@ -28,6 +28,9 @@ def keys(admin: RunningAdmin) -> dict[str, dict[str, Any]]:
     for user in ("anna", "ben"):
         body = {"user_id": user, "user_role": "internal_user", "max_budget": 50}
         assert admin.http.post("/user/new", json={**body, "auto_create_key": False}).is_success
+    team = {"team_id": "blue", "team_alias": "Blue", "max_budget": 8}
+    members = [{"user_id": "anna", "role": "user"}, {"user_id": "ben", "role": "admin"}]
+    assert admin.http.post("/team/new", json={**team, "members_with_roles": members}).is_success
     return {
         "anna": admin.generate(
             key_alias="anna-laptop", user_id="anna", max_budget=1, budget_duration="1mo"
@@ -128,6 +131,19 @@ def _reader(
             )
         )
     ]
+    told.append(
+        {
+            **told[-1],
+            "stream_sequence": 9,
+            "event": "warned",
+            "scope": "team",
+            "scope_id": "blue",
+            "name": "Blue",
+            "spend_usd": "6.64",
+            "max_budget_usd": "8",
+            "threshold": "80_percent",
+        }
+    )
     others = {
         "budget_events": told,
         "guardrail_events": findings,
@@ -276,3 +292,15 @@ def test_each_sees_what_is_theirs(
 @pytest.mark.parametrize("name", PAGES)
 def test_names_are_text_on_every_page(master: LoggedIn, name: str) -> None:
     assert "<script>alert" not in master.get(f"/ui/{name}").text
+
+
+def test_alerts_of_a_team_are_for_those_who_manage_it(
+    admin: RunningAdmin, anna: LoggedIn, keys: dict[str, dict[str, Any]]
+) -> None:
+    # Given a team whose budget is nearly spent, when a member and its manager look, then the
+    # manager is told of it, on the overview and among the alerts, and the member sees none of it.
+    ben = log_in(admin.url, str(keys["ben"]["key"]))
+    assert "83% of $8.00 spent" in ben.get("/ui").text
+    assert "$6.64" in ben.get("/ui/budgets").text
+    assert "of $8.00 spent" not in anna.get("/ui").text
+    assert "$6.64" not in anna.get("/ui/budgets").text
